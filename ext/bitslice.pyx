@@ -1,0 +1,81 @@
+"""Blocks of perceptrons with +-1 inputs and threshold losses, by bit arithmetic; see bitslice.h."""
+from flip_target cimport flip_capsule, flip_target, flips_fn
+from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
+
+import numpy as np
+
+from mcmc.kernels import aligned, cpu
+
+cdef extern from "bitslice.h" nogil:
+    ctypedef struct bitslice_model:
+        int64_t n_sites, n_groups, n_planes, n_masks, top
+        const uint64_t *columns
+        uint64_t *planes
+        uint64_t *masks
+        int64_t *base
+        int8_t *weights
+        double *energy
+    int64_t bitslice_load(const bitslice_model *m, int64_t walker, const int32_t *start, int64_t n_patterns)
+    flips_fn bitslice_flips[2][3]
+
+
+cdef class Block:
+    """Walkers of one instance.
+
+    columns: uint64 (n_sites, words), bit mu set where label times input is +1, words a multiple of 8, padding bits 0
+    start: int32 (64 words,): T of each pattern with no site in agreement; padding patterns start beyond every threshold
+    top: None for an error where T < 0; else also where T > top
+    n_patterns: patterns that count
+    weights: int8 (n_walkers, n_sites) of +-1, copied
+    """
+
+    cdef bitslice_model model
+    cdef flip_target target
+    cdef readonly object capsule, weights, energy
+    cdef object columns, start, planes, masks, base
+    cdef int64_t n_patterns
+
+    def __init__(self, const uint64_t[:, ::1] columns, const int32_t[::1] start, top, int64_t n_patterns, weights):
+        cdef int64_t n_walkers = weights.shape[0], n_sites = columns.shape[0], words = columns.shape[1]
+        both = top is not None
+        self.columns, self.start, self.n_patterns = columns.base, start.base, n_patterns
+        self.weights = aligned((n_walkers, n_sites), np.int8)
+        self.energy = aligned((n_walkers,), np.float64)
+        lowest, highest = int(np.min(start)), int(np.max(start)) + n_sites
+        n_planes = max(-lowest - 1, highest, 0 if top is None else top + 1).bit_length() + 1
+        self.planes = aligned((n_walkers, words // 8, n_planes, 8), np.uint64)
+        self.masks = aligned((n_walkers, 1 + both, words), np.uint64)
+        self.base = aligned((n_walkers, 2), np.int64)
+        cdef uint64_t[:, :, :, ::1] planes = self.planes
+        cdef uint64_t[:, :, ::1] masks = self.masks
+        cdef int64_t[:, ::1] base = self.base
+        cdef int8_t[:, ::1] w = self.weights
+        cdef double[::1] energy = self.energy
+        self.model = bitslice_model(
+            n_sites=n_sites, n_groups=words // 8, n_planes=n_planes, n_masks=1 + both, top=top if both else 0,
+            columns=&columns[0, 0], planes=&planes[0, 0, 0, 0], masks=&masks[0, 0, 0], base=&base[0, 0],
+            weights=&w[0, 0], energy=&energy[0],
+        )
+        self.target = flip_target(
+            model=&self.model, flips=bitslice_flips[1 if both else 0][<int>cpu.index()], refresh=NULL,
+            n_sites=n_sites, n_walkers=n_walkers, max_delta=n_patterns, weights=&w[0, 0], energy=&energy[0],
+        )
+        self.capsule = flip_capsule(&self.target)
+        self.load(weights)
+
+    def load(self, weights):
+        """Take over weights (n_walkers, n_sites) and rebuild everything from them."""
+        self.weights[...] = weights
+        cdef const int32_t[::1] start = self.start
+        cdef int64_t walker
+        with nogil:
+            for walker in range(self.target.n_walkers):
+                bitslice_load(&self.model, walker, &start[0], self.n_patterns)
+
+    def caches(self):
+        """What a checkpoint must hold besides the weights: nothing, all is exact."""
+        return {}
+
+    def restore(self, weights, caches):
+        """Continue from a checkpoint."""
+        self.load(weights)

@@ -1,0 +1,128 @@
+"""Blocks of perceptrons with real inputs and any loss, by float64 fields; see fields.h. Also the losses themselves."""
+from flip_target cimport flip_capsule, flip_target, flips_fn, refresh_fn
+from libc.stdint cimport int8_t, int64_t
+
+import numpy as np
+
+from mcmc.kernels import aligned, cpu
+
+cdef extern from "fields.h" nogil:
+    ctypedef struct loss_params:
+        double margin, sharpness
+    enum:
+        CODE_error_count
+        CODE_hinge
+        CODE_squared_hinge
+        CODE_logistic
+        CODE_symmetric
+    double loss_value(int code, double d, double tie, const loss_params *p)
+    ctypedef struct fields_model:
+        int64_t n_sites, n_patterns, stride
+        double scale
+        loss_params params
+        const double *columns
+        const double *tie
+        double *field
+        double *loss
+        int8_t *weights
+        double *energy
+    void fields_project(const double *columns, int64_t n_sites, int64_t stride, const int8_t *weights, double *out)
+    flips_fn fields_flips[5][3]
+    refresh_fn fields_load[5][3]
+
+LOSS_CODES = {
+    "error-count": CODE_error_count,
+    "hinge": CODE_hinge,
+    "squared-hinge": CODE_squared_hinge,
+    "logistic": CODE_logistic,
+    "symmetric": CODE_symmetric,
+}
+
+
+def losses(int code, stability, tie, double margin, double sharpness):
+    """Loss of each stability: float64, shape of the broadcast of stability and tie."""
+    d, t = np.broadcast_arrays(np.asarray(stability, dtype=np.float64), np.asarray(tie, dtype=np.float64))
+    cdef const double[::1] flat = np.ascontiguousarray(d).reshape(-1), ties = np.ascontiguousarray(t).reshape(-1)
+    out = np.empty(d.shape)
+    cdef double[::1] view = out.reshape(-1)
+    cdef loss_params params = loss_params(margin=margin, sharpness=sharpness)
+    cdef int64_t k
+    with nogil:
+        for k in range(flat.shape[0]):
+            view[k] = loss_value(code, flat[k], ties[k], &params)
+    return out
+
+
+def project(const double[:, ::1] columns, const int8_t[:, ::1] weights):
+    """Fields sum_i w_i columns[i], sites added in order: columns (n_sites, patterns), weights (walkers, n_sites) -> (walkers, patterns)."""
+    out = np.empty((weights.shape[0], columns.shape[1]))
+    cdef double[:, ::1] view = out
+    cdef int64_t walker
+    if out.size:
+        with nogil:
+            for walker in range(weights.shape[0]):
+                fields_project(&columns[0, 0], columns.shape[0], columns.shape[1], &weights[walker, 0], &view[walker, 0])
+    return out
+
+
+cdef class Block:
+    """Walkers of one instance.
+
+    columns: float64 (n_sites, stride): label times input, stride a multiple of 8, padding 0
+    tie: float64 (stride,): smallest stability that is no error at margin 0
+    scale: 1/sqrt(N)
+    n_patterns: patterns that count
+    code, margin, sharpness: the loss, a value of LOSS_CODES
+    weights: int8 (n_walkers, n_sites) of +-1, copied
+    """
+
+    cdef fields_model model
+    cdef flip_target target
+    cdef refresh_fn load_walker
+    cdef readonly object capsule, weights, energy
+    cdef object columns, tie, field, loss, code, margin, sharpness
+
+    def __init__(self, const double[:, ::1] columns, const double[::1] tie, double scale, int64_t n_patterns, int code,
+                 double margin, double sharpness, weights):
+        cdef int64_t n_walkers = weights.shape[0], n_sites = columns.shape[0], stride = columns.shape[1]
+        self.columns, self.tie = columns.base, tie.base
+        self.code, self.margin, self.sharpness = code, margin, sharpness
+        self.weights = aligned((n_walkers, n_sites), np.int8)
+        self.energy = aligned((n_walkers,), np.float64)
+        self.field = aligned((n_walkers, stride), np.float64)
+        self.loss = aligned((n_walkers, stride), np.float64)
+        cdef double[:, ::1] field = self.field, loss = self.loss
+        cdef int8_t[:, ::1] w = self.weights
+        cdef double[::1] energy = self.energy
+        self.model = fields_model(
+            n_sites=n_sites, n_patterns=n_patterns, stride=stride, scale=scale,
+            params=loss_params(margin=margin, sharpness=sharpness), columns=&columns[0, 0], tie=&tie[0],
+            field=&field[0, 0], loss=&loss[0, 0], weights=&w[0, 0], energy=&energy[0],
+        )
+        self.load_walker = fields_load[code][<int>cpu.index()]
+        self.target = flip_target(
+            model=&self.model, flips=fields_flips[code][<int>cpu.index()], refresh=self.load_walker,
+            n_sites=n_sites, n_walkers=n_walkers, max_delta=0, weights=&w[0, 0], energy=&energy[0],
+        )
+        self.capsule = flip_capsule(&self.target)
+        self.load(weights)
+
+    def load(self, weights):
+        """Take over weights (n_walkers, n_sites) and rebuild everything from them."""
+        self.weights[...] = weights
+        cdef int64_t walker
+        with nogil:
+            for walker in range(self.target.n_walkers):
+                self.load_walker(&self.model, walker)
+
+    def caches(self):
+        """What a checkpoint must hold besides the weights, bit for bit: name -> array (n_walkers, ...)."""
+        return {"energy": self.energy, "field": self.field[:, : self.model.n_patterns]}
+
+    def restore(self, weights, caches):
+        """Continue from a checkpoint."""
+        self.load(weights)
+        self.energy[...] = caches["energy"]
+        n = self.model.n_patterns
+        self.field[:, :n] = caches["field"]
+        self.loss[:, :n] = losses(self.code, self.field[:, :n] * self.model.scale, self.tie[:n], self.margin, self.sharpness)

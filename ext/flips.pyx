@@ -1,0 +1,170 @@
+"""Single-flip Metropolis and heat-bath over a block of walkers of any kernel family; see flips.h."""
+from flip_target cimport flip_target, flip_target_of
+from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
+
+import numpy as np
+
+from mcmc.kernels import aligned, cpu
+
+cdef extern from "flips.h" nogil:
+    double acceptance_probability(int rule, double x)
+    uint64_t acceptance_threshold(double probability)
+    enum:
+        METROPOLIS
+        HEAT_BATH
+        ORDER_RANDOM
+        ORDER_SEQUENTIAL
+    ctypedef struct flip_run:
+        const flip_target *target
+        int level, rule, order
+        int64_t n_copies, n_rungs, first
+        const double *beta
+        const uint64_t *threshold
+        uint64_t site_key
+        const uint64_t *move_key
+        const uint64_t *swap_key
+        int32_t *walker_at
+        int32_t *rung_of
+        int64_t *accepted
+        int64_t exchange_every, burn_in
+        int64_t *exchange_accepted
+        int64_t *exchange_proposed
+        int64_t measure_every, n_words, n_rows
+        double *row_energy
+        uint64_t *row_weights
+        int32_t *row_walker_at
+        int64_t *row_accepted
+        int32_t *sites
+    void flips_sweep(const flip_run *r, int64_t sweep)
+    void flips_exchange(const flip_run *r, int64_t sweep, int64_t round, const double *energy, int8_t *swapped)
+    void flips_record(flip_run *r)
+    void flips_advance(flip_run *r, int64_t first, int64_t last, int8_t *swapped)
+
+RULES = {"metropolis": METROPOLIS, "heat-bath": HEAT_BATH}
+ORDERS = {"random": ORDER_RANDOM, "sequential": ORDER_SEQUENTIAL}
+
+
+def probability(str rule, double x):
+    """Probability to accept a flip with beta dE = x."""
+    return acceptance_probability(RULES[rule], x)
+
+
+def thresholds(str rule, const double[::1] beta, int64_t max_delta):
+    """Largest 64-bit uniform that accepts: uint64 (n_rungs, 2 max_delta + 1) by dE = -max_delta .. max_delta."""
+    cdef int code = RULES[rule]
+    cdef int64_t rung, d
+    out = np.empty((beta.shape[0], 2 * max_delta + 1), dtype=np.uint64)
+    cdef uint64_t[:, ::1] view = out
+    with nogil:
+        for rung in range(beta.shape[0]):
+            for d in range(-max_delta, max_delta + 1):
+                view[rung, d + max_delta] = acceptance_threshold(acceptance_probability(code, beta[rung] * d))
+    return out
+
+
+cdef class Flips:
+    """Runs a block: walkers first .. first + n_walkers - 1 of the flattened (copy, rung of birth) of one instance.
+
+    block: of a kernel family, with `capsule`
+    beta: float64 (n_rungs,); site_key, move_keys uint64 (n_walkers,), swap_keys uint64 (n_copies,): random streams
+    exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
+
+    Public arrays, kept from call to call (and restored by assignment of their contents):
+    walker_at int32 (n_copies, n_rungs), accepted int64 (n_copies, n_rungs), exchange_accepted and exchange_proposed
+    int64 (n_copies, n_rungs - 1).
+    """
+
+    cdef flip_run run
+    cdef readonly object block, walker_at, accepted, exchange_accepted, exchange_proposed
+    cdef object beta, table, move_keys, swap_keys, rung_of, sites, swapped
+    cdef object row_energy, row_weights, row_walker_at, row_accepted
+    cdef int64_t room
+
+    def __init__(self, block, *, str rule, str order, int64_t n_copies, int64_t first, const double[::1] beta, uint64_t site_key,
+                 const uint64_t[::1] move_keys, const uint64_t[::1] swap_keys, int64_t exchange_every, int64_t burn_in,
+                 int64_t measure_every):
+        cdef const flip_target *target = flip_target_of(block.capsule)
+        cdef int64_t n_rungs = beta.shape[0]
+        self.block, self.beta, self.move_keys, self.swap_keys = block, beta.base, move_keys.base, swap_keys.base
+        self.table = thresholds(rule, beta, target.max_delta) if target.max_delta else np.zeros((1, 1), dtype=np.uint64)
+        self.walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
+        self.rung_of = self.walker_at.copy()
+        self.accepted = np.zeros((n_copies, n_rungs), dtype=np.int64)
+        self.exchange_accepted = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
+        self.exchange_proposed = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
+        self.sites = aligned((target.n_sites + 4,), np.int32)
+        self.swapped = np.zeros(n_rungs, dtype=np.int8)
+        cdef const uint64_t[:, ::1] table = self.table
+        cdef int32_t[:, ::1] walker_at = self.walker_at, rung_of = self.rung_of
+        cdef int64_t[:, ::1] accepted = self.accepted
+        cdef int64_t[:, ::1] exchange_accepted = self.exchange_accepted, exchange_proposed = self.exchange_proposed
+        cdef int32_t[::1] sites = self.sites
+        self.run.target = target
+        self.run.level, self.run.rule, self.run.order = cpu.index(), RULES[rule], ORDERS[order]
+        self.run.n_copies, self.run.n_rungs, self.run.first = n_copies, n_rungs, first
+        self.run.beta, self.run.threshold = &beta[0], &table[0, 0]
+        self.run.site_key, self.run.move_key, self.run.swap_key = site_key, &move_keys[0], &swap_keys[0]
+        self.run.walker_at, self.run.rung_of, self.run.accepted = &walker_at[0, 0], &rung_of[0, 0], &accepted[0, 0]
+        if n_rungs > 1:
+            self.run.exchange_accepted, self.run.exchange_proposed = &exchange_accepted[0, 0], &exchange_proposed[0, 0]
+        self.run.exchange_every, self.run.burn_in, self.run.measure_every = exchange_every, burn_in, measure_every
+        self.run.n_words, self.run.sites = (target.n_sites + 63) // 64, &sites[0]
+        self.room = 0
+
+    def reserve(self, int64_t rows):
+        """Make room for that many rows before they are taken; called when no rows are held."""
+        if rows <= self.room:
+            return
+        self.room = rows
+        cdef int64_t n_walkers = self.run.target.n_walkers
+        shape = (rows, self.run.n_copies, self.run.n_rungs)
+        self.row_energy = np.empty((rows, n_walkers))
+        self.row_weights = np.empty((rows, n_walkers, self.run.n_words), dtype=np.uint64)
+        self.row_walker_at = np.empty(shape, dtype=np.int32)
+        self.row_accepted = np.empty(shape, dtype=np.int64)
+        cdef double[:, ::1] energy = self.row_energy
+        cdef uint64_t[:, :, ::1] weights = self.row_weights
+        cdef int32_t[:, :, ::1] walker_at = self.row_walker_at
+        cdef int64_t[:, :, ::1] accepted = self.row_accepted
+        self.run.row_energy, self.run.row_weights = &energy[0, 0], &weights[0, 0, 0]
+        self.run.row_walker_at, self.run.row_accepted = &walker_at[0, 0, 0], &accepted[0, 0, 0]
+
+    def settle(self):
+        """Take notice of a walker_at that was written from outside."""
+        np.put_along_axis(self.rung_of, self.walker_at, np.arange(self.run.n_rungs, dtype=np.int32)[None, :], axis=1)
+
+    def advance(self, int64_t first, int64_t last):
+        """Sweeps first .. last with exchange and rows; the block holds its instance whole."""
+        if self.run.measure_every:
+            self.reserve(last // self.run.measure_every - (first - 1) // self.run.measure_every)
+        cdef int8_t[::1] swapped = self.swapped
+        with nogil:
+            flips_advance(&self.run, first, last, &swapped[0])
+
+    def sweep(self, int64_t first, int64_t last):
+        """Sweeps first .. last and nothing else, for a block that shares its instance with other ranks."""
+        cdef int64_t s
+        with nogil:
+            for s in range(first, last + 1):
+                flips_sweep(&self.run, s)
+
+    def exchange(self, int64_t sweep, const double[::1] energy):
+        """The exchange round due after a sweep; energy: (n_copies * n_rungs,) by walker, of the whole instance."""
+        cdef int8_t[::1] swapped = self.swapped
+        flips_exchange(&self.run, sweep, sweep // self.run.exchange_every, &energy[0], &swapped[0])
+
+    def record(self):
+        """Append a row; the room must have been reserved."""
+        flips_record(&self.run)
+
+    def take(self):
+        """The rows since the last call, which are forgotten here.
+
+        energy float64 (rows, n_walkers), weights uint64 (rows, n_walkers, words) packed bits, walker_at int32 and
+        accepted int64 (rows, n_copies, n_rungs); copies.
+        """
+        cdef int64_t n = self.run.n_rows
+        self.reserve(1)
+        self.run.n_rows = 0
+        return (self.row_energy[:n].copy(), self.row_weights[:n].copy(), self.row_walker_at[:n].copy(),
+                self.row_accepted[:n].copy())

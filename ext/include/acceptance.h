@@ -1,0 +1,39 @@
+/* The acceptance rules of single flips: probability of a flip as a function of x = beta dE.
+ *
+ *   metropolis  min(1, exp(-x))       Metropolis et al. 1953
+ *   heat-bath   1/(1 + exp(x))        Glauber 1963: the new sign is drawn from its conditional law
+ *
+ * Both are the law of a random threshold: flip iff x < X, with X = -ln u or X = ln((1-u)/u). Real energies use that form. Integer energies
+ * use the probability itself, tabulated over dE against the 64-bit uniform. A new rule is a case in each of the two functions.
+ */
+#ifndef MCMC_ACCEPTANCE_H
+#define MCMC_ACCEPTANCE_H
+
+#include "numerics.h"
+
+enum { METROPOLIS, HEAT_BATH };
+
+static inline double acceptance_probability(int rule, double x)
+{
+    if (rule == METROPOLIS)
+        return x <= 0.0 ? 1.0 : num_exp1(-x);
+    return x > 0.0 ? num_exp1(-x) / (1.0 + num_exp1(-x)) : 1.0 / (1.0 + num_exp1(x));
+}
+
+/* The largest 64-bit uniform that accepts: P(u <= threshold) = (threshold + 1)/2^64 = probability, rounded down to the 64th bit and
+ * at least one cell. */
+static inline uint64_t acceptance_threshold(double probability)
+{
+    if (probability >= 1.0)
+        return ~(uint64_t)0;
+    uint64_t cells = (uint64_t)(probability * 0x1p64);
+    return cells ? cells - 1 : 0;
+}
+
+/* X for eight uniforms in (0, 1). */
+NUM_INLINE F8 acceptance_variate(int rule, F8 u)
+{
+    return rule == METROPOLIS ? -num_log(u) : num_log((1.0 - u) / u);
+}
+
+#endif

@@ -1,0 +1,64 @@
+/* Perceptrons with real inputs and any loss of the stability: float64 fields.
+ *
+ * Design. A walker keeps the unscaled field y_mu w.x_mu of every pattern (integer-valued inputs stay exact, so ties at zero are
+ * decided rightly) and the current loss of every pattern. dE adds the losses after minus before; its order is stated: pattern mu goes to
+ * partial sum mu % 8, the eight are added pairwise. Eight lanes do just that at every level. Fields and losses drift with
+ * rounding and are recomputed at fixed sweeps, sites in order.
+ */
+#ifndef MCMC_FIELDS_H
+#define MCMC_FIELDS_H
+
+#include "flip_target.h"
+#include "isa.h"
+#include "losses.h"
+
+typedef struct {
+    int64_t n_sites, n_patterns;
+    int64_t stride;            /* patterns rounded up to a multiple of 8; the inputs of the padding are 0, so its loss never changes */
+    double scale;              /* 1 / sqrt(N) */
+    loss_params params;
+    const double *columns;     /* (n_sites, stride): label times input */
+    const double *tie;         /* (stride,): see losses.h */
+    double *field;             /* (n_walkers, stride) */
+    double *loss;              /* (n_walkers, stride) */
+    int8_t *weights;           /* (n_walkers, n_sites) */
+    double *energy;            /* (n_walkers,) */
+} fields_model;
+
+typedef struct {
+    const fields_model *m;
+    double *field, *loss, *energy;
+    int8_t *weights;
+} fields_view;
+
+static inline __attribute__((always_inline)) fields_view fields_open(const fields_model *m, int64_t walker)
+{
+    return (fields_view){.m = m, .field = m->field + walker * m->stride, .loss = m->loss + walker * m->stride,
+                         .weights = m->weights + walker * m->n_sites, .energy = m->energy + walker};
+}
+
+NUM_INLINE double fields_pairwise(F8 sum)
+{
+    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+/* out[mu] = sum_i w_i columns[i][mu], sites in order, lanes over patterns. */
+static void fields_project(const double *columns, int64_t n_sites, int64_t stride, const int8_t *weights, double *out)
+{
+    memset(out, 0, sizeof(double) * stride);
+    for (int64_t i = 0; i < n_sites; i++) {
+        const double w = weights[i], *column = columns + i * stride;
+        for (int64_t mu = 0; mu < stride; mu++)
+            out[mu] += w * column[mu];
+    }
+}
+
+#define ISA_BODY "fields_body.h"
+#include "each_isa.h"
+
+#define FIELDS_FLIPS(name) ISA_TABLE(fields_flips_##name),
+#define FIELDS_LOAD(name) ISA_TABLE(fields_load_##name),
+static const flips_fn fields_flips[N_LOSSES][N_ISA] = {LOSS_ROWS(FIELDS_FLIPS)};
+static const refresh_fn fields_load[N_LOSSES][N_ISA] = {LOSS_ROWS(FIELDS_LOAD)};
+
+#endif

@@ -1,0 +1,39 @@
+/* The contract between a kernel family (a model with the states of a block of walkers) and the single-flip samplers.
+ *
+ * A family hands out a flip_target through a capsule of that name; flips.h drives it. Inside a family, flip_loop.h asks for the energy
+ * difference before a flip and commits an accepted flip after; nobody else touches the weights of a block while it runs.
+ */
+#ifndef MCMC_FLIP_TARGET_H
+#define MCMC_FLIP_TARGET_H
+
+#include <stdint.h>
+
+#define FLIP_TARGET_CAPSULE "mcmc.flip_target"
+
+/* n proposals of one walker: their sites in order, and what decides on acceptance. */
+typedef struct {
+    const int32_t *sites;  /* (n,) */
+    int64_t n;
+    /* integer energies: flip iff the 64-bit uniform of the slot <= thresholds[dE], dE in [-max_delta, max_delta] */
+    const uint64_t *thresholds; /* centred on dE = 0 */
+    const uint32_t *high;       /* (n,) high halves of the uniforms; the low half is looked up when the high one ties */
+    uint64_t key, row, slot;    /* address of proposal 0 */
+    /* real energies: flip iff beta dE < variates[k] */
+    double beta;
+    const double *variates; /* (n,) */
+} flip_moves;
+
+typedef int64_t (*flips_fn)(void *model, int64_t walker, const flip_moves *moves); /* number of accepted flips */
+typedef void (*refresh_fn)(void *model, int64_t walker);                           /* float caches anew from the weights */
+
+typedef struct {
+    void *model;
+    flips_fn flips;
+    refresh_fn refresh; /* NULL where all is exact */
+    int64_t n_sites, n_walkers;
+    int64_t max_delta; /* largest |dE| of integer energies; 0: energies are real */
+    const int8_t *weights; /* (n_walkers, n_sites), +-1 */
+    const double *energy;  /* (n_walkers,) */
+} flip_target;
+
+#endif

@@ -1,0 +1,133 @@
+/* Single-flip sampling of a block of walkers: visits, uniforms, exchange and the record of rows, over any flip_target.
+ *
+ * A block is a contiguous piece of the walkers (copy, rung of birth) of one instance. Its walkers visit the sites in one common order,
+ * keyed by (seed, instance, sweep), with uniforms of their own: each walker is a chain with the right stationary law for any
+ * sequence of sites, so walkers in equilibrium stay independent. In return the block goes through the pattern columns once
+ * for all its walkers: a stretch of CHUNK visits is made by every walker before the next.
+ */
+#ifndef MCMC_FLIPS_H
+#define MCMC_FLIPS_H
+
+#include "acceptance.h"
+#include "exchange.h"
+#include "flip_target.h"
+
+#define CHUNK 256           /* proposals; a multiple of 8 */
+#define REFRESH_EVERY 1024  /* sweeps between refreshes of float caches, counted from the start of the run */
+
+enum { ORDER_RANDOM, ORDER_SEQUENTIAL };
+
+#define ISA_BODY "flips_body.h"
+#include "each_isa.h"
+
+typedef void (*flips_variates_fn)(int rule, const uint32_t *high, const uint32_t *low, int64_t n, double *out);
+static const flips_variates_fn flips_variates[N_ISA] = ISA_TABLE(flips_variates);
+typedef void (*flips_pack_fn)(const int8_t *weights, int64_t n_walkers, int64_t n_sites, int64_t n_words, uint64_t *out);
+static const flips_pack_fn flips_pack[N_ISA] = ISA_TABLE(flips_pack);
+
+typedef struct {
+    const flip_target *target;
+    int level; /* instruction set */
+    int rule, order;
+    int64_t n_copies, n_rungs;
+    int64_t first;             /* the block holds walkers first .. first + n_walkers - 1 of copy * n_rungs + rung of birth */
+    const double *beta;        /* (n_rungs,) */
+    const uint64_t *threshold; /* (n_rungs, 2 max_delta + 1), integer energies */
+    uint64_t site_key;
+    const uint64_t *move_key; /* (n_walkers,) */
+    const uint64_t *swap_key; /* (n_copies,) */
+    int32_t *walker_at;       /* (n_copies, n_rungs): rung of birth of the walker on each rung */
+    int32_t *rung_of;         /* (n_copies, n_rungs): its inverse */
+    int64_t *accepted;        /* (n_copies, n_rungs): flips at each rung since the last row, of the walkers of this block */
+    int64_t exchange_every;   /* 0: no exchange in here */
+    int64_t burn_in;
+    int64_t *exchange_accepted, *exchange_proposed; /* (n_copies, n_rungs - 1): after burn-in */
+    int64_t measure_every;    /* 0: no rows in here */
+    int64_t n_words;          /* 64-bit words of a packed weight vector */
+    /* rows, in order; the caller provides room */
+    int64_t n_rows;
+    double *row_energy;      /* (rows, n_walkers) */
+    uint64_t *row_weights;   /* (rows, n_walkers, n_words): bit i % 64 of word i / 64 set where w_i = +1 */
+    int32_t *row_walker_at;  /* (rows, n_copies, n_rungs) */
+    int64_t *row_accepted;   /* (rows, n_copies, n_rungs) */
+    int32_t *sites;          /* (n_sites rounded up to 4,): scratch */
+} flip_run;
+
+/* One sweep of every walker of the block. */
+static void flips_sweep(const flip_run *r, int64_t sweep)
+{
+    const flip_target *t = r->target;
+    const int64_t n = t->n_sites;
+    uint32_t high[CHUNK], low[CHUNK];
+    double variates[CHUNK];
+    if (r->order == ORDER_RANDOM) {
+        uint32_t *words = (uint32_t *)r->sites;
+        philox_fill[r->level](r->site_key, sweep, 0, (n + 3) / 4, HALF_HIGH, words);
+        for (int64_t k = 0; k < n; k++) /* any law of the visits keeps the measure; this one is uniform to 2^-32 */
+            r->sites[k] = (int32_t)((uint64_t)words[k] * (uint64_t)n >> 32);
+    } else {
+        for (int64_t k = 0; k < n; k++)
+            r->sites[k] = (int32_t)k;
+    }
+    for (int64_t slot = 0; slot < n; slot += CHUNK) {
+        const int64_t chunk = n - slot < CHUNK ? n - slot : CHUNK, blocks = (chunk + 3) / 4;
+        for (int64_t w = 0; w < t->n_walkers; w++) {
+            const int64_t walker = r->first + w, copy = walker / r->n_rungs, rung = r->rung_of[walker];
+            flip_moves moves = {.sites = r->sites + slot, .n = chunk, .key = r->move_key[w], .row = sweep, .slot = slot,
+                                .high = high, .variates = variates, .beta = r->beta[rung]};
+            philox_fill[r->level](moves.key, sweep, slot / 4, blocks, HALF_HIGH, high);
+            if (t->max_delta) {
+                moves.thresholds = r->threshold + rung * (2 * t->max_delta + 1) + t->max_delta;
+            } else {
+                philox_fill[r->level](moves.key, sweep, slot / 4, blocks, HALF_LOW, low);
+                flips_variates[r->level](r->rule, high, low, 4 * blocks, variates);
+            }
+            r->accepted[copy * r->n_rungs + rung] += t->flips(t->model, w, &moves);
+        }
+    }
+    if (t->refresh && sweep % REFRESH_EVERY == 0)
+        for (int64_t w = 0; w < t->n_walkers; w++)
+            t->refresh(t->model, w);
+}
+
+/* Exchange round `round` after sweep `sweep`; energy: (n_copies, n_rungs) by walker, of the whole instance. */
+static void flips_exchange(const flip_run *r, int64_t sweep, int64_t round, const double *energy, int8_t *swapped)
+{
+    for (int64_t copy = 0; copy < r->n_copies; copy++) {
+        const int64_t at = copy * r->n_rungs;
+        exchange_round(r->n_rungs, r->beta, energy + at, r->swap_key[copy], round, r->walker_at + at, swapped);
+        for (int64_t rung = 0; rung < r->n_rungs; rung++)
+            r->rung_of[at + r->walker_at[at + rung]] = (int32_t)rung;
+        if (sweep > r->burn_in)
+            for (int64_t s = 0; s + 1 < r->n_rungs; s++) {
+                r->exchange_accepted[copy * (r->n_rungs - 1) + s] += swapped[s];
+                r->exchange_proposed[copy * (r->n_rungs - 1) + s] += s % 2 == round % 2;
+            }
+    }
+}
+
+/* Appends a row: what the observables need, by walker; and starts counting acceptances anew. */
+static void flips_record(flip_run *r)
+{
+    const flip_target *t = r->target;
+    const int64_t row = r->n_rows++, all = r->n_copies * r->n_rungs;
+    memcpy(r->row_energy + row * t->n_walkers, t->energy, sizeof(double) * t->n_walkers);
+    memcpy(r->row_walker_at + row * all, r->walker_at, sizeof(int32_t) * all);
+    memcpy(r->row_accepted + row * all, r->accepted, sizeof(int64_t) * all);
+    memset(r->accepted, 0, sizeof(int64_t) * all);
+    flips_pack[r->level](t->weights, t->n_walkers, t->n_sites, r->n_words, r->row_weights + row * t->n_walkers * r->n_words);
+}
+
+/* Sweeps first .. last with exchange and rows in between, for a block that holds its instance whole. */
+static void flips_advance(flip_run *r, int64_t first, int64_t last, int8_t *swapped)
+{
+    for (int64_t sweep = first; sweep <= last; sweep++) {
+        flips_sweep(r, sweep);
+        if (r->exchange_every && sweep % r->exchange_every == 0)
+            flips_exchange(r, sweep, sweep / r->exchange_every, r->target->energy, swapped);
+        if (r->measure_every && sweep % r->measure_every == 0)
+            flips_record(r);
+    }
+}
+
+#endif

@@ -1,0 +1,30 @@
+/* flips.h: what is worth compiling for each instruction-set level. */
+
+/* Random thresholds of the acceptance rule from the two halves of n uniforms; n a multiple of 4, room for a multiple of 8. */
+ISA_CODE void FN(flips_variates)(int rule, const uint32_t *high, const uint32_t *low, int64_t n, double *out)
+{
+    for (int64_t k = 0; k < n; k++)
+        out[k] = unit_interval((uint64_t)high[k] << 32 | low[k]);
+    for (int64_t k = n; k < ((n + 7) & ~(int64_t)7); k++)
+        out[k] = 0.5;
+    for (int64_t k = 0; k < n; k += 8)
+        *(F8 *)(out + k) = acceptance_variate(rule, *(F8 *)(out + k));
+}
+
+/* +-1 weights (n_walkers, n_sites) to bits (n_walkers, n_words). */
+ISA_CODE void FN(flips_pack)(const int8_t *weights, int64_t n_walkers, int64_t n_sites, int64_t n_words, uint64_t *out)
+{
+    for (int64_t walker = 0; walker < n_walkers; walker++, weights += n_sites)
+        for (int64_t word = 0; word < n_words; word++) {
+            const int64_t left = n_sites - 64 * word, n = left < 64 ? left : 64;
+            uint64_t bits = 0;
+#if ISA_LEVEL == 2
+            const __mmask64 some = n < 64 ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0;
+            bits = _mm512_mask_cmpgt_epi8_mask(some, _mm512_maskz_loadu_epi8(some, weights + 64 * word), _mm512_setzero_si512());
+#else
+            for (int64_t i = 0; i < n; i++)
+                bits |= (uint64_t)(weights[64 * word + i] > 0) << i;
+#endif
+            *out++ = bits;
+        }
+}

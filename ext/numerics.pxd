@@ -1,0 +1,7 @@
+"""Mirror of numerics.h."""
+
+
+cdef extern from "numerics.h" nogil:
+    double num_exp1(double x)
+    double num_log1(double x)
+    double num_normal_quantile(double u)

@@ -1,0 +1,115 @@
+"""Blocks of perceptrons with the square loss, by local fields; see quadratic.h."""
+from flip_target cimport flip_capsule, flip_target, flips_fn, refresh_fn
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint64_t
+
+import numpy as np
+
+from mcmc.kernels import aligned, cpu
+
+cdef extern from "quadratic.h" nogil:
+    ctypedef struct quadratic_model:
+        int64_t n_sites, stride
+        double constant, unit
+        const double *bias
+        const void *coupling
+        void *field
+        int8_t *weights
+        double *energy
+    ctypedef struct quadratic_functions:
+        flips_fn flips
+        refresh_fn load
+        refresh_fn refresh
+    quadratic_functions quadratic[3][3]
+    void quadratic_gram_bits(const uint64_t *columns, int64_t n_sites, int64_t words, int64_t n_patterns, int64_t i,
+                             int32_t *row)
+    void quadratic_gram_real(const double *inputs, int64_t n_patterns, int64_t n_sites, int64_t i, double *row)
+
+_KINDS = {np.dtype(np.int16): 0, np.dtype(np.int32): 1, np.dtype(np.float64): 2}
+
+
+def couplings_of_bits(const uint64_t[:, ::1] columns, int64_t n_patterns):
+    """X^T X of +-1 inputs packed in columns uint64 (n_sites, words): (n_sites, stride) of int16, or int32 where P needs it."""
+    cdef int64_t n = columns.shape[0], words = columns.shape[1], i
+    out = aligned((n, _stride(n)), np.int16 if n_patterns < 2**15 else np.int32)
+    row = np.empty(n, dtype=np.int32)
+    cdef int32_t[::1] view = row
+    for i in range(n):
+        with nogil:
+            quadratic_gram_bits(&columns[0, 0], n, words, n_patterns, i, &view[0])
+        out[i, :n] = row
+    return out
+
+
+def couplings_of_reals(const double[:, ::1] inputs):
+    """X^T X of real inputs (n_patterns, n_sites): float64 (n_sites, stride), patterns added in order."""
+    cdef int64_t patterns = inputs.shape[0], n = inputs.shape[1], i
+    out = aligned((n, _stride(n)), np.float64)
+    cdef double[:, ::1] view = out
+    with nogil:
+        for i in range(n):
+            quadratic_gram_real(&inputs[0, 0], patterns, n, i, &view[i, 0])
+    return out
+
+
+cdef int64_t _stride(int64_t n):
+    return (n + 31) // 32 * 32
+
+
+cdef class Block:
+    """Walkers of one instance.
+
+    coupling: (n_sites, stride) of int16, int32 or float64: A in units
+    unit: what a unit of the coupling is worth, 1/N for X^T X
+    bias: float64 (n_sites,): X^T y / sqrt(N); constant: |y|^2 / 2
+    weights: int8 (n_walkers, n_sites) of +-1, copied
+    """
+
+    cdef quadratic_model model
+    cdef flip_target target
+    cdef refresh_fn load_walker
+    cdef readonly object capsule, weights, energy
+    cdef object coupling, bias, field
+
+    def __init__(self, coupling, double unit, const double[::1] bias, double constant, weights):
+        cdef int64_t n_walkers = weights.shape[0], n_sites = coupling.shape[0], stride = coupling.shape[1]
+        self.coupling, self.bias = coupling, bias.base
+        self.weights = aligned((n_walkers, n_sites), np.int8)
+        self.energy = aligned((n_walkers,), np.float64)
+        self.field = aligned((n_walkers, stride), np.float64 if coupling.dtype == np.float64 else np.int32)
+        cdef const unsigned char[:, ::1] couplings = coupling.view(np.uint8)
+        cdef unsigned char[:, ::1] field = self.field.view(np.uint8)
+        cdef int8_t[:, ::1] w = self.weights
+        cdef double[::1] energy = self.energy
+        self.model = quadratic_model(
+            n_sites=n_sites, stride=stride, constant=constant, unit=unit, bias=&bias[0], coupling=&couplings[0, 0],
+            field=&field[0, 0], weights=&w[0, 0], energy=&energy[0],
+        )
+        cdef quadratic_functions functions = quadratic[<int>cpu.index()][<int>_KINDS[coupling.dtype]]
+        self.load_walker = functions.load
+        self.target = flip_target(
+            model=&self.model, flips=functions.flips, refresh=functions.refresh, n_sites=n_sites,
+            n_walkers=n_walkers, max_delta=0, weights=&w[0, 0], energy=&energy[0],
+        )
+        self.capsule = flip_capsule(&self.target)
+        self.load(weights)
+
+    def load(self, weights):
+        """Take over weights (n_walkers, n_sites) and rebuild everything from them."""
+        self.weights[...] = weights
+        cdef int64_t walker
+        with nogil:
+            for walker in range(self.target.n_walkers):
+                self.load_walker(&self.model, walker)
+
+    def caches(self):
+        """What a checkpoint must hold besides the weights, bit for bit: name -> array (n_walkers, ...)."""
+        if self.field.dtype == np.float64:
+            return {"energy": self.energy, "field": self.field[:, : self.model.n_sites]}
+        return {"energy": self.energy}
+
+    def restore(self, weights, caches):
+        """Continue from a checkpoint."""
+        self.load(weights)
+        self.energy[...] = caches["energy"]
+        if "field" in caches:
+            self.field[:, : self.model.n_sites] = caches["field"]

@@ -1,0 +1,1 @@
+"""Monte Carlo for the statistical mechanics of learning."""

@@ -1,0 +1,69 @@
+"""`Results`: what a run wrote, as an xarray dataset with its configuration; the way into the analysis."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from mcmc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mcmc.analysis.summary import Summary
+
+
+def load(path: str | PathLike[str]) -> Results:
+    """Open the output directory of a run, also while the run goes on.
+
+    Raises StorageError when there is no run in `path` or when its files are damaged.
+    """
+    from mcmc.storage import read_dataset
+
+    return Results(read_dataset(Path(path)), Path(path))
+
+
+class Results:
+    """One run: `dataset` as in results.h5, `path` of its directory (None in memory), `config` (the run file as a dict).
+
+    Built from a directory by `load`, or from any dataset with the variables and attributes of results.h5.
+    """
+
+    def __init__(self, dataset: xr.Dataset, path: Path | None = None) -> None:
+        self.dataset = dataset
+        self.path = path
+        self.config: dict[str, Any] = tomllib.loads(dataset.attrs["run_toml"])
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name}: {size}" for name, size in self.dataset.sizes.items())
+        return f"Results({'in memory' if self.path is None else str(self.path)!r}, {sizes})"
+
+    def equilibrium(self) -> xr.Dataset:
+        """The dataset without the rows of the burn-in (sweep <= burn_in).
+
+        Raises ConfigError when no row is left.
+        """
+        burn_in = int(self.dataset.attrs["burn_in"])
+        kept = self.dataset.isel(sample=self.dataset["sweep"].to_numpy() > burn_in)
+        if kept.sizes["sample"] == 0:
+            raise ConfigError(f"{self.path or 'results'}: no samples yet beyond the burn-in of {burn_in} sweeps")
+        return kept
+
+    def summary(self) -> Summary:
+        """Means with error bars and a verdict for every rung; worked out once and kept."""
+        return self._summary
+
+    @cached_property
+    def _summary(self) -> Summary:
+        from mcmc.analysis.summary import summarise
+
+        return summarise(self)
+
+    def plot(self, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
+        """Draw the pictures of the run into `directory` (default: `plots` in the run's own); see `plots.plot`."""
+        from mcmc.analysis.plots import plot
+
+        return plot(self, directory, format)

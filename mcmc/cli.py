@@ -1,0 +1,290 @@
+"""The command line: thin commands, one line on stderr for everything that is wrong.
+
+Nothing heavy is imported before a command needs it; under MPI only rank 0 reads files and prints.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from mcmc._version import __version__
+from mcmc.errors import ConfigError, StorageError
+
+_DONE, _USAGE, _STORAGE, _INTERRUPTED = 0, 2, 3, 130
+_LOST_AFTER = 300.0  # seconds without a heartbeat
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The entry point `mcmc`: runs a command and exits with its code."""
+    sys.exit(run_command(argv))
+
+
+def run_command(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: that of the process); returns the exit code."""
+    try:
+        return mcmc(args=argv, prog_name="mcmc", standalone_mode=False) or _DONE
+    except click.ClickException as error:
+        return _fail(error.format_message(), _USAGE)
+    except ConfigError as error:
+        return _fail(str(error), _USAGE)
+    except StorageError as error:
+        return _fail(str(error), _STORAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", _INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"mcmc: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+class _Group(click.Group):
+    """A group whose errors are one line."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            raise click.UsageError(f"no command given, expected one of {', '.join(self.list_commands(ctx))}")
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        commands = self.list_commands(ctx)
+        if args[0] not in commands and not args[0].startswith("-"):
+            from mcmc.config import suggestion
+
+            raise click.UsageError(
+                f"no such command '{args[0]}', expected one of {', '.join(commands)}{suggestion(args[0], commands)}"
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="mcmc %(version)s")
+def mcmc() -> None:
+    """Monte Carlo for the statistical mechanics of learning."""
+
+
+@mcmc.command()
+@click.argument("run_file", metavar="RUN.toml", type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="Where the results go.")
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key of the run file.")
+@click.option("--dry-run", is_flag=True, help="Print memory, file size and layout, and run nothing.")
+@click.option("--walltime", metavar="TIME", help='Stop at a checkpoint after this time, such as "23:50:00" or "5 min".')
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def run(
+    run_file: Path, output: Path | None, overrides: tuple[str, ...], dry_run: bool, walltime: str | None, quiet: bool
+) -> int:
+    """Run, or continue what is in DIR.
+
+    A finished run says so. Exit code 75: stopped early at a checkpoint; run the same command again.
+    """
+    from mcmc import config, engine, parallel
+
+    if output is None and not dry_run:
+        raise click.UsageError("-o DIR: missing, expected the directory for the results")
+
+    def text() -> str:
+        if output is not None and output.exists() and not output.is_dir():
+            raise ConfigError(f"-o: got {output}, which is a file, expected a directory")
+        return config.read(run_file)
+
+    world = parallel.world()
+    with parallel.fail_together(world):
+        try:
+            asked = config.loads(world.broadcast(text), overrides, name=str(run_file), directory=str(run_file.parent))
+            seconds = asked.checkpoint.walltime if walltime is None else config.duration(walltime, "--walltime")
+            if not dry_run:
+                return engine.run(asked, output, world, seconds, quiet)
+            if world.rank == 0:
+                click.echo(engine.plan(asked, world.size))
+            return _DONE
+        except ConfigError as error:  # raised on every rank alike, said once
+            return _fail(str(error), _USAGE) if world.rank == 0 else _USAGE
+        except StorageError as error:
+            return _fail(str(error), _STORAGE) if world.rank == 0 else _STORAGE
+
+
+@mcmc.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+def status(directory: Path) -> None:
+    """Progress, rate, time left and state of a run, also while it runs."""
+    found = _read_status(directory)
+    for name, value in _status_lines(found, time.time()):
+        click.echo(f"{name:<10} {value}")
+
+
+@mcmc.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def summary(directory: Path, as_json: bool) -> None:
+    """Per rung: means with error bars, autocorrelation, acceptance, exchange, and a verdict."""
+    with _extra():
+        found = _results(directory).summary()
+        click.echo(json.dumps(found.to_json_dict(), indent=1, allow_nan=False) if as_json else found.table())
+
+
+@mcmc.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="Default: plots in DIR.")
+@click.option("--format", "file_format", type=click.Choice(["png", "pdf"]), default="png", show_default=True)
+def plot(directory: Path, output: Path | None, file_format: str) -> None:
+    """Pictures of a run; prints their paths."""
+    with _extra():
+        results = _results(directory)
+        from mcmc.analysis import plots
+
+        for path in plots.plot(results, output or directory / "plots", file_format):
+            click.echo(path)
+
+
+@mcmc.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def new(file: Path | None) -> None:
+    """Print a commented run file to start from, or write it to FILE."""
+    from mcmc import config
+
+    if file is None:
+        click.echo(config.template(), nl=False)
+        return
+    try:
+        with file.open("x") as stream:
+            stream.write(config.template())
+    except FileExistsError:
+        raise ConfigError(f"{file}: exists already, and is not overwritten") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+@mcmc.command()
+def info() -> None:
+    """Version, SIMD level, MPI, HDF5, and the models, losses and samplers there are."""
+    click.echo(f"{'mcmc':<10} {__version__}")
+    click.echo(f"{'python':<10} {platform.python_version()}")
+    for name, fact in _FACTS.items():
+        try:
+            value = fact()
+        except (ImportError, OSError, RuntimeError) as error:  # a broken library is a finding, not a failure
+            value = f"not available: {' '.join(str(error).split())}"
+        click.echo(f"{name:<10} {value}")
+
+
+def _simd() -> str:
+    from mcmc.kernels import cpu
+
+    return f"{cpu.level()} (available: {', '.join(cpu.available())})"
+
+
+def _mpi() -> str:
+    from mcmc import parallel
+
+    return parallel.describe()
+
+
+def _hdf5() -> str:
+    import h5py
+
+    return f"{h5py.version.hdf5_version} (h5py {h5py.version.version})"
+
+
+def _models() -> str:
+    from mcmc.models import MODELS
+
+    return ", ".join(MODELS)
+
+
+def _losses() -> str:
+    from mcmc.losses import LOSSES
+
+    return ", ".join(LOSSES)
+
+
+def _samplers() -> str:
+    from mcmc.samplers import SAMPLERS
+
+    return ", ".join(SAMPLERS)
+
+
+_FACTS: dict[str, Callable[[], str]] = {
+    "simd": _simd,
+    "mpi": _mpi,
+    "hdf5": _hdf5,
+    "models": _models,
+    "losses": _losses,
+    "samplers": _samplers,
+}
+
+
+def _results(directory: Path) -> Any:
+    """The results in a directory, or a line that says why there are none."""
+    from mcmc import analysis
+    from mcmc.storage import RunDirectory
+
+    if RunDirectory(directory).run_toml() is None and not (directory / "results.h5").exists():
+        raise _no_run(directory)
+
+    return analysis.load(directory)
+
+
+def _no_run(directory: Path) -> ConfigError:
+    what = "no run has started in this directory" if directory.is_dir() else "no such directory"
+    return ConfigError(f"{directory}: {what}, expected the output directory of a run")
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Says which package an analysis command lacks."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("mcmc"):
+            raise
+        raise ConfigError(f"{error.name} is not installed; pip install 'mcmc[analysis]' brings it") from None
+
+
+def _read_status(directory: Path) -> dict[str, Any]:
+    """What `status.json` says."""
+    from mcmc.storage import RunDirectory
+
+    run = RunDirectory(directory)
+    if run.run_toml() is None:
+        raise _no_run(directory)
+    found = run.read_status()
+    if found is None or "state" not in found:
+        raise StorageError(f"{directory / 'status.json'}: missing or damaged; running again writes a new one")
+    return found
+
+
+def _status_lines(found: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
+    """What `status` prints, line by line; `now` and the heartbeat in seconds of unix time."""
+    from mcmc.progress import duration
+
+    heartbeat, started, state = found.get("heartbeat"), found.get("started"), found["state"]
+    silent = None if heartbeat is None else max(0.0, now - heartbeat)
+    lost = state == "running" and silent is not None and silent > _LOST_AFTER
+    yield "state", f"lost (running, but no heartbeat for {duration(silent)})" if lost else state
+    sweep, sweeps = found.get("sweep"), found.get("sweeps")
+    if sweep is not None and sweeps:
+        yield "sweep", f"{sweep} of {sweeps} ({100 * sweep / sweeps:.1f} %)"
+    if found.get("rate_proposals_per_s"):
+        yield "rate", f"{found['rate_proposals_per_s']:.3g} proposals/s"
+    if state == "running" and not lost:
+        if found.get("seconds_left") is not None:
+            yield "left", duration(found["seconds_left"])
+        if silent is not None:
+            yield "heartbeat", f"{duration(silent)} ago"
+    if started is not None:
+        yield "started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
+    if found.get("hosts"):
+        yield "hosts", f"{', '.join(found['hosts'])} (ranks: {found.get('ranks', '?')}, pid: {found.get('pid', '?')})"
+    if found.get("message"):
+        yield "message", found["message"]

@@ -1,0 +1,590 @@
+"""The run file: TOML to checked, frozen structs, or one line that says what is wrong.
+
+A file passes four steps: the names of its keys, the values that are names, then types and ranges (msgspec), then what
+the keys say together. Every message names the key, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import time
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, get_type_hints
+
+import msgspec
+import tomli_w
+from msgspec import Meta, Struct
+
+from mcmc.errors import ConfigError
+from mcmc.losses import LOSSES
+from mcmc.models import MODELS
+from mcmc.samplers import SAMPLERS
+
+_INT_MAX = 2**31 - 1
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="an integer from 0 to 2**63 - 1")]
+Count = Annotated[int, Meta(ge=1, le=_INT_MAX, description="an integer >= 1, below 2**31")]
+CountOrZero = Annotated[int, Meta(ge=0, le=_INT_MAX, description="an integer >= 0, below 2**31")]
+Sweeps = Annotated[int, Meta(ge=1, le=2**53 - 1, description="an integer >= 1, below 2**53")]
+SweepsOrZero = Annotated[int, Meta(ge=0, le=2**53 - 1, description="an integer >= 0, below 2**53")]
+Real = Annotated[float, Meta(description="a finite number")]
+Positive = Annotated[float, Meta(gt=0, description="a finite number > 0")]
+NonNegative = Annotated[float, Meta(ge=0, description="a finite number >= 0")]
+Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Text = Annotated[str, Meta(min_length=1, description="a string that is not empty")]
+Switch = Annotated[bool, Meta(description="true or false")]
+Seconds = Annotated[float, Meta(gt=0, description='seconds, or a string such as "30 s", "5 min", "23:50:00"')]
+
+
+class _Table(Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the run file."""
+
+
+class Loss(_Table, kw_only=True):
+    name: Text
+    margin: Real = 0.0
+    sharpness: Positive = 1.0
+
+
+class Model(_Table, kw_only=True):
+    loss: Loss
+    architecture: Text = "perceptron"
+    weights: Text = "ising"
+    n_inputs: Count | None = None  # None: as in the data file
+
+
+class Data(_Table, kw_only=True):
+    source: Text
+    alpha: Positive | None = None
+    n_patterns: Count | None = None
+    inputs: Text = "binary"
+    labels: Text = "sign"
+    label_noise: Probability = 0.0
+    output_noise: NonNegative = 0.0
+    n_test: CountOrZero = 0
+    n_instances: Count = 1
+    path: Text | None = None
+    inputs_key: Text = "inputs"
+    labels_key: Text = "labels"
+    teacher_key: Text = "teacher"
+    transform: Text = "none"
+
+
+class Sampler(_Table, kw_only=True):
+    method: Text = "metropolis"
+    order: Text = "random"
+
+
+class BetaRange(_Table, kw_only=True):
+    """A generated ladder: n inverse temperatures from min to max."""
+
+    min: NonNegative
+    max: NonNegative
+    n: Count
+    spacing: Text = "linear"
+
+
+class Ladder(_Table, kw_only=True):
+    beta: Annotated[
+        list[NonNegative] | BetaRange,
+        Meta(description="a list of numbers or a table { min = ..., max = ..., n = ..., spacing = ... }"),
+    ]
+    n_copies: Count = 1
+    exchange_every: SweepsOrZero = 1
+
+
+class Schedule(_Table, kw_only=True):
+    sweeps: Sweeps
+    burn_in: SweepsOrZero = 0
+    measure_every: Sweeps = 1
+    start: Text = "random"
+
+
+class Checkpoint(_Table, kw_only=True):
+    """Times in seconds, whatever notation the run file used."""
+
+    every: Seconds = 300.0
+    walltime: Seconds | None = None
+
+
+class Output(_Table, kw_only=True):
+    store_data: Switch = True
+    weights_every: CountOrZero = 0
+
+
+class RunFile(_Table, kw_only=True):
+    """The tables of a run file, named as there."""
+
+    seed: Seed
+    model: Model
+    data: Data
+    ladder: Ladder
+    schedule: Schedule
+    sampler: Sampler = Sampler()
+    checkpoint: Checkpoint = Checkpoint()
+    output: Output = Output()
+
+
+class Config(RunFile, kw_only=True):
+    """A checked run file: `config.model.loss.name` is `name` in the table `[model.loss]`, and so on."""
+
+    text: str
+    """The TOML as asked: the file verbatim, or, with overrides, what it amounts to."""
+    directory: str = ""
+    """Where a relative `data.path` starts: the directory of the run file."""
+
+    @property
+    def n_weights(self) -> int | None:
+        """Weights of one walker; None where only the data file knows."""
+        return self.model.n_inputs
+
+    @property
+    def n_patterns(self) -> int | None:
+        """Patterns of one instance, floor(alpha n_weights + 1/2) or as given; None where only the data file knows."""
+        if self.data.alpha is None or self.n_weights is None:
+            return self.data.n_patterns
+        return _patterns(self.data.alpha, self.n_weights)
+
+    @property
+    def n_rungs(self) -> int:
+        """Inverse temperatures of the ladder."""
+        beta = self.ladder.beta
+        return beta.n if isinstance(beta, BetaRange) else len(beta)
+
+    @property
+    def data_path(self) -> Path | None:
+        """The data file; a relative path starts where the run file is."""
+        return None if self.data.path is None else Path(self.directory, self.data.path)
+
+
+# Which names are values of which key: (available, known but of later work).
+_CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "model.architecture": (tuple(MODELS), ("committee", "tree-committee", "parity", "tree-parity")),
+    "model.weights": (("ising",), ("spherical", "gaussian")),
+    "model.loss.name": (tuple(LOSSES), ()),
+    "data.source": (("teacher", "random", "file"), ()),
+    "data.inputs": (("binary", "gaussian"), ()),
+    "data.labels": (("sign", "real", "logistic"), ()),
+    "data.transform": (("none", "binarise", "standardise"), ()),
+    "sampler.method": (
+        tuple(SAMPLERS),
+        (
+            "waiting-time",
+            "langevin",
+            "mala",
+            "underdamped",
+            "hmc",
+            "pcn",
+            "elliptical-slice",
+            "random-walk",
+            "sgld",
+        ),
+    ),
+    "sampler.order": (("random", "sequential"), ()),
+    "ladder.beta.spacing": (("linear", "geometric", "linear-temperature"), ()),
+    "schedule.start": (("random", "teacher", "both"), ()),
+}
+
+# Keys of the contract that later work brings.
+_LATER = {
+    "model": ("n_hidden", "activation", "prior_precision"),
+    "data": ("teacher",),
+    "sampler": ("step_size", "n_steps", "friction", "batch_size", "precision"),
+}
+
+_TABLES: dict[str, type[_Table]] = {
+    "": RunFile,
+    "model": Model,
+    "model.loss": Loss,
+    "data": Data,
+    "sampler": Sampler,
+    "ladder": Ladder,
+    "ladder.beta": BetaRange,
+    "schedule": Schedule,
+    "checkpoint": Checkpoint,
+    "output": Output,
+}
+
+_FILE_ONLY = ("path", "inputs_key", "labels_key", "teacher_key", "transform")
+_NOT_FOR_FILES = ("alpha", "n_patterns", "inputs", "labels", "label_noise", "output_noise", "n_test")
+
+
+def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """The checked configuration of a run file (a path) or of a mapping with the same tables.
+
+    Each override is `key.path=value`, the value in TOML or a bare word. Relative data paths start at the run file's
+    directory, for a mapping at the working directory.
+
+    Raises:
+        ConfigError: the file cannot be read, or something in it is wrong; the message is one line.
+    """
+    if isinstance(source, Mapping):
+        raw = _plain(source)
+        return _check(_override(raw, overrides), None)
+    path = Path(source)
+    return loads(read(path), overrides, name=str(path), directory=str(path.parent))
+
+
+def loads(text: str, overrides: Sequence[str] = (), *, name: str = "run file", directory: str = "") -> Config:
+    """As `load`, from the text of a run file; `name` stands in the message about a syntax error.
+
+    Raises:
+        ConfigError: something is wrong; the message is one line.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
+        raise ConfigError(f"{name}: not TOML: {_one_line(str(error))}") from None
+    return _check(_override(raw, overrides), None if overrides else text, directory)
+
+
+def read(path: Path) -> str:
+    """The text of a run file.
+
+    Raises:
+        ConfigError: there is no such file, or it is not text.
+    """
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the run file: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a run file: it is not UTF-8 text") from None
+
+
+def template() -> str:
+    """The commented run file of `mcmc new`; it runs as it is."""
+    return resources.files("mcmc").joinpath("templates/run.toml").read_text()
+
+
+def duration(value: object, key: str) -> float:
+    """Seconds in a number, or in a string such as "30 s", "5 min", "2 h", "1 day", "23:50:00", "1-00:00:00".
+
+    Two numbers with a colon are minutes and seconds, as in Slurm.
+
+    Raises:
+        ConfigError: `value` is nothing of the kind, or not > 0; the message starts with `key`.
+    """
+    seconds = math.nan
+    if isinstance(value, time):  # TOML's own time of day: 23:50:00 without quotes
+        value = value.isoformat()
+    if isinstance(value, str):
+        seconds = _seconds(value.strip().lower())
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value) if abs(value) < 2**63 else math.inf
+    if not (seconds > 0 and math.isfinite(seconds)):
+        _refuse(key, value, 'a time > 0: seconds, or a string such as "30 s", "5 min", "23:50:00"')
+    return seconds
+
+
+def differences(a: Config, b: Config) -> list[str]:
+    """Keys in which `b`, asked for now, differs from `a`, the configuration of an earlier run.
+
+    What may differ when a run is continued is left out: `checkpoint.*` and a larger `schedule.sweeps`. A smaller one is
+    a difference.
+    """
+    return sorted(
+        key
+        for (key, before), now in zip(_leaves(a).items(), _leaves(b).values(), strict=True)
+        if before != now
+        and not key.startswith("checkpoint.")
+        and not (key == "schedule.sweeps" and b.schedule.sweeps > a.schedule.sweeps)
+    )
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """The clause "; did you mean ...?" when `word` resembles one of `known`, otherwise nothing."""
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config:
+    """The configuration in `raw`, after every check; `text` None: write it from `raw`."""
+    _check_names(raw)
+    checked = raw | {}
+    checkpoint = raw.get("checkpoint", {})
+    checked["checkpoint"] = {key: duration(value, f"checkpoint.{key}") for key, value in checkpoint.items()}
+    try:
+        run_file = msgspec.convert(checked, RunFile)
+    except msgspec.ValidationError as error:
+        _translate(str(error), checked)
+    tables = {name: getattr(run_file, name) for name in RunFile.__struct_fields__}
+    config = Config(**tables, text=tomli_w.dumps(raw) if text is None else text, directory=directory)
+    _check_model(config)
+    _check_data(config, raw["data"])
+    _check_ladder(config.ladder.beta)
+    _check_schedule(config)
+    return config
+
+
+def _check_names(table: dict[str, Any], path: str = "") -> None:
+    """Every key is known and available, and so is every value that is a name; numbers are finite."""
+    fields = _TABLES[path].__struct_fields__
+    for name, value in table.items():
+        key = f"{path}.{name}" if path else name
+        if name in _LATER.get(path, ()):
+            raise ConfigError(f"{key}: got {_show(value)}, but this key is not available yet")
+        if name not in fields:
+            raise ConfigError(f"{_one_line(key)}: unknown key{_known_key(name, path)}")
+        if key in _CHOICES:
+            _check_choice(key, value)
+        elif isinstance(value, dict) and key in _TABLES:
+            _check_names(value, key)
+        elif key in _TABLES and key != "ladder.beta":
+            _refuse(key, value, f"a table [{key}]")
+        else:
+            _check_finite(key, value)
+
+
+def _check_finite(key: str, value: object) -> None:
+    """TOML has nan and inf; no key takes them."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_finite(f"{key}[{index}]", item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        _refuse(key, value, _describe(key))
+
+
+def _known_key(name: str, path: str) -> str:
+    """What to say after "unknown key": the keys of the table, and the key that was probably meant."""
+    here = _TABLES[path].__struct_fields__
+    elsewhere = [f"{table}.{name}" for table, struct in _TABLES.items() if table and name in struct.__struct_fields__]
+    meant = f"; did you mean '{elsewhere[0]}'?" if elsewhere else suggestion(name, here)
+    return f", allowed in {f'[{path}]' if path else 'a run file'}: {', '.join(here)}{meant}"
+
+
+def _check_choice(key: str, value: object) -> None:
+    available, later = _CHOICES[key]
+    if value in available:
+        return
+    if value in later:
+        raise ConfigError(f"{key}: got {_show(value)}, which is not available yet; available: {', '.join(available)}")
+    meant = suggestion(value, available + later) if isinstance(value, str) else ""
+    _refuse(key, value, f"one of {', '.join(available)}{meant}")
+
+
+def _check_model(config: Config) -> None:
+    loss = config.model.loss
+    if loss.name == "square" and loss.margin != 0:
+        _refuse("model.loss.margin", loss.margin, "0 (the square loss has no margin)")
+    if loss.name == "symmetric" and loss.margin <= 0:
+        _refuse("model.loss.margin", loss.margin, "a number > 0 (the symmetric loss counts fields beyond it)")
+    if loss.name != "logistic" and loss.sharpness != 1:
+        _refuse("model.loss.sharpness", loss.sharpness, f"1 (the {loss.name} loss has no sharpness)")
+    if config.model.n_inputs is None and config.data.source != "file":
+        raise ConfigError("model.n_inputs: missing, expected an integer >= 1 (only data from a file know it)")
+
+
+def _check_data(config: Config, given: Mapping[str, Any]) -> None:
+    data = config.data
+    if data.source == "file":
+        _check_file(data, given)
+        return
+    for name in _FILE_ONLY:
+        if name in given and given[name] != "none":
+            _refuse(f"data.{name}", given[name], "no such key unless data.source = 'file'")
+    _check_size(config)
+    _check_labels(config)
+
+
+def _check_file(data: Data, given: Mapping[str, Any]) -> None:
+    if data.path is None:
+        raise ConfigError("data.path: missing, expected the path of a .npz, .h5 or .csv file (data.source = 'file')")
+    for name in _NOT_FOR_FILES:
+        if name in given:
+            _refuse(f"data.{name}", given[name], "no such key with data.source = 'file': the file decides")
+    if data.n_instances != 1:
+        _refuse("data.n_instances", data.n_instances, "1 (a file is one instance)")
+
+
+def _check_size(config: Config) -> None:
+    data = config.data
+    if (data.alpha is None) == (data.n_patterns is None):
+        given = "neither" if data.alpha is None else "both"
+        raise ConfigError(f"data.alpha, data.n_patterns: got {given}, expected one of the two")
+    if data.alpha is not None and not 1 <= config.n_patterns <= _INT_MAX:
+        allowed = f"floor(alpha n_weights + 1/2) >= 1 and below 2**31, with n_weights = {config.n_weights}"
+        _refuse("data.alpha", data.alpha, allowed)
+
+
+def _check_labels(config: Config) -> None:
+    data, loss = config.data, config.model.loss.name
+    if data.source != "teacher":
+        needs = {"labels": "sign", "label_noise": 0, "output_noise": 0, "n_test": 0}
+        for name, default in needs.items():
+            if getattr(data, name) != default:
+                _refuse(f"data.{name}", getattr(data, name), f"{default!r} (only data.source = 'teacher' has it)")
+    elif loss == "symmetric":
+        _refuse("data.source", "teacher", "'random' or 'file': labels play no part in the symmetric loss")
+    if data.labels == "real" and loss != "square":
+        _refuse("data.labels", "real", f"'sign' or 'logistic': the {loss} loss needs labels -1 and +1")
+    if data.labels != "sign" and data.label_noise != 0:
+        _refuse("data.label_noise", data.label_noise, f"0 with data.labels = {data.labels!r}: only 'sign' has flips")
+    if data.labels != "real" and data.output_noise != 0:
+        _refuse("data.output_noise", data.output_noise, f"0 with data.labels = {data.labels!r}: only 'real' has it")
+
+
+def _check_ladder(beta: list[float] | BetaRange) -> None:
+    if isinstance(beta, BetaRange):
+        if beta.min > beta.max:
+            _refuse("ladder.beta.max", beta.max, f"a finite number >= ladder.beta.min = {beta.min}")
+        if (beta.n == 1) != (beta.min == beta.max):
+            allowed = "1 where min = max" if beta.min == beta.max else "an integer >= 2 where min < max"
+            _refuse("ladder.beta.n", beta.n, allowed)
+        if beta.spacing != "linear" and beta.min == 0:
+            _refuse("ladder.beta.min", beta.min, f"a number > 0 for {beta.spacing} spacing")
+        return
+    if not beta:
+        _refuse("ladder.beta", beta, "at least one inverse temperature")
+    if any(low >= high for low, high in pairwise(beta)):
+        _refuse("ladder.beta", beta, "a strictly increasing list")
+
+
+def _check_schedule(config: Config) -> None:
+    schedule = config.schedule
+    if schedule.burn_in >= schedule.sweeps:
+        _refuse("schedule.burn_in", schedule.burn_in, f"an integer < schedule.sweeps = {schedule.sweeps}")
+    if schedule.sweeps // schedule.measure_every == schedule.burn_in // schedule.measure_every:
+        between = f"sweeps {schedule.burn_in + 1} to {schedule.sweeps}"
+        _refuse("schedule.measure_every", schedule.measure_every, f"an integer with a multiple among {between}")
+    if schedule.start != "random" and config.data.source == "random":
+        _refuse("schedule.start", schedule.start, "'random': data.source = 'random' has no teacher")
+    if schedule.start == "both" and config.ladder.n_copies < 2:
+        _refuse("ladder.n_copies", config.ladder.n_copies, "an integer >= 2 with schedule.start = 'both'")
+    if config.output.weights_every != 0:
+        _refuse("output.weights_every", config.output.weights_every, "0: snapshots are not available yet")
+
+
+def _override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`raw` with each `key.path=value` set. data.alpha and data.n_patterns replace each other."""
+    asked = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        names = [name.strip() for name in key.split(".")]
+        if not equals or not all(names):
+            _refuse("--set", override, "key=value, such as ladder.n_copies=4")
+        asked[".".join(names)] = _value(value.strip(), override)
+    for key, value in asked.items():
+        *path, name = key.split(".")
+        table = raw
+        for depth, step in enumerate(path):
+            table = table.setdefault(step, {})
+            if not isinstance(table, dict):
+                taken = ".".join(path[: depth + 1])
+                _refuse("--set", f"{key}={_show(value)}", f"a key of a table, which {taken} is not")
+        table[name] = value
+        other = {"data.alpha": "data.n_patterns", "data.n_patterns": "data.alpha"}.get(key)
+        if other and other not in asked:
+            table.pop(other.removeprefix("data."), None)
+    return raw
+
+
+def _value(value: str, override: str) -> object:
+    """A TOML value, or a string without quotes."""
+    try:
+        table = tomllib.loads(f"value = {value}")
+    except ValueError:
+        if not value or re.search(r"[\"'\[\]{}=#\x00-\x1f]", value):
+            _refuse("--set", override, "key=value, the value in TOML or a bare word")
+        return value
+    if len(table) != 1:
+        _refuse("--set", override, "one key=value at a time")
+    return table["value"]
+
+
+def _plain(value: Any) -> Any:
+    """A mapping as TOML would give it: no None, and numpy scalars, arrays, tuples and paths as TOML's own types."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _seconds(text: str) -> float:
+    """The seconds in a duration; NaN if it is none."""
+    clock = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+(?:\.\d*)?)", text)
+    if clock:
+        days, hours, minutes, seconds = (float(part or 0) for part in clock.groups())
+        return ((24 * days + hours) * 60 + minutes) * 60 + seconds
+    number = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)", text)
+    if not number:
+        return math.nan
+    units = {"": 1, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+    units |= {"d": 86400, "day": 86400}
+    unit = number[2]
+    return float(number[1]) * units.get(unit, units.get(unit.removesuffix("s"), math.nan))
+
+
+def _patterns(alpha: float, n_weights: int) -> int:
+    return math.floor(alpha * n_weights + 0.5) if alpha < _INT_MAX else _INT_MAX + 1
+
+
+def _translate(message: str, raw: dict[str, Any]) -> NoReturn:
+    """Raise msgspec's finding in our words."""
+    found = re.search(r" - at `\$\.?(.*)`$", message)
+    key = found[1] if found else ""
+    missing = re.match(r"Object missing required field `(\w+)`", message)
+    if missing:
+        key = f"{key}.{missing[1]}" if key else missing[1]
+        raise ConfigError(f"{key}: missing, expected {_describe(key)}")
+    value: Any = raw
+    for step in re.findall(r"\w+", key):
+        value = value[int(step)] if isinstance(value, list) else value[step]
+    _refuse(key, value, _describe(key))
+
+
+def _describe(key: str) -> str:
+    """What is allowed at a key (an element of a list: `ladder.beta[0]`), in words."""
+    if key in _CHOICES:
+        return f"one of {', '.join(_CHOICES[key][0])}"
+    if key in _TABLES and key != "ladder.beta":
+        return f"a table [{key}]"
+    if key.endswith("]"):
+        return "a finite number >= 0"
+    table, _, name = key.rpartition(".")
+    hint = get_type_hints(_TABLES[table], include_extras=True)[name]
+    candidates = [hint, *getattr(hint, "__args__", ())]
+    return next(meta.description for part in candidates for meta in getattr(part, "__metadata__", ()))
+
+
+def _refuse(key: str, value: object, allowed: str) -> NoReturn:
+    raise ConfigError(f"{key}: got {_show(value)}, expected {allowed}")
+
+
+def _show(value: object) -> str:
+    """A value on one line, as TOML would have it, cut where it is long."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "nothing"
+    text = _one_line(repr(value) if isinstance(value, str | int | float | list | dict) else str(value))
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _leaves(config: Config) -> dict[str, object]:
+    """Every key of the run file with its value; a generated ladder counts as one value."""
+    found: dict[str, object] = {}
+
+    def walk(table: Struct, path: str) -> None:
+        for name in table.__struct_fields__:
+            value = getattr(table, name)
+            if isinstance(value, Struct) and not isinstance(value, BetaRange):
+                walk(value, f"{path}{name}.")
+            else:
+                found[path + name] = value
+
+    walk(config, "")
+    del found["text"], found["directory"]
+    return found

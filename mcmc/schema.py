@@ -1,0 +1,43 @@
+"""What `results.h5` holds: every variable with its dimensions, type, unit and description.
+
+The one place where the table of the output format lives; the engine fills it, the storage writes it, the analysis reads it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FORMAT_VERSION = 1
+
+
+class Variable(NamedTuple):
+    """One variable of the root group."""
+
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    long_name: str
+
+
+_PER_COPY = ("instance", "sample", "copy", "rung")
+
+VARIABLES: dict[str, Variable] = {
+    "beta": Variable(("rung",), "f8", "1/energy", "inverse temperature, as used"),
+    "sweep": Variable(("sample",), "i8", "sweeps", "sweep at which the row was taken"),
+    "energy": Variable(_PER_COPY, "f8", "energy", "energy E, extensive"),
+    "overlap": Variable(("instance", "sample", "pair", "rung"), "f8", "1", "overlap q between two copies"),
+    "teacher_overlap": Variable(_PER_COPY, "f8", "1", "overlap R with the teacher"),
+    "test_error": Variable(_PER_COPY, "f8", "1", "fraction of fresh test patterns misclassified"),
+    "walker": Variable(_PER_COPY, "i4", "1", "walker (rung of birth) that sits on the rung"),
+    "acceptance": Variable(_PER_COPY, "f8", "1", "accepted / proposed since the previous row"),
+    "magnetisation": Variable(
+        ("instance", "copy", "rung", "weight"), "f8", "1", "mean of each weight over the rows after burn-in"
+    ),
+    "exchange_accepted": Variable(("instance", "copy", "swap"), "i8", "1", "accepted exchanges after burn-in"),
+    "exchange_proposed": Variable(("instance", "copy", "swap"), "i8", "1", "proposed exchanges after burn-in"),
+    "start": Variable(("copy",), "str", "1", "initial condition of the copy"),
+}
+"""Variables by name, in the order in which they are written.
+
+A variable with the dimension `sample` is a time series and comes in segments; the others are written once.
+"""

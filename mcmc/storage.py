@@ -1,0 +1,776 @@
+"""The files of one run: segments, checkpoint, results, status and log. The only file that writes HDF5.
+
+Design. A file never changes under its final name: it is written whole under a temporary one, flushed to the disk and
+renamed. Segments are immutable, and what no checkpoint lists does not exist; so the rename that commits a checkpoint
+commits the segments before it. Each HDF5 file ends with a seal, a line of ASCII behind the end of the HDF5 data, where
+HDF5 readers ignore it: kind of file, format version, and the sha256 of all bytes before the seal. It is compared with
+the raw bytes before HDF5 sees them, because the HDF5 library does not survive every damaged file.
+`head -c -128 FILE | sha256sum` does the same by hand.
+
+Segments are stored as they are, because the run waits for them. In the results a time series is chunked by instance: a
+chunk holds all copies and rungs of one instance and as many rows as fit into 256 KiB (some hundred to a few thousand),
+so that reading one instance, or one rung over all times, touches few bytes needlessly; gzip level 1 with the shuffle
+filter shrinks integer-valued energies several times, and higher levels gain little. Nothing in a file depends on the
+clock or on how the rows were cut into segments.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import h5py
+import numpy as np
+
+from mcmc.errors import ConfigError, StorageError
+from mcmc.schema import FORMAT_VERSION, VARIABLES, Variable
+
+if TYPE_CHECKING:
+    import xarray
+
+RUN_TOML = "run.toml"
+STATUS = "status.json"
+LOG = "run.log"
+SEGMENTS = "segments"
+CHECKPOINT = "checkpoint.h5"
+PREVIOUS = "checkpoint.prev.h5"
+RESULTS = "results.h5"
+
+ROOT_ATTRIBUTES = (
+    "format_version",
+    "mcmc_version",
+    "seed",
+    "run_toml",
+    "burn_in",
+    "n_weights",
+    "n_patterns",
+    "complete",
+)
+"""Root attributes of results.h5; a checkpoint that carries them too gives the same dataset while the run goes on."""
+
+_COORDINATES = ("beta", "sweep")
+_DATA = {
+    "inputs": Variable(("instance", "pattern", "input"), "", "1", "input patterns"),
+    "labels": Variable(("instance", "pattern"), "f8", "1", "label of each pattern"),
+    "teacher": Variable(("instance", "weight"), "", "1", "weights of the teacher"),
+}
+_PURE_DIMENSION = "This is a netCDF dimension but not a netCDF variable."  # the words by which netCDF-4 knows one
+_CHUNK_BYTES = 1 << 18
+_COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_BLOCK = 1 << 20
+_SEAL_BYTES = 128
+_SEAL = re.compile(rb"\nmcmc (\w+) format_version=(\d+) sha256=([0-9a-f]{64}) *\n")
+_STALE_SECONDS = 600.0
+
+
+class Segment(NamedTuple):
+    """A committed piece of the time series: rows `first_row .. first_row + n_rows - 1` of the run."""
+
+    name: str
+    first_row: int
+    n_rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds; `warning` says in one line why it is not the latest one written, where that is so."""
+
+    arrays: dict[str, np.ndarray]
+    attrs: dict[str, int | float | str]
+    segments: list[Segment]
+    warning: str | None = None
+
+
+class RunDirectory:
+    """The output directory of one run. One process writes it (rank 0); any number may read.
+
+    Every method raises StorageError, one line that names file and cause, when the disk fails or a file is damaged.
+    After a failed write the files read as before, and nothing temporary is left.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._newest: str | None = None  # name of the newest checkpoint known to be good
+
+    # --- the directory itself, run.toml, status, log ---
+
+    def create(self, run_toml: str) -> None:
+        """Makes the directory for a new run whose configuration is `run_toml`.
+
+        Raises ConfigError, having created nothing, if the path is a file, cannot be made, or is a directory in use.
+        """
+        if os.path.lexists(self.path):
+            self._refuse_foreign()
+        # segments/ comes before run.toml: a directory that holds both is a run, whenever the process was killed
+        paths = (self.path / SEGMENTS, self.path, *self.path.absolute().parents)
+        made = [path for path in paths if not os.path.lexists(path)]
+        try:
+            (self.path / SEGMENTS).mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / RUN_TOML, lambda file: file.write(run_toml.encode()))
+            _sync_directory(self.path.absolute().parent)
+        except OSError as error:
+            _remove_directories(made)
+            raise ConfigError(f"output: cannot create {self.path}: {_reason(error)}") from error
+        except StorageError:
+            _remove_directories(made)
+            raise
+
+    def _refuse_foreign(self) -> None:
+        try:
+            found = set(os.listdir(self.path))
+            segments = os.listdir(self.path / SEGMENTS) if SEGMENTS in found else []
+        except OSError as error:
+            raise ConfigError(f"output: {self.path} is not a usable directory: {_reason(error)}") from error
+        if self._holds_run():
+            raise ConfigError(f"output: {self.path} already holds a run")
+        interrupted_creation = {SEGMENTS, STATUS, LOG} | {name for name in found if _owner(name)}
+        if segments or found - interrupted_creation:
+            raise ConfigError(f"output: {self.path} is not empty and holds no run of mcmc; choose another directory")
+
+    def _holds_run(self) -> bool:
+        ours = (SEGMENTS, CHECKPOINT, PREVIOUS, RESULTS)
+        return os.path.isfile(self.path / RUN_TOML) and any(os.path.exists(self.path / name) for name in ours)
+
+    def run_toml(self) -> str | None:
+        """The configuration of the run in this directory; None if there is no run."""
+        if not self._holds_run():
+            return None
+        path = self.path / RUN_TOML
+        try:
+            return path.read_bytes().decode()
+        except OSError as error:
+            raise _cannot("read", path, error) from error
+        except UnicodeDecodeError as error:
+            raise StorageError(f"{path}: damaged: is not UTF-8 text") from error
+
+    def replace_run_toml(self, text: str) -> None:
+        """Replaces the stored configuration, atomically."""
+        write_atomically(self.path / RUN_TOML, lambda file: file.write(text.encode()))
+
+    def write_status(self, status: Mapping[str, Any]) -> None:
+        """Replaces status.json, atomically but not durably: it is rewritten every few seconds."""
+        text = json.dumps(status, indent=1) + "\n"
+        write_atomically(self.path / STATUS, lambda file: file.write(text.encode()), durable=False)
+
+    def read_status(self) -> dict[str, Any] | None:
+        """What status.json says; None if it is missing or was lost with the machine."""
+        try:
+            status = json.loads((self.path / STATUS).read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _cannot("read", self.path / STATUS, error) from error
+        except ValueError:
+            return None
+        return status if isinstance(status, dict) else None
+
+    def log(self, line: str) -> None:
+        """Appends to run.log, with the local time before every line."""
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        text = "".join(f"{now} {part}\n" for part in line.splitlines())
+        try:
+            with open(self.path / LOG, "a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise _cannot("write", self.path / LOG, error) from error
+
+    def clean(self) -> list[str]:
+        """Removes what a killed process left: temporary files, and segments that no checkpoint lists.
+
+        Returns the names of what it removed. Only the process that is about to write the run may call it. If every
+        checkpoint there is is damaged, StorageError, and nothing is removed.
+        """
+        lists, problems = self._lists()
+        if problems and not lists:
+            raise _no_checkpoint(problems)
+        listed = {segment.name for segments in lists for segment in segments}
+        segments = self.path / SEGMENTS
+        doomed = [path for path in sorted(segments.glob("*.h5")) if path.name not in listed]
+        doomed += [path for folder in (self.path, segments) for path in sorted(folder.glob(".*.tmp")) if _stale(path)]
+        for path in doomed:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise _cannot("remove", path, error) from error
+        return [str(path.relative_to(self.path)) for path in doomed]
+
+    # --- segments and checkpoint ---
+
+    def write_segment(
+        self, index: int, first_row: int, series: Mapping[str, np.ndarray], attrs: Mapping[str, int | float | str]
+    ) -> Segment:
+        """Writes rows `first_row ...` of the time series as segment number `index`.
+
+        `series`: by name of schema.VARIABLES, shapes as its dims say (the sample axis in its place), `sweep` among
+        them. The segment counts once a checkpoint lists what this returns.
+        """
+        for name in series:
+            if "sample" not in VARIABLES[name].dims:
+                raise ValueError(f"{name} is no time series")
+        arrays = {name: _typed(name, VARIABLES[name].dtype, values) for name, values in series.items()}
+
+        def fill(h5: h5py.File) -> None:
+            _set_attributes(h5, attrs)
+            _create_root(h5, {name: array.shape for name, array in arrays.items()}, compress=False)
+            for name, array in arrays.items():
+                h5[name][...] = array
+
+        path = self.path / SEGMENTS / f"{index:06d}.h5"
+        sha256 = _write_sealed(path, "segment", fill)
+        return Segment(path.name, first_row, len(arrays["sweep"]), sha256)
+
+    def write_checkpoint(
+        self, arrays: Mapping[str, np.ndarray], attrs: Mapping[str, int | float | str], segments: Sequence[Segment]
+    ) -> None:
+        """Commits a checkpoint that lists `segments`; the one before becomes checkpoint.prev.h5.
+
+        `arrays`: any shapes; boolean, integer, float or str dtype; names without a slash.
+        """
+        if self._newest is None:
+            self.read_checkpoint()
+
+        def fill(h5: h5py.File) -> None:
+            h5.attrs["segments"] = json.dumps(segments)
+            _set_attributes(h5.create_group("attrs"), attrs)
+            group = h5.create_group("arrays")
+            for name, values in arrays.items():
+                array = np.asarray(values)
+                dtype = h5py.string_dtype() if array.dtype.kind in "UO" else array.dtype
+                group.create_dataset(name, array.shape, dtype, track_times=False)[...] = _storable(array)
+
+        path = self.path / CHECKPOINT
+        # a current checkpoint that is damaged must not push out the good one before it
+        keep = self.path / PREVIOUS if self._newest == CHECKPOINT and path.exists() else None
+        _write_sealed(path, "checkpoint", fill, keep)
+        self._newest = CHECKPOINT
+
+    def read_checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole, with all segments that it lists; None if none was ever written.
+
+        Raises StorageError if there are checkpoints but none is usable.
+        """
+        names = self._checkpoint_names()
+        problems = [] if CHECKPOINT in names else [f"{self.path / CHECKPOINT}: missing"]
+        for name in names:
+            try:
+                checkpoint = self._load_checkpoint(name)
+                for segment in checkpoint.segments:
+                    _open_verified(self.path / SEGMENTS / segment.name, "segment", segment.sha256).close()
+            except StorageError as error:
+                problems.append(str(error))
+                continue
+            self._newest = name
+            return replace(checkpoint, warning=f"{problems[0]}; using {name}" if problems else None)
+        if names:
+            raise _no_checkpoint(problems)
+        return None
+
+    def _checkpoint_names(self) -> list[str]:
+        return [name for name in (CHECKPOINT, PREVIOUS) if os.path.exists(self.path / name)]
+
+    def _load_checkpoint(self, name: str) -> Checkpoint:
+        with _open_sealed(self.path / name, "checkpoint") as h5:
+            return Checkpoint(
+                arrays={key: _read_array(dataset) for key, dataset in h5["arrays"].items()},
+                attrs=_attributes(h5["attrs"]),
+                segments=_segment_list(h5),
+            )
+
+    def _lists(self) -> tuple[list[list[Segment]], list[str]]:
+        """What every readable checkpoint lists, and what is wrong with the others."""
+        lists, problems = [], []
+        for name in self._checkpoint_names():
+            try:
+                with _open_sealed(self.path / name, "checkpoint") as h5:
+                    lists.append(_segment_list(h5))
+            except StorageError as error:
+                problems.append(str(error))
+        return lists, problems
+
+    # --- results ---
+
+    def write_results(
+        self,
+        constants: Mapping[str, np.ndarray],
+        data: Mapping[str, Any] | None,
+        root_attrs: Mapping[str, int | float | str],
+        segments: Sequence[Segment],
+    ) -> None:
+        """Joins the segments to results.h5, holding one of them in memory at a time.
+
+        `constants`: by name of schema.VARIABLES, the ones without a sample axis. `root_attrs`: see ROOT_ATTRIBUTES;
+        the format version is added here. `data`: the group `data`, with labels (instance, pattern), teacher
+        (instance, weight) if there is one, and inputs, an iterable that gives one (n_patterns, n_inputs) array for each
+        instance (used one by one: a generator keeps memory small), int8 or float64.
+        """
+        fixed = {name: _typed(name, VARIABLES[name].dtype, values) for name, values in constants.items()}
+
+        def fill(h5: h5py.File) -> None:
+            _set_attributes(h5, root_attrs)
+            shapes = self._series_shapes(segments)
+            _create_root(h5, shapes | {name: array.shape for name, array in fixed.items()}, compress=True)
+            for name, array in fixed.items():
+                h5[name][...] = array
+            for name in shapes:
+                _write_rows(h5[name], VARIABLES[name].dims.index("sample"), self._rows(name, segments))
+            if data is not None:
+                _write_data(h5.create_group("data"), data)
+
+        _write_sealed(self.path / RESULTS, "results", fill)
+
+    def _series_shapes(self, segments: Sequence[Segment]) -> dict[str, tuple[int, ...]]:
+        """The shape of every time series of all segments together, which are verified on the way."""
+        common: dict[str, tuple[int, ...]] = {}
+        for segment in segments:
+            path = self.path / SEGMENTS / segment.name
+            with _open_sealed(path, "segment", segment.sha256) as h5:
+                found = {name: h5[name].shape for name in VARIABLES if name in h5}
+            common = common or found
+            expected = {name: _with_rows(name, shape, segment.n_rows) for name, shape in common.items()}
+            for name in VARIABLES:
+                if found.get(name) != expected.get(name):
+                    have, want = found.get(name), expected.get(name)
+                    raise StorageError(f"{path}: does not fit the other segments: {name} {have}, expected {want}")
+        n_rows = sum(segment.n_rows for segment in segments)
+        return {name: _with_rows(name, shape, n_rows) for name, shape in (common or {"sweep": (0,)}).items()}
+
+    def _rows(self, name: str, segments: Iterable[Segment]) -> Iterator[np.ndarray]:
+        """One time series, segment after segment; `_series_shapes` has verified them."""
+        for segment in segments:
+            with _open(self.path / SEGMENTS / segment.name) as file, h5py.File(file, "r") as h5:
+                yield h5[name][...]
+
+
+def read_dataset(path: str | os.PathLike[str]) -> xarray.Dataset:
+    """The root group of the run in directory `path`, loaded into memory; also while the run goes on.
+
+    From results.h5, unless a checkpoint lists more rows than it holds. From a checkpoint come the time series of the
+    segments, its arrays that schema.VARIABLES names, its attributes that ROOT_ATTRIBUTES names, and complete = 0.
+    """
+    directory = RunDirectory(path)
+    results = directory.path / RESULTS
+    if os.path.exists(results):
+        dataset = _results_dataset(results)
+        lists, _ = directory._lists()
+        if dataset.sizes["sample"] >= max((sum(s.n_rows for s in segments) for segments in lists), default=0):
+            return dataset
+    checkpoint = directory.read_checkpoint()
+    if checkpoint is None:
+        raise StorageError(f"{path}: holds neither results nor a checkpoint (yet)")
+    return _running_dataset(directory, checkpoint)
+
+
+def _results_dataset(path: Path) -> xarray.Dataset:
+    import xarray  # takes longer to import than all the rest
+
+    with _open_verified(path, "results") as file, xarray.open_dataset(file, engine="h5netcdf") as dataset:
+        dataset.load()
+    dataset.attrs = {name: _plain(value) for name, value in dataset.attrs.items()}
+    return dataset
+
+
+def _running_dataset(directory: RunDirectory, checkpoint: Checkpoint) -> xarray.Dataset:
+    import xarray
+
+    arrays = {name: array for name, array in checkpoint.arrays.items() if name in VARIABLES}
+    shapes = directory._series_shapes(checkpoint.segments)
+    for name, shape in shapes.items():
+        none = np.empty(_with_rows(name, shape, 0), VARIABLES[name].dtype)
+        rows = directory._rows(name, checkpoint.segments)
+        arrays[name] = np.concatenate([none, *rows], VARIABLES[name].dims.index("sample"))
+    variables = {
+        name: (variable.dims, arrays[name], {"units": variable.units, "long_name": variable.long_name})
+        for name, variable in VARIABLES.items()
+        if name in arrays
+    }
+    attrs = {name: checkpoint.attrs[name] for name in ROOT_ATTRIBUTES if name in checkpoint.attrs}
+    attrs |= {"format_version": FORMAT_VERSION, "complete": 0}
+    dataset = xarray.Dataset(variables, attrs=attrs)
+    return dataset.set_coords([name for name in _COORDINATES if name in variables])
+
+
+# --- whole files ---
+
+
+def write_atomically(
+    path: str | os.PathLike[str],
+    writer: Callable[[BinaryIO], object],
+    *,
+    durable: bool = True,
+    keep: Path | None = None,
+) -> None:
+    """Makes or replaces the file `path` with what `writer` puts into the open file that it is given.
+
+    At every instant `path` is the old or the new file (with `keep`, where the old one is moved: or missing for a moment
+    while the old one is there). `durable`: on the disk when this returns. Raises StorageError when the disk fails.
+    """
+    path = Path(path)
+    temporary = path.with_name(
+        f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}@{socket.gethostname()}.tmp"  # see _owner
+    )
+    try:
+        try:
+            with open(temporary, "x+b") as file:
+                writer(file)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            if keep is not None:
+                os.replace(path, keep)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        if durable:
+            _sync_directory(path.parent)
+    except OSError as error:
+        raise _cannot("write", path, error) from error
+
+
+def _write_sealed(path: Path, kind: str, fill: Callable[[h5py.File], None], keep: Path | None = None) -> str:
+    """Writes a sealed HDF5 file whose contents `fill` makes; returns the sha256 of its seal."""
+    digests = []
+
+    def writer(file: BinaryIO) -> None:
+        disk = _Disk(file)
+        try:
+            with h5py.File(disk, "w", libver=("earliest", "v110")) as h5:
+                h5.attrs["format_version"] = FORMAT_VERSION
+                fill(h5)
+        finally:
+            if disk.error is not None:
+                raise disk.error
+        n_bytes = file.seek(0, os.SEEK_END)
+        digests.append(_sha256(file, n_bytes))
+        file.seek(n_bytes)
+        file.write(_seal(kind, digests[0]))
+
+    write_atomically(path, writer, keep=keep)
+    return digests[0]
+
+
+class _Disk(io.RawIOBase):
+    """A file as HDF5 sees it: after the first operation that fails, all others pretend to succeed.
+
+    HDF5 cannot close a file that it cannot write to, and may crash at exit on one that it could not close.
+    Like this it closes always, and the error is raised afterwards.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def _attempt(self, operation: Callable[..., int], *args: Any, otherwise: int) -> int:
+        if self.error is None:
+            try:
+                return operation(*args)
+            except OSError as error:
+                self.error = error
+        return otherwise
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._attempt(self._file.seek, offset, whence, otherwise=offset)
+
+    def readinto(self, buffer: memoryview) -> int:
+        return self._attempt(self._file.readinto, buffer, otherwise=len(buffer))  # type: ignore[attr-defined]
+
+    def write(self, buffer: memoryview) -> int:
+        return self._attempt(self._file.write, buffer, otherwise=len(buffer))
+
+    def truncate(self, size: int) -> int:
+        return self._attempt(self._file.truncate, size, otherwise=size)
+
+    def flush(self) -> None:
+        """Nothing: `write_atomically` flushes once, at the end."""
+
+
+def _seal(kind: str, sha256: str) -> bytes:
+    line = f"\nmcmc {kind} format_version={FORMAT_VERSION} sha256={sha256}"
+    return line.encode().ljust(_SEAL_BYTES - 1) + b"\n"
+
+
+def _sha256(file: BinaryIO, n_bytes: int) -> str:
+    """Of the first `n_bytes` of the file."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while n_bytes > 0 and (block := file.read(min(_BLOCK, n_bytes))):
+        digest.update(block)
+        n_bytes -= len(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _open_sealed(path: Path, kind: str, sha256: str | None = None) -> Iterator[h5py.File]:
+    # HDF5 reads through our file, not by name: these are the bytes that were verified, and no lock is taken on them
+    with _open_verified(path, kind, sha256) as file, h5py.File(file, "r") as h5:
+        yield h5
+
+
+def _open_verified(path: Path, kind: str, sha256: str | None = None) -> BinaryIO:
+    """Opens the file after comparing it with its seal (and with the digest that a checkpoint lists)."""
+    file = _open(path)
+    try:
+        _verify(file, path, kind, sha256)
+    except OSError as error:
+        file.close()
+        raise _cannot("read", path, error) from error
+    except StorageError:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError as error:
+        raise StorageError(f"{path}: missing") from error
+    except OSError as error:
+        raise _cannot("read", path, error) from error
+
+
+def _verify(file: BinaryIO, path: Path, kind: str, sha256: str | None) -> None:
+    n_bytes = file.seek(0, os.SEEK_END) - _SEAL_BYTES
+    file.seek(max(n_bytes, 0))
+    seal = _SEAL.fullmatch(file.read()) if n_bytes > 0 else None
+    if seal is None:
+        raise StorageError(f"{path}: damaged: no checksum at its end (cut short, or changed by another program)")
+    found, version, expected = (group.decode() for group in seal.groups())
+    if found != kind:
+        raise StorageError(f"{path}: is a {found} file, expected a {kind} file")
+    if int(version) != FORMAT_VERSION:
+        raise StorageError(f"{path}: has format version {version}, this mcmc reads version {FORMAT_VERSION}")
+    if _sha256(file, n_bytes) != expected:
+        raise StorageError(f"{path}: damaged: its bytes do not match its checksum")
+    if sha256 not in (None, expected):
+        raise StorageError(f"{path}: is not the file that the checkpoint lists (its checksum differs)")
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _owner(name: str) -> tuple[int, str] | None:
+    """Process and host of a temporary file, from its name; None for any other name."""
+    match = re.fullmatch(r"\..+\.[0-9a-f]{8}\.(\d+)@(.*)\.tmp", name)
+    return (int(match[1]), match[2]) if match else None
+
+
+def _stale(path: Path) -> bool:
+    """Whether a temporary file's writer is dead; of one on another host, whether it has been quiet for ten minutes."""
+    owner = _owner(path.name)
+    if owner is None:
+        return False
+    process, host = owner
+    if host == socket.gethostname() and not _alive(process):
+        return True
+    with suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime > _STALE_SECONDS
+    return False
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid():  # an earlier process of the same number: this one is not writing now
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove_directories(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.rmdir()
+
+
+def _no_checkpoint(problems: Iterable[str]) -> StorageError:
+    return StorageError(
+        f"{'; '.join(dict.fromkeys(problems))}; no usable checkpoint is left: "
+        "restore the file from a backup, or run again into another directory"
+    )
+
+
+def _cannot(verb: str, path: Path, error: OSError) -> StorageError:
+    return StorageError(f"{path}: cannot {verb}: {_reason(error)}")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or " ".join(str(error).split())
+
+
+# --- inside the HDF5 files ---
+
+
+def _segment_list(h5: h5py.File) -> list[Segment]:
+    return [Segment(*row) for row in json.loads(h5.attrs["segments"])]
+
+
+def _create_root(h5: h5py.File, shapes: Mapping[str, tuple[int, ...]], compress: bool) -> None:
+    """Creates the named variables of schema.VARIABLES, without values, and the scales of their dimensions."""
+    sizes: dict[str, int] = {}
+    for name, shape in shapes.items():
+        for dim, size in zip(VARIABLES[name].dims, shape, strict=True):
+            if sizes.setdefault(dim, size) != size:
+                raise ValueError(f"{name}: {size} along {dim}, other variables have {sizes[dim]}")
+    _create_scales(h5, sizes)
+    for name, variable in VARIABLES.items():
+        if name not in shapes:
+            continue
+        dtype = h5py.string_dtype() if variable.dtype == "str" else np.dtype(variable.dtype)
+        storage = _series_storage(variable, shapes[name]) if compress else {}
+        dataset = _create_variable(h5, name, variable, shapes[name], dtype, storage)
+        coordinates = [c for c in _COORDINATES if c in shapes and set(VARIABLES[c].dims) <= set(variable.dims)]
+        if coordinates and name not in _COORDINATES:
+            dataset.attrs["coordinates"] = " ".join(coordinates)
+
+
+def _create_scales(group: h5py.Group, sizes: Mapping[str, int]) -> None:
+    """Dimensions without values of their own, in the way of netCDF-4: scales that are never written."""
+    for dim, size in sizes.items():
+        scale = group.create_dataset(dim, (size,), ">f4", track_times=False)
+        scale.make_scale(f"{_PURE_DIMENSION}{size:10d}")
+
+
+def _create_variable(
+    group: h5py.Group, name: str, variable: Variable, shape: tuple[int, ...], dtype: Any, storage: dict[str, Any]
+) -> h5py.Dataset:
+    dataset = group.create_dataset(name, shape, dtype, track_times=False, **storage)
+    for axis, dim in enumerate(variable.dims):
+        dataset.dims[axis].attach_scale(group[dim])
+    _set_attributes(dataset, {"units": variable.units, "long_name": variable.long_name})
+    return dataset
+
+
+def _series_storage(variable: Variable, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Chunks and filters of a time series, see the head of the file; constants and empty series have none."""
+    if "sample" not in variable.dims or 0 in shape:
+        return {}
+    chunk = {dim: 1 if dim == "instance" else size for dim, size in zip(variable.dims, shape, strict=True)}
+    n_rows = chunk.pop("sample")
+    row_bytes = np.dtype(variable.dtype).itemsize * math.prod(chunk.values())
+    chunk["sample"] = min(n_rows, max(1, _CHUNK_BYTES // row_bytes))
+    return {"chunks": tuple(chunk[dim] for dim in variable.dims), **_COMPRESSION}
+
+
+def _write_rows(dataset: h5py.Dataset, axis: int, pieces: Iterable[np.ndarray]) -> None:
+    """Fills a dataset with pieces that follow each other along one axis.
+
+    Always one chunk of rows at a time: each chunk is compressed once, and the file does not depend on the pieces.
+    """
+    before = (slice(None),) * axis
+    pending = np.empty(_replaced(dataset.shape, axis, 0), dataset.dtype)
+    start, n_total = 0, dataset.shape[axis]
+    for piece in pieces:
+        pending = np.concatenate([pending, piece], axis)
+        n_used, n_pending = 0, pending.shape[axis]
+        while n_used < n_pending:
+            n_rows = min(dataset.chunks[axis], n_total - start)
+            if n_rows > n_pending - n_used:
+                break
+            dataset[(*before, slice(start, start + n_rows))] = pending[(*before, slice(n_used, n_used + n_rows))]
+            n_used += n_rows
+            start += n_rows
+        pending = pending[(*before, slice(n_used, None))].copy()
+
+
+def _write_data(group: h5py.Group, data: Mapping[str, Any]) -> None:
+    inputs = iter(data["inputs"])
+    first = _numeric("inputs", next(inputs))
+    arrays = {name: np.asarray(data[name]) for name in ("labels", "teacher") if name in data}
+    n_instances = len(arrays["labels"])
+    sizes = dict(zip(_DATA["inputs"].dims, (n_instances, *first.shape), strict=True))
+    if "teacher" in arrays:
+        sizes["weight"] = arrays["teacher"].shape[1]
+    _create_scales(group, sizes)
+    shape = (n_instances, *first.shape)
+    storage: dict[str, Any] = {}
+    if first.dtype == np.int8:  # +-1 take one bit when compressed; random reals do not shrink
+        storage = {"chunks": (1, min(first.shape[0], max(1, _BLOCK // first.shape[1])), first.shape[1]), **_COMPRESSION}
+    dataset = _create_variable(group, "inputs", _DATA["inputs"], shape, first.dtype, storage)
+    instance = 0
+    dataset[instance] = first
+    for instance, values in enumerate(inputs, start=1):
+        if instance == n_instances:
+            raise ValueError(f"inputs of more than {n_instances} instances")
+        dataset[instance] = _numeric("inputs", values)
+    if instance + 1 != n_instances:
+        raise ValueError(f"inputs of {instance + 1} instances, labels of {n_instances}")
+    for name, array in arrays.items():
+        array = _typed(name, "f8", array) if name == "labels" else _numeric(name, array)
+        _create_variable(group, name, _DATA[name], array.shape, array.dtype, {})[...] = array
+
+
+def _numeric(name: str, values: np.ndarray) -> np.ndarray:
+    """int8 stays, all else becomes float64."""
+    array = np.asarray(values)
+    return array if array.dtype == np.int8 else _typed(name, "f8", array)
+
+
+def _typed(name: str, dtype: str, values: np.ndarray) -> np.ndarray:
+    """The values in the stated type; TypeError if that type cannot hold what they are."""
+    array = np.asarray(values)
+    if dtype == "str":
+        return array.astype(object)
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(f"{name}: got {array.dtype}, expected {dtype}")
+    return array.astype(dtype, copy=False)
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    return array.astype(object) if array.dtype.kind == "U" else array
+
+
+def _read_array(dataset: h5py.Dataset) -> np.ndarray:
+    if h5py.check_string_dtype(dataset.dtype) is not None:
+        return np.asarray(dataset.asstr()[...]).astype(str)
+    return np.asarray(dataset[...])
+
+
+def _set_attributes(node: h5py.Group | h5py.Dataset, attrs: Mapping[str, int | float | str]) -> None:
+    for name, value in attrs.items():
+        node.attrs[name] = value
+
+
+def _attributes(node: h5py.Group) -> dict[str, int | float | str]:
+    return {name: _plain(value) for name, value in node.attrs.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A Python number or str, where HDF5 gives a numpy scalar."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _with_rows(name: str, shape: tuple[int, ...], n_rows: int) -> tuple[int, ...]:
+    return _replaced(shape, VARIABLES[name].dims.index("sample"), n_rows)
+
+
+def _replaced(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+    return (*shape[:axis], size, *shape[axis + 1 :])

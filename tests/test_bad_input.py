@@ -1,0 +1,371 @@
+"""Wrong run files, data files and command lines: one clear line on stderr, exit code 2, and nothing on disk.
+
+Most cases are one edit of a good run file; `test_the_base_is_good` keeps that file honest.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcmc import config
+from mcmc.cli import run_command
+from mcmc.errors import ConfigError
+
+BASE = """\
+seed = 1
+[model]
+architecture = "perceptron"
+weights = "ising"
+n_inputs = 11
+[model.loss]
+name = "error-count"
+margin = 0.0
+[data]
+source = "teacher"
+alpha = 1.0
+n_instances = 1
+[sampler]
+method = "metropolis"
+[ladder]
+beta = [0.5, 1.0]
+n_copies = 2
+exchange_every = 1
+[schedule]
+sweeps = 20
+burn_in = 4
+measure_every = 2
+start = "random"
+[checkpoint]
+every = "5 min"
+[output]
+store_data = true
+"""
+
+RANGE = "beta = { min = 0.5, max = 1.0, n = 2 }"
+FILE = 'source = "file"\npath = "task.npz"'
+
+# What is replaced in BASE, by what, and what the message must contain: the key, what was given, what is allowed.
+EDITS = [
+    # syntax
+    ("seed = 1", "seed = ", ["run.toml", "line 1", "column 8"]),
+    ("[model]", "[model", ["run.toml", "line 2"]),
+    ("seed = 1", "seed = 1\nseed = 2", ["run.toml", "line 2"]),
+    # unknown keys and tables
+    ("n_copies = 2", "n_copys = 2", ["ladder.n_copys", "allowed", "did you mean 'n_copies'"]),
+    ("[ladder]", "[laddr]", ["laddr", "allowed", "did you mean 'ladder'"]),
+    ("seed = 1", "seed = 1\nn_inputs = 3", ["n_inputs", "did you mean 'model.n_inputs'"]),
+    ("sweeps = 20", "sweeps = 20\nalpha = 1.0", ["schedule.alpha", "did you mean 'data.alpha'"]),
+    ("margin = 0.0", "kappa = 0.0", ["model.loss.kappa", "allowed in [model.loss]", "margin"]),
+    ("store_data = true", '"a\\nb" = 1', ["output.a b", "unknown key"]),
+    ("beta = [0.5, 1.0]", "beta = { min = 1.0, max = 2.0, m = 3 }", ["ladder.beta.m", "unknown key", "spacing"]),
+    # missing keys
+    ("seed = 1", "", ["seed", "missing", "an integer from 0"]),
+    ("n_inputs = 11", "", ["model.n_inputs", "missing", "an integer >= 1"]),
+    ('name = "error-count"', "", ["model.loss.name", "missing", "error-count, hinge"]),
+    ('source = "teacher"', "", ["data.source", "missing", "teacher, random, file"]),
+    ("beta = [0.5, 1.0]", "", ["ladder.beta", "missing", "a list of numbers or a table"]),
+    ("beta = [0.5, 1.0]", "beta = { min = 0.5, max = 1.0 }", ["ladder.beta.n", "missing", "an integer >= 1"]),
+    ("sweeps = 20", "", ["schedule.sweeps", "missing"]),
+    # types
+    ("seed = 1", "seed = 1.0", ["seed", "got 1.0", "an integer"]),
+    ("seed = 1", "seed = true", ["seed", "got true", "an integer"]),
+    ("n_copies = 2", 'n_copies = "two"', ["ladder.n_copies", "got 'two'", "an integer >= 1"]),
+    ("n_inputs = 11", "n_inputs = [11]", ["model.n_inputs", "got [11]", "an integer >= 1"]),
+    ("margin = 0.0", 'margin = "0"', ["model.loss.margin", "got '0'", "a finite number"]),
+    ("store_data = true", "store_data = 1", ["output.store_data", "got 1", "true or false"]),
+    ("beta = [0.5, 1.0]", "beta = 0.5", ["ladder.beta", "got 0.5", "a list of numbers or a table"]),
+    ("beta = [0.5, 1.0]", 'beta = [0.5, "1.0"]', ["ladder.beta[1]", "got '1.0'", "a finite number >= 0"]),
+    ("[sampler]\nmethod", "[[sampler]]\nmethod", ["sampler", "a table [sampler]"]),
+    ('method = "metropolis"', 'method = ["metropolis"]', ["sampler.method", "got ['metropolis']", "heat-bath"]),
+    # ranges
+    ("seed = 1", "seed = -1", ["seed", "got -1", "0 to 2**63 - 1"]),
+    ("seed = 1", "seed = 9223372036854775808", ["seed", "got 9223372036854775808", "0 to 2**63 - 1"]),
+    ("n_inputs = 11", "n_inputs = 0", ["model.n_inputs", "got 0", "an integer >= 1"]),
+    ("n_inputs = 11", "n_inputs = 1000000000000", ["model.n_inputs", "got 1000000000000", "below 2**31"]),
+    ("margin = 0.0", "margin = nan", ["model.loss.margin", "got nan", "a finite number"]),
+    ("margin = 0.0", "margin = inf", ["model.loss.margin", "got inf", "a finite number"]),
+    ("n_instances = 1", "n_instances = 0", ["data.n_instances", "got 0", "an integer >= 1"]),
+    ("n_instances = 1", "label_noise = 1.5", ["data.label_noise", "got 1.5", "a number from 0 to 1"]),
+    ("n_instances = 1", "n_test = -1", ["data.n_test", "got -1", "an integer >= 0"]),
+    ("n_copies = 2", "n_copies = 0", ["ladder.n_copies", "got 0", "an integer >= 1"]),
+    ("exchange_every = 1", "exchange_every = -1", ["ladder.exchange_every", "got -1", "an integer >= 0"]),
+    ("measure_every = 2", "measure_every = 0", ["schedule.measure_every", "got 0", "an integer >= 1"]),
+    # names
+    (
+        'name = "error-count"',
+        'name = "error-cuont"',
+        ["loss.name", "'error-cuont'", "did you mean 'error-count'"],
+    ),
+    ('name = "error-count"', 'name = "Hinge"', ["model.loss.name", "got 'Hinge'", "did you mean 'hinge'"]),
+    ('source = "teacher"', 'source = "student"', ["data.source", "got 'student'", "teacher, random, file"]),
+    ('weights = "ising"', 'weights = "binary"', ["model.weights", "got 'binary'", "ising"]),
+    ('method = "metropolis"', 'order = "sequental"', ["sampler.order", "'sequental'", "did you mean 'sequential'"]),
+    ('start = "random"', 'start = "planted"', ["schedule.start", "got 'planted'", "random, teacher, both"]),
+    ("n_instances = 1", 'inputs = "normal"', ["data.inputs", "got 'normal'", "binary, gaussian"]),
+    ("n_instances = 1", 'labels = "signs"', ["data.labels", "got 'signs'", "did you mean 'sign'"]),
+    ("beta = [0.5, 1.0]", RANGE[:-2] + ', spacing = "log" }', ["ladder.beta.spacing", "got 'log'", "geometric"]),
+    # later work
+    ('architecture = "perceptron"', 'architecture = "committee"', ["model.architecture", "not available yet"]),
+    ('weights = "ising"', 'weights = "spherical"', ["model.weights", "'spherical'", "not available yet"]),
+    ('method = "metropolis"', 'method = "hmc"', ["sampler.method", "got 'hmc'", "not available yet", "heat-bath"]),
+    ('method = "metropolis"', "step_size = 0.05", ["sampler.step_size", "got 0.05", "not available yet"]),
+    ("n_inputs = 11", "n_inputs = 11\nn_hidden = 3", ["model.n_hidden", "got 3", "not available yet"]),
+    ("store_data = true", "weights_every = 10", ["output.weights_every", "got 10", "not available yet"]),
+    ("[sampler]\n", '[data.teacher]\nweights = "ising"\n[sampler]\n', ["data.teacher", "not available yet"]),
+    # what keys say together: loss
+    ('name = "error-count"\nmargin = 0.0', 'name = "square"\nmargin = 0.5', ["model.loss.margin", "0.5", "no margin"]),
+    ('"teacher"\nalpha', '"random"\nlabel_noise = 0.1\nalpha', ["data.label_noise", "got 0.1", "teacher"]),
+    ('name = "error-count"', 'name = "symmetric"', ["model.loss.margin", "got 0.0", "a number > 0"]),
+    (
+        'name = "error-count"\nmargin = 0.0',
+        'name = "symmetric"\nmargin = 1.0',
+        ["data.source", "got 'teacher'", "labels play no part"],
+    ),
+    ("margin = 0.0", "sharpness = 2.0", ["model.loss.sharpness", "got 2.0", "no sharpness"]),
+    ('name = "error-count"', 'name = "logistic"\nsharpness = 0.0', ["model.loss.sharpness", "got 0.0", "> 0"]),
+    # data
+    ("alpha = 1.0", "", ["data.alpha", "data.n_patterns", "neither", "one of the two"]),
+    ("alpha = 1.0", "alpha = 1.0\nn_patterns = 11", ["data.alpha", "data.n_patterns", "both", "one of the two"]),
+    ("alpha = 1.0", "alpha = 0.04", ["data.alpha", "got 0.04", "n_weights = 11"]),
+    ("alpha = 1.0", "alpha = 1e300", ["data.alpha", "got 1e+300", "below 2**31"]),
+    ("alpha = 1.0", "alpha = -1.0", ["data.alpha", "got -1.0", "> 0"]),
+    ("alpha = 1.0", "n_patterns = 11.0", ["data.n_patterns", "got 11.0", "an integer >= 1"]),
+    ("n_instances = 1", 'labels = "real"', ["data.labels", "got 'real'", "error-count"]),
+    ("n_instances = 1", "output_noise = 0.1", ["data.output_noise", "got 0.1", "only 'real'"]),
+    ("n_instances = 1", 'labels = "logistic"\nlabel_noise = 0.1', ["data.label_noise", "got 0.1", "only 'sign'"]),
+    ("n_instances = 1", 'path = "task.npz"', ["data.path", "got 'task.npz'", "data.source = 'file'"]),
+    ("n_instances = 1", 'transform = "binarise"', ["data.transform", "got 'binarise'", "data.source = 'file'"]),
+    ('source = "teacher"\nalpha = 1.0', 'source = "file"', ["data.path", "missing", ".npz, .h5 or .csv"]),
+    ('source = "teacher"', FILE, ["data.alpha", "got 1.0", "the file decides"]),
+    ('source = "teacher"\nalpha = 1.0', FILE + '\ninputs = "binary"', ["data.inputs", "got 'binary'", "file decides"]),
+    (
+        '"teacher"\nalpha = 1.0\nn_instances = 1',
+        '"file"\npath = "a.npz"\nn_instances = 2',
+        ["data.n_instances", "got 2"],
+    ),
+    ('"teacher"\nalpha', '"random"\nn_test = 10\nalpha', ["data.n_test", "got 10", "teacher"]),
+    # ladder
+    ("beta = [0.5, 1.0]", "beta = []", ["ladder.beta", "got []", "at least one"]),
+    ("beta = [0.5, 1.0]", "beta = [1.0, 0.5]", ["ladder.beta", "got [1.0, 0.5]", "strictly increasing"]),
+    ("beta = [0.5, 1.0]", "beta = [0.5, 0.5]", ["ladder.beta", "got [0.5, 0.5]", "strictly increasing"]),
+    ("beta = [0.5, 1.0]", "beta = [-0.5, 1.0]", ["ladder.beta[0]", "got -0.5", ">= 0"]),
+    ("beta = [0.5, 1.0]", "beta = [0.5, inf]", ["ladder.beta[1]", "got inf", "a finite number"]),
+    (
+        "beta = [0.5, 1.0]",
+        "beta = { min = 0.5, max = 0.1, n = 2 }",
+        ["ladder.beta.max", "got 0.1", "ladder.beta.min"],
+    ),
+    ("beta = [0.5, 1.0]", "beta = { min = 0.5, max = 1.0, n = 1 }", ["ladder.beta.n", "got 1", ">= 2"]),
+    ("beta = [0.5, 1.0]", "beta = { min = 1.0, max = 1.0, n = 3 }", ["ladder.beta.n", "got 3", "1 where min = max"]),
+    (
+        "beta = [0.5, 1.0]",
+        'beta = { min = 0.0, max = 1.0, n = 3, spacing = "geometric" }',
+        ["ladder.beta.min", "got 0.0", "> 0 for geometric"],
+    ),
+    (
+        "beta = [0.5, 1.0]",
+        'beta = { min = 0.0, max = 1.0, n = 3, spacing = "linear-temperature" }',
+        ["ladder.beta.min", "got 0.0", "> 0 for linear-temperature"],
+    ),
+    # schedule and checkpoint
+    ("burn_in = 4", "burn_in = 20", ["schedule.burn_in", "got 20", "< schedule.sweeps = 20"]),
+    ("burn_in = 4", "burn_in = -1", ["schedule.burn_in", "got -1", "an integer >= 0"]),
+    ("sweeps = 20", "sweeps = 0", ["schedule.sweeps", "got 0", "an integer >= 1"]),
+    ("measure_every = 2", "measure_every = 100", ["schedule.measure_every", "got 100", "sweeps 5 to 20"]),
+    ('every = "5 min"', 'every = "5 fortnights"', ["checkpoint.every", "got '5 fortnights'", "5 min"]),
+    ('every = "5 min"', "every = 0", ["checkpoint.every", "got 0", "> 0"]),
+    ('every = "5 min"', "every = true", ["checkpoint.every", "got true"]),
+    ('every = "5 min"', 'walltime = "soon"', ["checkpoint.walltime", "got 'soon'", "23:50:00"]),
+]
+
+
+def _edited(old: str, new: str) -> str:
+    assert old in BASE
+    return BASE.replace(old, new, 1)
+
+
+def _refused(argv: list[str], fragments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The command fails with exit code 2 and one line that holds every fragment."""
+    code = run_command(argv)
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, ""), said
+    assert said.err.startswith("mcmc: error: ")
+    assert said.err.count("\n") == 1, said.err
+    assert said.err.endswith("\n")
+    assert "Traceback" not in said.err
+    for fragment in fragments:
+        assert fragment in said.err
+
+
+def _tree(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+def test_the_base_is_good() -> None:
+    assert config.loads(BASE).n_patterns == 11
+
+
+@pytest.mark.parametrize(("old", "new", "fragments"), EDITS, ids=[f"{new[:40]!r}" for _, new, _ in EDITS])
+def test_run_file(old: str, new: str, fragments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(_edited(old, new))
+    _refused(["run", str(run_file), "-o", str(tmp_path / "out")], fragments, capsys)
+    assert _tree(tmp_path) == {"run.toml"}
+
+
+RUN = ["run", "run.toml", "-o", "out"]
+
+COMMANDS = [
+    ([], ["no command", "run", "status"]),
+    (["rnu"], ["'rnu'", "did you mean 'run'"]),
+    (["simulate"], ["'simulate'", "run", "summary"]),
+    (["--verson"], ["--verson", "--version"]),
+    (["run"], ["RUN.toml"]),
+    (["run", "run.toml"], ["-o DIR", "missing"]),
+    (["run", "run.toml", "-o"], ["-o"]),
+    ([*RUN, "more.toml"], ["more.toml"]),
+    ([*RUN, "--quite"], ["--quite", "--quiet"]),
+    ([*RUN, "--quiet=yes"], ["--quiet"]),
+    (["run", "absent.toml", "-o", "out"], ["absent.toml", "No such file"]),
+    (["run", "folder", "-o", "out"], ["folder", "directory"]),
+    (["run", "binary.toml", "-o", "out"], ["binary.toml", "UTF-8"]),
+    (["run", "empty.toml", "-o", "out"], ["missing"]),
+    (["run", "run.toml", "-o", "empty.toml"], ["-o", "empty.toml", "a directory"]),
+    ([*RUN, "--walltime", "soon"], ["--walltime", "got 'soon'", "5 min"]),
+    ([*RUN, "--walltime", "-3"], ["--walltime", "got '-3'"]),
+    ([*RUN, "--walltime", "0"], ["--walltime", "got '0'", "> 0"]),
+    ([*RUN, "--set", "seed"], ["--set", "got 'seed'", "key=value"]),
+    ([*RUN, "--set", "=3"], ["--set", "got '=3'", "key=value"]),
+    ([*RUN, "--set", "ladder..n=3"], ["--set", "got 'ladder..n=3'"]),
+    ([*RUN, "--set", "ladder.beta=[0.1,"], ["--set", "got 'ladder.beta=[0.1,'", "TOML"]),
+    ([*RUN, "--set", "seed=1\nmodel=2"], ["--set", "one key=value"]),
+    ([*RUN, "--set", "seed="], ["--set", "got 'seed='"]),
+    ([*RUN, "--set", "ladder.n_copys=4"], ["ladder.n_copys", "did you mean 'n_copies'"]),
+    ([*RUN, "--set", "ladder.n_copies=four"], ["ladder.n_copies", "got 'four'", "an integer >= 1"]),
+    ([*RUN, "--set", "ladder.beta.n=4"], ["--set", "ladder.beta.n=4", "ladder.beta is not"]),
+    ([*RUN, "--set", "model.loss.name=hing"], ["model.loss.name", "got 'hing'", "did you mean 'hinge'"]),
+    ([*RUN, "--set", "data.source=random", "--set", "schedule.start=teacher"], ["schedule.start", "no teacher"]),
+    ([*RUN, "--set", "schedule.start=both", "--set", "ladder.n_copies=1"], ["ladder.n_copies", "got 1", ">= 2"]),
+    ([*RUN, "--set", "schedule=3"], ["schedule", "got 3", "a table [schedule]"]),
+    ([*RUN, "--set", "seed=" + "9" * 5000], ["seed", "got '9999", "..."]),
+    (["run", "run.toml", "--dry-run", "--set", "seed=-1"], ["seed", "got -1"]),
+    (["status"], ["DIR"]),
+    (["status", "absent"], ["absent", "no such directory"]),
+    (["status", "folder"], ["folder", "no run has started"]),
+    (["summary", "absent"], ["absent", "no such directory"]),
+    (["summary", "absent", "--jsn"], ["--jsn", "--json"]),
+    (["summary", "folder"], ["folder", "no run has started"]),
+    (["plot", "absent"], ["absent", "no such directory"]),
+    (["plot", "folder", "--format", "gif"], ["--format", "gif", "png"]),
+    (["new", "run.toml"], ["run.toml", "not overwritten"]),
+    (["new", "absent/run.toml"], ["absent/run.toml", "cannot be written"]),
+    (["info", "more"], ["more"]),
+]
+
+
+@pytest.mark.parametrize(("argv", "fragments"), COMMANDS, ids=[" ".join(argv)[:60] or "none" for argv, _ in COMMANDS])
+def test_command_line(
+    argv: list[str],
+    fragments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "run.toml").write_text(BASE)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "empty.toml").touch()
+    (tmp_path / "folder").mkdir()
+    before = _tree(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    _refused(argv, fragments, capsys)
+    assert _tree(tmp_path) == before
+    assert (tmp_path / "run.toml").read_text() == BASE
+
+
+INPUTS = np.where(np.random.default_rng(1).random((8, 11)) < 0.5, -1.0, 1.0)
+LABELS = np.array([1.0, -1.0] * 4)
+
+DATA_FILES = [
+    ({}, ["data.inputs_key", "inputs"]),
+    ({"inputs": INPUTS}, ["data.labels_key", "labels"]),
+    ({"inputs": INPUTS[:, :9], "labels": LABELS}, ["inputs", "9", "model.n_inputs = 11"]),
+    ({"inputs": INPUTS, "labels": LABELS[:5]}, ["labels", "(5,)", "(8,)"]),
+    ({"inputs": INPUTS * np.nan, "labels": LABELS}, ["inputs", "nan", "finite"]),
+    ({"inputs": INPUTS, "labels": (LABELS + 1) / 2}, ["labels", "-1 and +1"]),
+    ({"inputs": INPUTS * 0 + 1, "labels": LABELS}, ["inputs", "equal"]),
+    ({"inputs": INPUTS.astype(str), "labels": LABELS}, ["inputs", "real numbers"]),
+    ({"inputs": INPUTS, "labels": LABELS, "teacher": np.ones(5)}, ["teacher", "(5,)", "(11,)"]),
+]
+
+
+@pytest.mark.parametrize(("arrays", "fragments"), DATA_FILES, ids=[" ".join(words) for _, words in DATA_FILES])
+def test_data_file(
+    arrays: dict[str, np.ndarray], fragments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "task.npz", **arrays)
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(_edited('source = "teacher"\nalpha = 1.0', FILE))
+    _refused(["run", str(run_file), "-o", str(tmp_path / "out")], ["task.npz", *fragments], capsys)
+    assert _tree(tmp_path) == {"run.toml", "task.npz"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fragments"),
+    [
+        ("absent.npz", None, ["data.path", "absent.npz", "no such file"]),
+        ("task.npz", b"nonsense", ["data.path", "task.npz", "cannot be read"]),
+        ("task.h5", b"nonsense", ["data.path", "task.h5", "cannot be read"]),
+        ("task.csv", b"1,-1,1\n1,-1\n", ["data.path", "task.csv", "line 2"]),
+        ("task.txt", b"1,-1,1\n", ["data.path", "'.txt'", ".csv"]),
+    ],
+)
+def test_unreadable_data_file(
+    name: str, content: bytes | None, fragments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(_edited('source = "teacher"\nalpha = 1.0', FILE.replace("task.npz", name)))
+    before = _tree(tmp_path)
+    _refused(["run", str(run_file), "-o", str(tmp_path / "out")], fragments, capsys)
+    assert _tree(tmp_path) == before
+
+
+ODD_VALUES = [
+    "true",
+    "-1",
+    "0",
+    "1e400",
+    "-0.5",
+    '""',
+    '"x\\ny"',
+    "[]",
+    "[[1]]",
+    "[true]",
+    "{}",
+    "{ a = 1 }",
+    "1979-05-27",
+]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_no_value_of_any_key_escapes(value: str) -> None:
+    """Whatever stands at a key, the answer is a configuration or one line that starts with a key."""
+    for table, struct in config._TABLES.items():
+        for key in (*struct.__struct_fields__, *config._LATER.get(table, ())):
+            path = f"{table}.{key}".lstrip(".")
+            text = BASE.replace("beta = [0.5, 1.0]", RANGE) if table == "ladder.beta" else BASE
+            message = _message(text, f"{path}={value}")
+            assert message is None or re.fullmatch(r"(--set|[a-z_.]+(\[\d\])*(, [a-z_.]+)?): \S.*", message)
+
+
+def _message(text: str, override: str) -> str | None:
+    try:
+        config.loads(text, [override])
+    except ConfigError as error:
+        return str(error)
+    return None

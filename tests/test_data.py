@@ -1,0 +1,226 @@
+"""Ensembles of the data: laws, nesting, determinism, packing, memory.
+
+Statistical thresholds are two-sided normal quantiles at 1e-6 each (4.9 standard errors); seeds are fixed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from mcmc.data import Inputs, Instance, fingerprint, random_instance, teacher_instance
+
+QUANTILE = 4.9
+SHAPES = [(1, 1), (31, 63), (32, 64), (33, 65), (101, 511), (64, 512), (7, 513), (200, 1100)]
+
+
+def within(count: int, n: int, p: float) -> bool:
+    return abs(count - n * p) <= QUANTILE * np.sqrt(n * p * (1 - p))
+
+
+def outputs(instance: Instance) -> np.ndarray:
+    return instance.inputs.dense() @ instance.teacher.astype(float) / np.sqrt(instance.inputs.n_inputs)
+
+
+# Representation
+
+
+@pytest.mark.parametrize(("n_inputs", "n_patterns"), SHAPES)
+def test_packed_inputs_equal_the_dense_ones(n_inputs, n_patterns):
+    dense = np.random.default_rng(n_inputs).choice(np.array([-1, 1], np.int8), size=(n_patterns, n_inputs))
+    inputs = Inputs.from_dense(dense)
+    assert inputs.binary
+    assert inputs.columns.shape == (n_inputs, 8 * -(-n_patterns // 512))
+    assert inputs.columns.ctypes.data % 64 == 0
+    for mu, i in {(0, 0), (n_patterns - 1, n_inputs - 1), (n_patterns // 2, n_inputs // 2)}:
+        assert (int(inputs.columns[i, mu // 64]) >> (mu % 64)) & 1 == (dense[mu, i] == 1)
+    assert np.bitwise_count(inputs.columns).sum() == (dense == 1).sum()  # the padding is zero
+    np.testing.assert_array_equal(inputs.dense(), dense)
+    assert inputs.dense().dtype == np.int8
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.float32, np.float64])
+def test_signs_of_any_type_are_packed_and_other_values_are_not(dtype):
+    signs = np.array([[1, -1, 1], [-1, -1, 1]], dtype)
+    assert Inputs.from_dense(signs).binary
+    for other in (0, 2):
+        values = Inputs.from_dense(np.where(signs == -1, other, signs))
+        assert not values.binary
+        assert values.values.dtype == np.float64
+        assert values.values.flags.c_contiguous
+
+
+@pytest.mark.parametrize(("n_inputs", "n_patterns"), SHAPES)
+@pytest.mark.parametrize("law", ["binary", "gaussian"])
+def test_fields_equal_the_matrix_product(n_inputs, n_patterns, law):
+    inputs = random_instance(3, 0, n_inputs, n_patterns, law).inputs
+    dense = inputs.dense()
+    rng = np.random.default_rng(0)
+    signs = rng.choice(np.array([-1, 1], np.int8), size=(2, 3, n_inputs))
+    fields = inputs.fields(signs)
+    assert fields.shape == (2, 3, n_patterns)
+    if law == "binary":
+        assert fields.dtype == np.int64
+        np.testing.assert_array_equal(fields, signs.astype(np.int64) @ dense.T.astype(np.int64))
+        large = rng.integers(-(10**9), 10**9, size=n_inputs)
+        np.testing.assert_array_equal(inputs.fields(large), dense.astype(np.int64) @ large)
+    else:
+        np.testing.assert_allclose(fields, signs @ dense.T, rtol=0, atol=1e-12 * n_inputs)
+    real = rng.normal(size=n_inputs)
+    in_order = np.zeros(n_patterns)
+    for i in range(n_inputs):
+        in_order += real[i] * dense[:, i]
+    np.testing.assert_array_equal(inputs.fields(real), in_order)
+
+
+def test_arrays_are_read_only_and_shapes_are_checked():
+    instance = teacher_instance(1, 0, 11, 20, n_test=5)
+    for values in (instance.inputs.columns, instance.labels, instance.teacher, instance.test[1]):
+        with pytest.raises(ValueError, match="read-only"):
+            values[...] = 0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        instance.labels = None
+    with pytest.raises(ValueError, match="exactly one"):
+        Inputs(3, 3)
+    with pytest.raises(ValueError, match="expected"):
+        Instance(instance.inputs, instance.labels[1:])
+    with pytest.raises(ValueError, match="weights"):
+        instance.inputs.fields(np.ones(10))
+
+
+# Laws
+
+
+@pytest.mark.parametrize("law", ["binary", "gaussian"])
+@pytest.mark.parametrize("labels", ["random", "sign", "real", "logistic"])
+def test_data_sets_of_different_size_are_nested(law, labels):
+    def draw(n_patterns: int) -> Instance:
+        if labels == "random":
+            return random_instance(5, 1, 33, n_patterns, law)
+        return teacher_instance(5, 1, 33, n_patterns, law, labels, label_noise=0.3, output_noise=0.5, n_test=4)
+
+    small, large = draw(70), draw(1200)
+    np.testing.assert_array_equal(small.inputs.dense(), large.inputs.dense()[:70])
+    np.testing.assert_array_equal(small.labels, large.labels[:70])
+    np.testing.assert_array_equal(small.teacher, large.teacher)
+
+
+def test_instances_and_seeds_differ_and_repeat():
+    prints = [fingerprint(teacher_instance(seed, k, 33, 70)) for seed in (1, 2) for k in (0, 1)]
+    assert len(set(prints)) == 4
+    assert fingerprint(teacher_instance(2, 1, 33, 70)) == prints[-1]
+
+
+def test_a_slot_belongs_to_its_pattern_whatever_the_noise():
+    """Raising the noise flips more labels and takes no flip back; the inputs and the teacher stay."""
+    low, high = (teacher_instance(1, 0, 51, 2000, label_noise=p) for p in (0.1, 0.3))
+    clean = np.where(outputs(low) >= 0, 1, -1)
+    assert set(np.flatnonzero(low.labels != clean)) < set(np.flatnonzero(high.labels != clean))
+    np.testing.assert_array_equal(low.inputs.columns, high.inputs.columns)
+    one, four = (teacher_instance(1, 0, 51, 2000, labels="real", output_noise=v) for v in (1.0, 4.0))
+    np.testing.assert_allclose(four.labels - outputs(four), 2 * (one.labels - outputs(one)), atol=1e-12)
+
+
+@pytest.mark.parametrize("law", ["binary", "gaussian"])
+def test_law_of_the_inputs_and_of_random_labels(law):
+    instance = random_instance(1, 0, 101, 2000, law)
+    dense = instance.inputs.dense().astype(float)
+    n = dense.size
+    assert instance.input_law == law
+    assert instance.teacher is None
+    assert abs(dense.mean()) < QUANTILE / np.sqrt(n)
+    if law == "gaussian":
+        assert abs((dense**2).mean() - 1) < QUANTILE * np.sqrt(2 / n)
+    assert within((instance.labels == 1).sum(), 2000, 0.5)
+    assert set(instance.labels) == {-1.0, 1.0}
+    neighbours = (dense[:, 1:] * dense[:, :-1]).mean(), (dense[1:] * dense[:-1]).mean()
+    assert max(map(abs, neighbours)) < QUANTILE / np.sqrt(dense[1:, :-1].size)
+    assert np.abs(dense.T @ instance.labels).max() / np.sqrt(2000) < QUANTILE + 1  # 101 columns at once
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize(("law", "n_inputs"), [("binary", 101), ("binary", 100), ("gaussian", 100)])
+def test_sign_labels_are_the_teachers_up_to_the_noise(noise, law, n_inputs):
+    """n_inputs = 100 has ties, which count as +1."""
+    instance = teacher_instance(2, 0, n_inputs, 5000, law, label_noise=noise)
+    output = outputs(instance)
+    assert (output == 0).any() == (law == "binary" and n_inputs % 2 == 0)
+    wrong = (instance.labels != np.where(output >= 0, 1, -1)).sum()
+    assert within(wrong, 5000, noise)
+    assert set(instance.teacher) == {-1, 1}
+    assert instance.teacher.dtype == np.int8
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.25])
+def test_real_labels_carry_normal_noise_of_the_stated_variance(noise):
+    instance = teacher_instance(3, 0, 100, 5000, "gaussian", "real", output_noise=noise)
+    residual = instance.labels - outputs(instance)
+    assert abs((residual**2).mean() - noise) <= QUANTILE * noise * np.sqrt(2 / 5000) + 1e-12
+    assert abs(residual.mean()) <= QUANTILE * np.sqrt(noise / 5000) + 1e-12
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 3.0, 1e4])
+def test_logistic_labels_follow_their_probability(sharpness):
+    instance = teacher_instance(4, 0, 101, 8000, labels="logistic", sharpness=sharpness)
+    output = outputs(instance)
+    for low, high in ((-9, -1), (-1, 0), (0, 1), (1, 9)):
+        here = (output >= low) & (output < high)
+        p = 1 / (1 + np.exp(np.clip(-sharpness * output[here], -700, 700)))
+        spread = np.sqrt((p * (1 - p)).sum())
+        assert abs((instance.labels[here] == 1).sum() - p.sum()) <= QUANTILE * spread + 1e-9
+
+
+@pytest.mark.parametrize("labels", ["sign", "real", "logistic"])
+def test_test_patterns_are_fresh_and_clean(labels):
+    instance = teacher_instance(6, 0, 51, 300, labels=labels, label_noise=0.5, output_noise=1.0, n_test=400)
+    inputs, clean = instance.test
+    output = inputs.dense() @ instance.teacher / np.sqrt(51)
+    np.testing.assert_allclose(clean, output if labels == "real" else np.where(output >= 0, 1, -1), atol=1e-12)
+    overlap = inputs.dense().astype(int) @ instance.inputs.dense().T.astype(int)
+    assert np.abs(overlap).max() < 51  # no test pattern is a training pattern or its mirror image
+
+
+# Fingerprint
+
+
+def test_fingerprint_sees_every_array():
+    instance = teacher_instance(1, 0, 33, 70, n_test=5)
+    dense, labels, teacher = instance.inputs.dense(), instance.labels, instance.teacher
+    test_inputs, test_labels = instance.test
+    flipped = dense.copy()
+    flipped[69, 32] *= -1
+    others = [
+        dataclasses.replace(instance, inputs=Inputs.from_dense(flipped)),
+        dataclasses.replace(instance, inputs=Inputs(70, 33, values=dense)),
+        dataclasses.replace(instance, labels=np.where(np.arange(70) == 3, -labels, labels)),
+        dataclasses.replace(instance, teacher=-teacher),
+        dataclasses.replace(instance, teacher=None),
+        dataclasses.replace(instance, test=None),
+        dataclasses.replace(instance, test=(test_inputs, -test_labels)),
+    ]
+    assert len({fingerprint(other) for other in [instance, *others]}) == 8
+    assert fingerprint(dataclasses.replace(instance, inputs=Inputs.from_dense(dense))) == fingerprint(instance)
+
+
+# Size
+
+
+def test_large_binary_instances_need_little_memory_and_time():
+    """N = 10001, P = 8000: 10 MB packed; a dense int8 copy would be 80 MB, a float one 640 MB."""
+    started = time.perf_counter()
+    tracemalloc.start()
+    try:
+        instance = teacher_instance(1, 0, 10001, 8000)
+        fields = instance.inputs.fields(np.stack([instance.teacher, -instance.teacher]))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100e6
+    assert instance.inputs.columns.nbytes < 10.3e6
+    np.testing.assert_array_equal(np.where(fields[0] >= 0, 1, -1), instance.labels)
+    np.testing.assert_array_equal(fields[0], -fields[1])
+    assert time.perf_counter() - started < 30

@@ -1,0 +1,152 @@
+"""Error bars on series with known answers: they must cover the truth as often as they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mcmc.analysis import statistics
+from synthetic import ar1
+
+REPETITIONS = 300
+# 68.3 % of 300 with an error rate of 1e-3 a test, and 2 % for what an estimated error bar costs.
+LOW, HIGH = stats.binom.ppf([5e-4, 1 - 5e-4], REPETITIONS, 0.6827) / REPETITIONS + [-0.02, 0.02]
+
+
+def coverage(means: np.ndarray, errors: np.ndarray, truth: float = 0.0) -> float:
+    return float(np.mean(np.abs(np.asarray(means) - truth) < np.asarray(errors)))
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5, 0.9, 0.98])
+def test_autocorrelation_time_of_ar1(phi: float) -> None:
+    x = ar1(np.random.default_rng(1), phi, (20, 4, 20_000))
+    tau = x[0].size / statistics.effective_sample_size(x)
+    expected = (1 + phi) / (1 - phi)
+    assert tau.shape == (20,)
+    assert tau.mean() == pytest.approx(expected, rel=0.08)  # Geyer's estimate errs to the long side
+
+
+@pytest.mark.parametrize(("phi", "n_copies"), [(0.0, 1), (0.9, 1), (0.9, 4), (0.97, 2)])
+def test_thermal_error_covers(phi: float, n_copies: int) -> None:
+    x = ar1(np.random.default_rng(2), phi, (REPETITIONS, n_copies, 2000))
+    means, errors, _ = statistics.time_average(x)
+    assert LOW < coverage(means, errors) < HIGH
+
+
+def test_ignoring_autocorrelation_undercovers() -> None:
+    x = ar1(np.random.default_rng(2), 0.9, (REPETITIONS, 1, 2000))
+    naive = x.std(axis=(1, 2)) / np.sqrt(x[0].size)
+    assert coverage(x.mean(axis=(1, 2)), naive) < LOW
+
+
+@pytest.mark.parametrize("n_instances", [2, 4, 10])
+def test_sample_error_covers_the_disorder_average(n_instances: int) -> None:
+    rng = np.random.default_rng(3)
+    x = ar1(rng, 0.8, (REPETITIONS, n_instances, 2, 500)) + rng.normal(size=(REPETITIONS, n_instances, 1, 1))
+    means, errors, _ = statistics.time_average(x)
+    found = [statistics.average_over_instances(m, e) for m, e in zip(means, errors, strict=True)]
+    assert all(estimate.error == estimate.sample_error for estimate in found)
+    assert LOW < coverage([e.mean for e in found], [e.error for e in found]) < HIGH
+    # Negative controls: thermal errors alone, and two instances without Student's factor.
+    assert coverage([e.mean for e in found], [e.thermal_error for e in found]) < LOW
+    if n_instances == 2:
+        plain = means.std(axis=1, ddof=1) / np.sqrt(n_instances)
+        assert coverage(means.mean(axis=1), plain) < LOW
+
+
+def test_one_instance_has_the_thermal_error() -> None:
+    estimate = statistics.average_over_instances(np.array([2.0]), np.array([0.1]))
+    assert estimate[:3] == (2.0, 0.1, 0.1)
+    assert np.isnan(estimate.sample_error)
+
+
+def test_thermal_error_of_an_average() -> None:
+    estimate = statistics.average_over_instances(np.array([1.0, 3.0]), np.array([0.3, 0.4]))
+    assert estimate.mean == 2.0
+    assert estimate.thermal_error == pytest.approx(0.25)
+    assert estimate.sample_error == pytest.approx(statistics.student_factor(2))
+
+
+@pytest.mark.parametrize(("n", "factor"), [(2, 1.837), (4, 1.197), (1000, 1.0005)])
+def test_student_factor(n: int, factor: float) -> None:
+    assert statistics.student_factor(n) == pytest.approx(factor, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    "series", [np.ones((2, 100)), np.array([[1.0] * 100, [2.0] * 100]), np.arange(14.0).reshape(2, 7)]
+)
+def test_no_error_where_the_series_tells_none(series: np.ndarray) -> None:
+    mean, error, size = statistics.time_average(series)
+    assert mean == series.mean()
+    assert np.isnan(error)
+    assert np.isnan(size)
+    assert np.isnan(statistics.variance(series, float(size))[1])
+
+
+def test_a_frozen_instance_is_not_hidden_by_the_others() -> None:
+    x = ar1(np.random.default_rng(4), 0.5, (3, 2, 500))
+    x[1] = 7.0
+    means, errors, sizes = statistics.time_average(x)
+    np.testing.assert_array_equal(np.isnan(sizes), [False, True, False])
+    estimate = statistics.average_over_instances(means, errors)
+    assert np.isnan(estimate.thermal_error)
+    assert estimate.error > 0
+
+
+def test_effective_samples_never_exceed_the_rows() -> None:
+    x = ar1(np.random.default_rng(5), -0.9, (5, 2, 100))
+    assert (statistics.effective_sample_size(x) <= 200).all()
+
+
+@pytest.mark.parametrize(("phi", "n_copies"), [(0.0, 1), (0.9, 2), (0.97, 4)])
+def test_error_of_the_variance_covers(phi: float, n_copies: int) -> None:
+    x = 5.0 + ar1(np.random.default_rng(6), phi, (REPETITIONS, n_copies, 2000))
+    sizes = statistics.effective_sample_size(x)
+    found = np.array([statistics.variance(*one) for one in zip(x, sizes, strict=True)])
+    assert found[:, 0].mean() == pytest.approx(1.0, abs=4 * found[:, 0].std() / np.sqrt(REPETITIONS))
+    assert LOW < coverage(found[:, 0], found[:, 1], 1.0) < HIGH
+
+
+def test_jackknife_of_a_mean_is_the_standard_error() -> None:
+    x = np.random.default_rng(7).normal(size=(50, 1))
+    value, error = statistics.jackknife(x, lambda m: m[..., 0])
+    assert value == pytest.approx(x.mean())
+    assert error == pytest.approx(stats.sem(x[:, 0]) * statistics.student_factor(50))
+    assert np.isnan(statistics.jackknife(x[:1], lambda m: m[..., 0])[1])
+
+
+def test_blocks_are_long_enough() -> None:
+    x = np.arange(2.0 * 1000).reshape(2, 1000)
+    assert statistics.blocks(x, 1.0).shape == (64, 31)
+    assert statistics.blocks(x, 50.0).shape == (12, 166)
+    assert statistics.blocks(x, 1e6).shape == (2, 1000)
+    assert statistics.blocks(x, 50.0)[-1, -1] == x[-1, -1]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2000), (1, 2, 2000), (1, 4, 2000), (4, 2, 500)])
+def test_drift_has_its_error_rate_and_power(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(8)
+    p_values = [statistics.drift_probability(ar1(rng, 0.8, shape)) for _ in range(200)]
+    assert np.mean(np.array(p_values) < 0.05) < 0.11
+    relaxing = ar1(rng, 0.8, shape) + 4 * np.exp(-np.arange(shape[-1]) / (shape[-1] / 4))
+    assert statistics.drift_probability(relaxing) < 1e-3
+
+
+def test_drift_of_frozen_and_short_series() -> None:
+    assert statistics.drift_probability(np.ones((2, 2, 100))) == 1.0
+    jump = np.repeat([[[0.0, 1.0]]], 50, axis=2)
+    assert statistics.drift_probability(jump) < 1e-3
+    assert np.isnan(statistics.drift_probability(np.ones((2, 2, 15))))
+
+
+def test_gelman_rubin() -> None:
+    x = ar1(np.random.default_rng(9), 0.5, (3, 2, 1000))
+    assert statistics.gelman_rubin(x) == pytest.approx(1.0, abs=0.01)
+    x[0, 0] += 3.0
+    assert statistics.gelman_rubin(x) > 1.2
+    assert np.isnan(statistics.gelman_rubin(x[:, :1]))
+    frozen = np.ones((1, 2, 100))
+    assert np.isnan(statistics.gelman_rubin(frozen))
+    frozen[0, 1] = 2.0
+    assert statistics.gelman_rubin(frozen) == np.inf

@@ -1,0 +1,250 @@
+"""The summary on synthetic runs: numbers, verdicts, the table and what scripts get."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from mcmc.analysis import Results
+from mcmc.analysis.generalisation import binary_disagreement
+from mcmc.analysis.summary import VERDICTS, Summary, compact, round_trips
+from mcmc.errors import ConfigError
+from synthetic import ar1, synthetic
+
+ESTIMATES = {"energy", "energy_per_pattern", "heat_capacity", "overlap", "teacher_overlap", "generalisation_error"}
+PLAIN = {"beta", "tau", "ess", "acceptance", "exchange_rate", "round_trips", "verdict"}
+
+
+def summary(**parameters: object) -> Summary:
+    return Results(synthetic(**parameters)).summary()
+
+
+def test_numbers_of_a_good_run() -> None:
+    found = summary(seed=1, n_samples=5000, n_copies=3, phi=0.8)
+    assert found.verdict == "not contradicted"
+    for rung in found.rungs:
+        exact = {"energy": 30 - 10 * rung.beta, "heat_capacity": rung.beta**2 * 9 / 101, "overlap": 0.2}
+        exact |= {"energy_per_pattern": exact["energy"] / 101, "teacher_overlap": 0.3}
+        for name, value in exact.items():
+            estimate = rung.estimates[name]
+            assert estimate.error == estimate.thermal_error > 0
+            assert estimate.mean == pytest.approx(value, abs=4.5 * estimate.error), name
+        assert rung.tau == pytest.approx(90, rel=0.2)  # (1 + phi) / (1 - phi) rows of ten sweeps
+        assert rung.ess == pytest.approx(15000 * 10 / rung.tau)
+        assert rung.acceptance == 0.25
+    assert [rung.exchange_rate is None for rung in found.rungs] == [False, False, True]
+    assert found.rungs[0].exchange_rate == pytest.approx(0.4, abs=0.05)
+
+
+def test_generalisation_error_is_averaged_over_samples() -> None:
+    data = synthetic(n_samples=50, n_copies=1)
+    after = data["teacher_overlap"].to_numpy()[:, -50:]
+    expected = binary_disagreement(after, 101).mean(axis=(0, 1, 2))
+    found = [rung.estimates["generalisation_error"].mean for rung in Results(data).summary().rungs]
+    np.testing.assert_allclose(found, expected)
+
+
+def test_overlap_error_knows_that_pairs_share_copies() -> None:
+    data = synthetic(n_samples=4000, n_copies=4)
+    data["overlap"][:] = data["overlap"].isel(pair=[0]).to_numpy()
+    one = Results(data.isel(pair=[0])).summary().rungs[0].estimates["overlap"]
+    six = Results(data).summary().rungs[0].estimates["overlap"]
+    assert six.error == pytest.approx(one.error)
+
+
+def test_errors_of_several_instances() -> None:
+    found = summary(n_instances=4, disorder=5.0).rungs[0].estimates["energy"]
+    assert found.error == found.sample_error > 5 * found.thermal_error > 0
+
+
+def test_burn_in_is_skipped() -> None:
+    data = synthetic()
+    found = Results(data).summary()
+    assert (found.first_sweep, found.n_samples) == (1010, 1000)
+    later = data.isel(sample=slice(100, None))
+    assert Results(later).summary() == found
+
+
+def test_no_samples_yet() -> None:
+    data = synthetic().isel(sample=slice(50))
+    with pytest.raises(ConfigError, match="no samples yet beyond the burn-in of 1000 sweeps"):
+        Results(data).summary()
+
+
+def test_few_samples_give_no_error() -> None:
+    found = summary(n_samples=5)
+    assert found.verdict == "too short"
+    assert np.isnan(found.rungs[0].estimates["energy"].error)
+    assert "(?)" in found.table()
+
+
+def at(data: xr.Dataset, name: str, values: np.ndarray, **where: int | slice) -> xr.Dataset:
+    """A copy of the data set with some values of a variable replaced."""
+    data = data.copy(deep=True)
+    data[name][where] = values
+    return data
+
+
+def test_verdict_drift() -> None:
+    data = synthetic()
+    ramp = data["energy"].isel(rung=2) + np.linspace(-6, 6, 1100)[:, None]
+    found = Results(at(data, "energy", ramp.transpose("instance", "sample", "copy"), rung=2)).summary()
+    assert [rung.verdict for rung in found.rungs] == ["not contradicted", "not contradicted", "stuck"]
+    assert found.verdict == "stuck"
+    assert "halves of the energy series differ" in found.table()
+
+
+@pytest.mark.parametrize("name", ["energy", "teacher_overlap"])
+def test_verdict_copies_disagree(name: str) -> None:
+    data = synthetic()
+    shifted = data[name].isel(copy=1, rung=1) + 2 * data[name].std().item()
+    found = Results(at(data, name, shifted, copy=1, rung=1)).summary()
+    assert [rung.verdict for rung in found.rungs] == ["not contradicted", "stuck", "not contradicted"]
+    assert f"copies differ in {name}" in found.table()
+
+
+def test_verdict_frozen() -> None:
+    data = synthetic(n_instances=3)
+    apart = at(at(data, "energy", 4.0, instance=1, rung=2), "overlap", 0.5, instance=1, rung=2)
+    found = Results(apart).summary()
+    assert found.rungs[2].verdict == "stuck"
+    assert "copies frozen in different states" in found.table()
+    together = at(at(data, "energy", 0.0, rung=2), "overlap", 1.0, rung=2)
+    last = Results(together).summary().rungs[2]
+    assert last.verdict == "too short"
+    assert last.ess == 0
+    assert np.isnan(last.tau)
+    assert np.isnan(last.estimates["energy"].thermal_error)
+
+
+def test_verdict_too_short() -> None:
+    found = summary(n_copies=1, n_samples=600, phi=0.98, beta=(1.0,))
+    assert found.rungs[0].ess < 50
+    assert found.verdict in ("too short", "stuck")
+
+
+def test_good_runs_are_rarely_called_stuck() -> None:
+    verdicts = [summary(seed=seed, n_instances=2, n_samples=1000, phi=0.9).verdict for seed in range(20)]
+    assert verdicts.count("not contradicted") >= 18
+
+
+def test_round_trips() -> None:
+    # One copy, three rungs; walker 0 goes up and down twice: rung of walker 0 is 0 1 2 1 0 1 2 1 0.
+    way = [0, 1, 2, 1, 0, 1, 2, 1, 0]
+    walker = np.empty((len(way), 3), dtype=np.int32)
+    now = [0, 1, 2]
+    for row, rung in enumerate(way):
+        here = now.index(0)
+        now[here], now[rung] = now[rung], now[here]
+        walker[row] = now
+    data = xr.Dataset(
+        {"walker": (("instance", "sample", "copy", "rung"), walker[None, :, None])}, {"beta": ("rung", [0.1, 0.2, 0.3])}
+    )
+    # Walker 0 is at the cold end twice, with one visit of the hot end between; walker 1 (born in the middle) sits at
+    # the hot end while walker 0 is away and never at the cold one; walker 2 goes cold, middle, cold.
+    assert round_trips(data) == [None, brute_trips(walker, 0, 1), brute_trips(walker, 0, 2)]
+    assert round_trips(data)[2] == 1
+    assert round_trips(data.assign_coords(beta=("rung", [0.3, 0.2, 0.1])))[0] == brute_trips(walker, 2, 0)
+
+
+def brute_trips(walker: np.ndarray, hot: int, cold: int) -> int:
+    trips, state = 0, {}
+    for row in walker:
+        state[row[hot]] = "hot" if row[hot] in state else None
+        if state.get(row[cold]) == "hot":
+            trips += 1
+        state[row[cold]] = "cold"
+        if state[row[hot]] is None:
+            del state[row[hot]]
+    return trips
+
+
+def test_round_trips_of_a_long_history() -> None:
+    data = synthetic(beta=(0.1, 0.2, 0.3, 0.4), n_instances=2)
+    walker = data["walker"].to_numpy()
+    expected = [sum(brute_trips(walker[i, :, c], 0, r) for i in range(2) for c in range(2)) for r in range(1, 4)]
+    assert round_trips(data) == [None, *expected]
+    assert expected[-1] > 10
+
+
+def test_json() -> None:
+    found = json.loads(json.dumps(summary(n_instances=2).to_json_dict(), allow_nan=False))
+    assert found["verdict"] in VERDICTS
+    assert set(found) == {"verdict", "rungs"}
+    middle = found["rungs"][1]
+    assert set(middle) == ESTIMATES | PLAIN
+    assert all(set(middle[name]) == {"mean", "error", "thermal_error", "sample_error"} for name in ESTIMATES)
+    assert set(found["rungs"][0]) == set(middle) - {"round_trips"}
+    assert set(found["rungs"][2]) == set(middle) - {"exchange_rate"}
+
+
+def test_json_of_the_smallest_run() -> None:
+    found = json.loads(json.dumps(summary(n_copies=1, source="random", beta=(1.0,)).to_json_dict(), allow_nan=False))
+    (rung,) = found["rungs"]
+    assert set(rung) == {"beta", "energy", "energy_per_pattern", "heat_capacity", "tau", "ess", "acceptance", "verdict"}
+    assert rung["energy"]["sample_error"] is None
+
+
+def test_json_without_accept_step() -> None:
+    data = synthetic()
+    data["acceptance"] = data["acceptance"] * np.nan
+    found = Results(data).summary()
+    assert found.rungs[0].acceptance is None
+    assert "acceptance" not in found.to_json_dict()["rungs"][0]
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "text"),
+    [
+        (0.21652, 0.0012, "0.2165(12)"),
+        (0.21652, 0.00996, "0.217(10)"),
+        (123.456, 1.23, "123.5(1.2)"),
+        (123.456, 12.3, "123(12)"),
+        (-0.5, 0.25, "-0.50(25)"),
+        (1.0, 0.0, "1(0)"),
+        (0.25, np.nan, "0.25(?)"),
+        (np.nan, np.nan, "?"),
+        (0.1234567, 1e-9, "0.123457(1)"),
+    ],
+)
+def test_compact(mean: float, error: float, text: str) -> None:
+    assert compact(mean, error) == text
+
+
+def test_table_fits_and_says_what_it_shows() -> None:
+    found = summary(n_instances=4, n_copies=2, disorder=2.0, beta=tuple(np.linspace(0.25, 4, 16)))
+    lines = found.table().splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines[0] == "N = 101 weights, P = 101 patterns; 4 instances, 2 copies, 16 rungs"
+    assert "1000 samples after burn-in, sweeps 1010 to 11000" in lines[1]
+    heading = ["beta", "E/P", "C", "q", "R", "eps_g", "tau", "ess", "acc", "exch", "trips", "verdict"]
+    assert heading in [line.split() for line in lines]
+    assert any("thermal" in line and "sample to sample" in line for line in lines)
+    assert lines[-1] == f"Verdict: {found.verdict}" or found.verdict != "not contradicted"
+    assert str(found) == found.table()
+
+
+def test_one_instance_has_no_second_table() -> None:
+    assert "sample to sample" not in summary().table()
+
+
+def test_incomplete_run_says_so() -> None:
+    data = synthetic()
+    data.attrs["complete"] = 0
+    assert "the run is not complete" in Results(data).summary().table()
+
+
+def test_results_in_memory() -> None:
+    results = Results(synthetic())
+    assert results.path is None
+    assert results.config["model"]["n_inputs"] == 101
+    assert "in memory" in repr(results)
+    assert results.summary() is results.summary()
+
+
+def test_series_helper_is_stationary() -> None:
+    x = ar1(np.random.default_rng(1), 0.9, (2000, 50))
+    assert x[:, 0].std() == pytest.approx(x[:, -1].std(), rel=0.1)
