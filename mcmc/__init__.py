@@ -1,1 +1,53 @@
-"""Monte Carlo for the statistical mechanics of learning."""
+"""Monte Carlo for the statistical mechanics of learning.
+
+    results = mcmc.run("run.toml", output="out")    # path or dict; comm= for MPI
+    results = mcmc.load("out")                      # also while the run goes on
+    results.dataset, results.summary()
+
+The pieces (data, losses, models, samplers, ladder) can be used one by one, without MPI and without files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcmc._version import __version__
+from mcmc.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from mcmc.analysis import Results
+
+__all__ = ["ConfigError", "StorageError", "__version__", "load", "run"]
+
+
+def run(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    output: str | os.PathLike[str],
+    *,
+    comm: Any = None,
+    walltime: float | None = None,
+    quiet: bool = False,
+) -> Results:
+    """Run what a run file or a dict of its tables asks for, or continue what is in `output`; see `mcmc run`.
+
+    comm: an mpi4py communicator; every rank calls. Without it the processes of the launcher, or this one alone.
+    walltime: seconds after which to stop at a checkpoint; the results then are partial, and `run` again continues.
+    Raises ConfigError (nothing was created) or StorageError.
+    """
+    from mcmc import analysis, config, engine, parallel
+
+    checked = config.load(Path(source) if isinstance(source, str) else source)
+    world = parallel.world(comm)
+    with parallel.fail_together(world, ConfigError, StorageError):
+        engine.run(checked, Path(output), world, walltime or checked.checkpoint.walltime, quiet)
+    return analysis.load(output)
+
+
+def load(output: str | os.PathLike[str]) -> Results:
+    """The results in an output directory, also while the run goes on. Raises StorageError if there are none yet."""
+    from mcmc import analysis
+
+    return analysis.load(output)

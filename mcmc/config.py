@@ -150,6 +150,10 @@ class Config(RunFile, kw_only=True):
             return self.data.n_patterns
         return _patterns(self.data.alpha, self.n_weights)
 
+    def changes_since(self, text: str) -> list[str]:
+        """What keeps this from continuing a run that was asked for by `text`; see `differences`."""
+        return differences(loads(text, directory=self.directory), self)
+
     @property
     def n_rungs(self) -> int:
         """Inverse temperatures of the ladder."""

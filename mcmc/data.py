@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcmc.errors import ConfigError
+from mcmc.kernels import special
 from mcmc.kernels.random import INPUTS, LABELS, TEACHER, TEST_INPUTS, normals, stream_key, uniforms, words
 
 InputLaw = Literal["binary", "gaussian"]
@@ -117,7 +118,7 @@ class Inputs:
 
     def _ordered_fields(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         fields = np.empty((len(weights), self.n_patterns))
-        for rows, block in self._rows():
+        for rows, block in self.blocks():
             for r, one in enumerate(weights):
                 # `accumulate` adds strictly in order; a matrix product would depend on the BLAS and on the shape.
                 fields[r, rows] = np.add.accumulate(block * one, axis=1)[:, -1]
@@ -131,7 +132,7 @@ class Inputs:
             block = octets[:, start // 8 : (start + _BLOCK) // 8]
             yield rows, np.unpackbits(block, axis=1, count=rows.stop - rows.start, bitorder="little")
 
-    def _rows(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Blocks of patterns: their range, and the inputs as float64 (patterns, n_inputs)."""
         if self.values is None:
             for rows, bits in self._bits():
@@ -249,7 +250,7 @@ def teacher_instance(
     if labels == "real":
         noisy = output + np.sqrt(output_noise) * normals(key, 0, n_patterns, _SLOTS)[:, _NOISE]
     elif labels == "logistic":
-        probability = 0.5 * (1.0 + np.tanh(0.5 * sharpness * output))  # the same law, without overflow
+        probability = 1.0 / (1.0 + special.exp(-sharpness * output))
         noisy = np.where(uniforms(key, 0, n_patterns, _SLOTS)[:, _LOGISTIC] < probability, 1.0, -1.0)
     else:
         flipped = uniforms(key, 0, n_patterns, _SLOTS)[:, _FLIP] < label_noise
@@ -263,13 +264,14 @@ def teacher_instance(
 
 
 def _draw_inputs(key: int, n_patterns: int, n_inputs: int, law: InputLaw) -> Inputs:
+    blocks = [(start, min(_BLOCK, n_patterns - start)) for start in range(0, n_patterns, _BLOCK)]
     if law == "gaussian":
-        return Inputs(n_patterns, n_inputs, values=normals(key, 0, n_patterns, n_inputs))
-    blocks = (
-        _unpack_words(words(key, start, min(_BLOCK, n_patterns - start), _n_draws(n_inputs)), n_inputs)
-        for start in range(0, n_patterns, _BLOCK)
-    )
-    return Inputs(n_patterns, n_inputs, columns=_pack(blocks, n_patterns, n_inputs))
+        values = np.empty((n_patterns, n_inputs))
+        for start, rows in blocks:
+            values[start : start + rows] = normals(key, start, rows, n_inputs)
+        return Inputs(n_patterns, n_inputs, values=values)
+    bits = (_unpack_words(words(key, start, rows, _n_draws(n_inputs)), n_inputs) for start, rows in blocks)
+    return Inputs(n_patterns, n_inputs, columns=_pack(bits, n_patterns, n_inputs))
 
 
 def _n_draws(n_inputs: int) -> int:

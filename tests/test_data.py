@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mcmc.data import Inputs, Instance, fingerprint, random_instance, teacher_instance
+from mcmc.kernels.random import INPUTS, normals, stream_key, words
 
 QUANTILE = 4.9
 SHAPES = [(1, 1), (31, 63), (32, 64), (33, 65), (101, 511), (64, 512), (7, 513), (200, 1100)]
@@ -95,6 +96,19 @@ def test_arrays_are_read_only_and_shapes_are_checked():
 # Laws
 
 
+def test_patterns_are_the_rows_of_their_stream():
+    """The address of every bit and number is part of the format: a seed means the same data in every version."""
+    n_inputs, n_patterns = 70, 1100
+    key = stream_key(9, INPUTS, 3)
+    binary = random_instance(9, 3, n_inputs, n_patterns).inputs.dense()
+    draws = words(key, 0, n_patterns, 3)
+    for i in (0, 1, 31, 32, 69):
+        np.testing.assert_array_equal(binary[:, i], 2 * ((draws[:, i // 32] >> np.uint32(i % 32)) & 1).astype(int) - 1)
+    gaussian = random_instance(9, 3, n_inputs, n_patterns, "gaussian").inputs.values
+    np.testing.assert_array_equal(gaussian, normals(key, 0, n_patterns, n_inputs))
+    assert len(np.unique(binary, axis=0)) == len(np.unique(gaussian[:, 0])) == n_patterns
+
+
 @pytest.mark.parametrize("law", ["binary", "gaussian"])
 @pytest.mark.parametrize("labels", ["random", "sign", "real", "logistic"])
 def test_data_sets_of_different_size_are_nested(law, labels):
@@ -165,13 +179,18 @@ def test_real_labels_carry_normal_noise_of_the_stated_variance(noise):
 
 @pytest.mark.parametrize("sharpness", [0.5, 3.0, 1e4])
 def test_logistic_labels_follow_their_probability(sharpness):
-    instance = teacher_instance(4, 0, 101, 8000, labels="logistic", sharpness=sharpness)
+    n_patterns = 40000
+    instance = teacher_instance(4, 0, 51, n_patterns, labels="logistic", sharpness=sharpness)
     output = outputs(instance)
     for low, high in ((-9, -1), (-1, 0), (0, 1), (1, 9)):
         here = (output >= low) & (output < high)
         p = 1 / (1 + np.exp(np.clip(-sharpness * output[here], -700, 700)))
         spread = np.sqrt((p * (1 - p)).sum())
         assert abs((instance.labels[here] == 1).sum() - p.sum()) <= QUANTILE * spread + 1e-9
+    # The score of the sharpness, the most powerful statistic against another value of it.
+    mean = np.tanh(sharpness * output / 2)
+    score = (output * (instance.labels - mean)).sum()
+    assert abs(score) <= QUANTILE * np.sqrt((output**2 * (1 - mean**2)).sum()) + 1e-9
 
 
 @pytest.mark.parametrize("labels", ["sign", "real", "logistic"])
@@ -217,9 +236,13 @@ def test_large_binary_instances_need_little_memory_and_time():
         instance = teacher_instance(1, 0, 10001, 8000)
         fields = instance.inputs.fields(np.stack([instance.teacher, -instance.teacher]))
         peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        real = random_instance(1, 0, 2001, 4000, "gaussian")
+        peak_real = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 100e6
+    assert peak_real < 2 * real.inputs.values.nbytes
     assert instance.inputs.columns.nbytes < 10.3e6
     np.testing.assert_array_equal(np.where(fields[0] >= 0, 1, -1), instance.labels)
     np.testing.assert_array_equal(fields[0], -fields[1])

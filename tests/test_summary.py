@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from mcmc.analysis import Results
+from mcmc.analysis import Results, load
 from mcmc.analysis.generalisation import binary_disagreement
 from mcmc.analysis.summary import VERDICTS, Summary, compact, round_trips
-from mcmc.errors import ConfigError
+from mcmc.errors import ConfigError, StorageError
+from mcmc.storage import RunDirectory
 from synthetic import ar1, synthetic
 
 ESTIMATES = {"energy", "energy_per_pattern", "heat_capacity", "overlap", "teacher_overlap", "generalisation_error"}
@@ -208,6 +210,7 @@ def test_json_without_accept_step() -> None:
         (0.25, np.nan, "0.25(?)"),
         (np.nan, np.nan, "?"),
         (0.1234567, 1e-9, "0.123457(1)"),
+        (0.0035274, 6.3e-6, "0.003527(7)"),
     ],
 )
 def test_compact(mean: float, error: float, text: str) -> None:
@@ -243,6 +246,30 @@ def test_results_in_memory() -> None:
     assert results.config["model"]["n_inputs"] == 101
     assert "in memory" in repr(results)
     assert results.summary() is results.summary()
+
+
+def test_load_from_results_and_from_a_run_that_goes_on(tmp_path: Path) -> None:
+    data = synthetic(n_samples=200)
+    directory = RunDirectory(tmp_path / "run")
+    directory.create(data.attrs["run_toml"])
+    series = {name: data[name].to_numpy() for name in data.variables if "sample" in data[name].dims}
+    constants = {name: data[name].to_numpy() for name in data.variables if name not in series}
+    attributes = {name: value for name, value in data.attrs.items() if name != "format_version"}
+    segments = [directory.write_segment(0, 0, series, {})]
+    directory.write_checkpoint(constants, attributes, segments)
+    running = load(tmp_path / "run")
+    assert not running.summary().complete
+    directory.write_results(constants, None, attributes, segments)
+    finished = load(str(tmp_path / "run"))
+    assert finished.path == tmp_path / "run"
+    assert finished.summary().complete
+    for found in (running, finished):
+        assert found.summary().rungs == Results(data).summary().rungs
+
+
+def test_load_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        load(tmp_path)
 
 
 def test_series_helper_is_stationary() -> None:

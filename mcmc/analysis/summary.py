@@ -295,7 +295,7 @@ def compact(mean: float, error: float) -> str:
         return f"{mean:.6g}(0)"
     decimals = 1 - int(np.floor(np.log10(float(f"{error:.1e}"))))
     if decimals > MAX_DECIMALS:
-        return f"{mean:.{MAX_DECIMALS}f}(1)"  # rounded up
+        return f"{mean:.{MAX_DECIMALS}f}({int(np.ceil(error * 10**MAX_DECIMALS))})"
     if decimals < 2:  # from 1 on the error is written out
         return f"{mean:.{max(decimals, 0)}f}({error:.{max(decimals, 0)}f})"
     return f"{mean:.{decimals}f}({round(error * 10**decimals)})"
@@ -332,4 +332,6 @@ def _count(n: int, one: str, many: str | None = None) -> str:
 def _aligned(rows: list[list[str]]) -> str:
     """Columns flushed right, the first row the heading."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

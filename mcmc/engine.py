@@ -1,0 +1,412 @@
+"""The engine: sweeps, exchange, measurement, checkpoints and stopping, on any number of ranks.
+
+The run advances in stretches of some 50 ms. Between them the ranks agree, by one maximum over a few integers, on whether
+to stop or to write a checkpoint and on the length of a stretch to come. The maximum is started after stretch k and acted
+on after stretch k + 1, so nobody waits for it and nobody can disagree. Stretches differ from run to run; nothing that
+is recorded depends on them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcmc._version import __version__
+from mcmc.errors import ConfigError, StorageError
+from mcmc.kernels import cpu
+from mcmc.parallel import Serial, World, layout
+from mcmc.part import Part
+from mcmc.problem import Problem
+from mcmc.progress import Progress
+from mcmc.schema import VARIABLES
+from mcmc.stop import REASONS, Stop
+from mcmc.storage import RESULTS, RunDirectory, Segment
+
+if TYPE_CHECKING:
+    from mcmc.config import Config
+
+DONE, STOPPED = 0, 75
+"""What `run` returns: complete, or stopped early at a checkpoint."""
+
+_STRETCH = 0.05
+"""Seconds of a stretch on the slowest rank."""
+_FIRST_GUESS = 20e-9
+"""Seconds per proposal, for the first stretch alone."""
+_STRETCH_BYTES = 8 << 20
+"""What the packed weights in the rows of one stretch may take on the busiest rank."""
+_ROWS_BYTES = 64 << 20
+"""Bytes of observables waiting on one rank that force a checkpoint, which writes them."""
+_STATUS_EVERY = 2.0
+"""Seconds between two writings of status.json."""
+
+
+def run(config: Config, directory: Path, world: World, walltime: float | None = None, quiet: bool = False) -> int:
+    """Run what `config` asks for in `directory`, or continue what is there.
+
+    walltime: seconds from now after which to stop at a checkpoint.
+    Returns DONE, or STOPPED after a walltime or a signal. Raises ConfigError (and has created nothing) and StorageError
+    on every rank alike.
+    """
+    with Stop(walltime) as stop:
+        problem = _problem(config, world)
+        n_active = min(world.size, problem.n_instances * problem.n_walkers)
+        if n_active == world.size:
+            return _Run(problem, directory, world, quiet).execute(stop)
+        if world.rank == 0:
+            print(f"mcmc: warning: only {n_active} walkers: ranks {n_active} to {world.size - 1} are idle", flush=True)
+        outcome: Callable[[], str] = str  # idle ranks have none to tell
+        if world.rank < n_active:
+            active = _Run(problem, directory, world.group(range(n_active)), quiet)
+            outcome = _outcome(lambda: str(active.execute(stop)))
+        return int(world.broadcast(outcome))
+
+
+def plan(config: Config, size: int) -> str:
+    """What a run needs, for --dry-run: sizes, memory, files, and the layout over `size` ranks."""
+    problem = Problem(config)
+    pieces = layout(problem.n_instances, problem.n_walkers, size)
+    schedule = config.schedule
+    n_rows = schedule.sweeps // schedule.measure_every
+    busiest = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
+    proposals = problem.n_instances * problem.n_walkers * problem.n_weights * schedule.sweeps
+    row_bytes = sum(
+        np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series
+    )
+    lines = {
+        "weights": f"{problem.n_weights} per walker, {problem.n_patterns} patterns",
+        "walkers": f"{problem.n_instances} instances x {problem.n_copies} copies x {problem.n_rungs} rungs",
+        "beta": ", ".join(f"{beta:.4g}" for beta in problem.beta),
+        "proposals": f"{proposals:.3g}",
+        "rows": f"{n_rows} (every {schedule.measure_every} sweeps, burn-in {schedule.burn_in})",
+        "files": f"{_size(n_rows * row_bytes)} of time series before compression",
+        "memory": f"about {_size(problem.memory(busiest, max(map(len, pieces))))} on the busiest rank, and Python's 100 MB",
+        "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
+    }
+    return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"
+
+
+def _problem(config: Config, world: World) -> Problem:
+    """The problem on every rank; what is wrong with the data is found by rank 0 and raised by all."""
+    made: list[Problem] = []
+
+    def make() -> str:
+        made.append(Problem(config))
+        return made[0].fingerprint()
+
+    fingerprint = world.broadcast(make)
+    if not made:
+        try:
+            make()
+        except ConfigError as error:
+            raise RuntimeError(f"this rank cannot read what rank 0 has read: {error}") from error
+        if made[0].fingerprint() != fingerprint:
+            raise RuntimeError("this rank reads other data than rank 0")
+    return made[0]
+
+
+def _outcome(produce: Callable[[], str]) -> Callable[[], str]:
+    """Calls `produce` now; what is returned gives its result or raises its error."""
+    try:
+        text = produce()
+    except (ConfigError, StorageError) as error:
+        found = error
+
+        def fail() -> str:
+            raise found
+
+        return fail
+    return lambda: text
+
+
+class _Run:
+    """One run on the ranks of `world`, each with at least one walker; rank 0 owns the files."""
+
+    def __init__(self, problem: Problem, directory: Path, world: World, quiet: bool) -> None:
+        self.problem, self.world, self.quiet = problem, world, quiet
+        self.config = problem.config
+        self.files = RunDirectory(directory)
+        self.sweeps = self.config.schedule.sweeps
+        self.sweep = 0
+        self.segments: list[Segment] = []
+        self.checkpoint_arrays: dict[str, NDArray] = {}
+        """Of the latest checkpoint, on rank 0."""
+        self.rate: float | None = None
+        self.status_due = 0.0
+        self.checkpoint_seconds = 0.0
+        self.started = time.time()
+
+    def execute(self, stop: Stop) -> int:
+        if self.world.broadcast(self._open) == "complete":
+            self._say(f"{self.files.path}: complete already, {self.sweep} sweeps")
+            return DONE
+        self.hosts = self.world.hosts()
+        finished = False
+        try:
+            self._make_parts()
+            reason = self._advance_to_end(stop)
+            if not reason:
+                self.world.broadcast(self._write_results)
+            finished = True
+        finally:
+            if not finished and self.world.rank == 0:
+                self._failed(sys.exc_info()[1])
+        if reason:
+            self._end("stopped", f"stopped by {reason} at sweep {self.sweep}; the same command continues")
+            return STOPPED
+        self._end("complete", f"complete, {self.sweeps} sweeps")
+        self._say(f"{self.files.path / RESULTS}")
+        return DONE
+
+    # --- the beginning ---
+
+    def _open(self) -> str:
+        """Rank 0: makes the directory, or finds where the run in it stands; "complete" if nothing is left to do."""
+        found = self.files.run_toml()
+        if found is None:
+            self.files.create(self.config.text)
+            self.files.log(f"new run, {self.sweeps} sweeps, mcmc {__version__}")
+            return "run"
+        differences = self.config.changes_since(found)
+        if differences:
+            raise StorageError(
+                f"{self.files.path}: holds a run with another configuration: {'; '.join(differences)}; "
+                "choose another directory, or ask for what was asked there"
+            )
+        checkpoint = self.files.read_checkpoint()
+        if checkpoint is None:
+            self.files.clean()
+            self.files.log("no checkpoint yet: starting anew")
+            return "run"
+        if checkpoint.warning:
+            self._say(f"mcmc: warning: {checkpoint.warning}")
+            self.files.log(checkpoint.warning)
+        if checkpoint.attrs["fingerprint"] != self.problem.fingerprint():
+            raise StorageError(f"{self.config.data_path}: has changed since the run in {self.files.path} was started")
+        self.sweep, self.segments = int(checkpoint.attrs["sweep"]), checkpoint.segments
+        self.checkpoint_arrays = checkpoint.arrays
+        status = self.files.read_status() or {}
+        if self.sweep == self.sweeps and status.get("state") == "complete" and (self.files.path / RESULTS).exists():
+            return "complete"
+        self.files.clean()
+        self.files.replace_run_toml(self.config.text)
+        self.files.log(f"continuing at sweep {self.sweep} of {self.sweeps}, mcmc {__version__}")
+        return "run"
+
+    def _make_parts(self) -> None:
+        """The parts of this rank, in the order in which it serves them: see `_advance`."""
+        pieces = layout(self.problem.n_instances, self.problem.n_walkers, self.world.size)
+        ranks_of: dict[int, list[int]] = {}
+        for rank, mine in enumerate(pieces):
+            for piece in mine:
+                ranks_of.setdefault(piece.instance, []).append(rank)
+        self.parts = []
+        for piece in pieces[self.world.rank]:
+            ranks = ranks_of[piece.instance]
+            group = Serial() if len(ranks) == 1 else self.world.group(ranks)
+            self.parts.append(Part(self.problem, piece, group))
+        walkers = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
+        self.busiest = walkers * self.problem.n_weights
+        """Proposals per sweep on the busiest rank."""
+        state = self.world.share({"sweep": np.array(self.sweep), **self.checkpoint_arrays})
+        self.sweep = int(state.pop("sweep"))
+        self.first_row = self.sweep // self.config.schedule.measure_every
+        if self.sweep:
+            for part in self.parts:
+                part.restore(state)
+
+    # --- the loop ---
+
+    def _advance_to_end(self, stop: Stop) -> str:
+        """Sweeps up to the end or to a reason to stop, which is returned; a checkpoint at the end."""
+        if self.sweep == self.sweeps:
+            return ""
+        per_sweep = self.problem.n_instances * self.problem.n_walkers * self.problem.n_weights
+        progress = Progress(self.sweeps, self.sweep, per_sweep, self.quiet or self.world.rank > 0)
+        stretch = self._bounded(_STRETCH / (_FIRST_GUESS * self.busiest))
+        checkpoint_due = time.monotonic() + self.config.checkpoint.every
+        agreement: Callable[[], list[int]] | None = None
+        reason = 0
+        while self.sweep < self.sweeps and not reason:
+            began, first = time.monotonic(), self.sweep
+            self._advance(min(self.sweeps, first + stretch))
+            seconds = time.monotonic() - began
+            self.rate = per_sweep * (self.sweep - first) / max(seconds, 1e-9)
+            progress.update(self.sweep)
+            self._write_status()
+            if agreement is not None:
+                reason, due, nanoseconds, length = agreement()
+                stretch = self._bounded(min(max(_STRETCH * 1e9 / max(nanoseconds, 1), 0.25), 4.0) * length)
+                if due and not reason:
+                    self._checkpoint()
+                    checkpoint_due = time.monotonic() + self.config.checkpoint.every
+            due = time.monotonic() >= checkpoint_due or self._rows_waiting() > _ROWS_BYTES
+            reserve = 3 * _STRETCH + 2 * self.checkpoint_seconds
+            agreement = self.world.start_maximum(
+                [stop.reason(reserve), due, int(1e9 * seconds), self.sweep - first]
+            )
+        agreement()  # never leave a reduction under way
+        progress.close()
+        self._checkpoint()
+        return REASONS[reason] if self.sweep < self.sweeps else ""
+
+    def _bounded(self, sweeps: float) -> int:
+        """A length of a stretch, such that its rows fit into memory."""
+        row = self.busiest / 8
+        most = self.config.schedule.measure_every * max(1, int(_STRETCH_BYTES / row))
+        return int(min(max(sweeps, 1), most))
+
+    def _advance(self, last: int) -> None:
+        """All parts to sweep `last`.
+
+        Parts that share their instance with other ranks wait for them. Even instances come first, odd ones last and
+        whole ones in between: in that order neighbouring ranks meet at the same instance at the same time.
+        """
+        def order(part: Part) -> int:
+            return 1 if part.group.size == 1 else 2 * (part.piece.instance % 2)
+
+        for part in sorted(self.parts, key=order):
+            part.advance(self.sweep + 1, last)
+        self.sweep = last
+
+    def _rows_waiting(self) -> int:
+        return sum(array.nbytes for part in self.parts for rows in part.rows for array in rows.values())
+
+    # --- files ---
+
+    def _checkpoint(self) -> None:
+        """Writes the rows since the last checkpoint as a segment, and a checkpoint that lists it."""
+        began = time.monotonic()
+        last_row = self.sweep // self.config.schedule.measure_every
+        series = self._gather_rows(last_row - self.first_row)
+        arrays = self._gather_states([part.walker_state() for part in self.parts])
+        arrays |= self._gather_states([part.instance_state() for part in self.parts])
+        if self.world.rank == 0:
+            self.checkpoint_arrays = arrays
+
+        def write() -> str:
+            if last_row > self.first_row:
+                segment = self.files.write_segment(len(self.segments), self.first_row, series, self._attributes())
+                self.segments.append(segment)
+            named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
+            attributes = self._attributes() | {"sweep": self.sweep, "fingerprint": self.problem.fingerprint()}
+            self.files.write_checkpoint(named | arrays, attributes, self.segments)
+            return ""
+
+        self.world.broadcast(write)
+        self.first_row = last_row
+        self.checkpoint_seconds = time.monotonic() - began
+
+    def _gather_rows(self, n_rows: int) -> dict[str, NDArray]:
+        """Time series (instance, rows, ...) of the rows since the last checkpoint, on rank 0."""
+        taken = [part.take_rows() for part in self.parts if part.is_root]
+        series = {}
+        for name in self.problem.series:
+            here = np.empty((len(taken), *self.problem.shape(name, n_rows)[1:]), VARIABLES[name].dtype)
+            for row, rows in zip(here, taken, strict=True):
+                row[...] = rows[name] if rows else 0
+            series[name] = self.world.gather(here)
+        every = self.config.schedule.measure_every
+        series["sweep"] = every * (np.arange(self.first_row, self.first_row + n_rows) + 1)
+        return series
+
+    def _gather_states(self, states: list[dict[str, NDArray]]) -> dict[str, NDArray]:
+        """Arrays of all parts joined along the first axis, on rank 0."""
+        joined = {name: np.concatenate([state[name] for state in states]) for name in states[0]}
+        return {name: self.world.gather(array) for name, array in joined.items()}
+
+    def _attributes(self) -> dict[str, int | str]:
+        """Root attributes of the files."""
+        return {
+            "mcmc_version": __version__,
+            "seed": self.config.seed,
+            "run_toml": self.config.text,
+            "burn_in": self.config.schedule.burn_in,
+            "n_weights": self.problem.n_weights,
+            "n_patterns": self.problem.n_patterns,
+        }
+
+    def _write_results(self) -> str:
+        """Rank 0: results.h5 from the segments and the last checkpoint."""
+        problem, schedule = self.problem, self.config.schedule
+        rows_after_burn_in = schedule.sweeps // schedule.measure_every - schedule.burn_in // schedule.measure_every
+        constants = {
+            "beta": problem.beta,
+            "magnetisation": self.checkpoint_arrays["weight_sum"] / rows_after_burn_in,
+            "start": np.array(problem.starts),
+        }
+        if problem.n_rungs > 1:
+            constants |= {name: self.checkpoint_arrays[name] for name in ("exchange_accepted", "exchange_proposed")}
+        data = self._data() if self.config.output.store_data else None
+        self.files.write_results(constants, data, self._attributes() | {"complete": 1}, self.segments)
+        return ""
+
+    def _data(self) -> dict[str, object]:
+        """The group `data`. Instances are made once more, one at a time, so that memory holds only one."""
+        numbers = range(self.problem.n_instances)
+        drawn = [(instance.labels, instance.teacher) for instance in map(self.problem.instance, numbers)]
+        data: dict[str, object] = {
+            "inputs": (self.problem.instance(number).inputs.dense() for number in numbers),
+            "labels": np.array([labels for labels, _ in drawn]),
+        }
+        if self.problem.has_teacher:
+            data["teacher"] = np.array([teacher for _, teacher in drawn])
+        return data
+
+    # --- status, log, messages: rank 0 ---
+
+    def _write_status(self) -> None:
+        if self.world.rank == 0 and time.monotonic() >= self.status_due:
+            self.files.write_status(self._status("running", ""))
+            self.status_due = time.monotonic() + _STATUS_EVERY
+
+    def _status(self, state: str, message: str) -> dict[str, object]:
+        left = None
+        if self.rate:
+            per_sweep = self.problem.n_instances * self.problem.n_walkers * self.problem.n_weights
+            left = (self.sweeps - self.sweep) * per_sweep / self.rate
+        return {
+            "state": state,
+            "sweep": self.sweep,
+            "sweeps": self.sweeps,
+            "rate_proposals_per_s": self.rate,
+            "seconds_left": left,
+            "heartbeat": time.time(),
+            "started": self.started,
+            "hosts": self.hosts,
+            "ranks": self.world.size,
+            "pid": os.getpid(),
+            "message": message,
+        }
+
+    def _end(self, state: str, message: str) -> None:
+        if self.world.rank == 0:
+            self.files.write_status(self._status(state, message))
+            self.files.log(message)
+            self._say(f"{self.files.path}: {message}")
+
+    def _failed(self, error: BaseException | None) -> None:
+        message = f"failed at sweep {self.sweep}: {type(error).__name__}: {error}"
+        with suppress(StorageError):  # the disk may be what failed
+            self.files.write_status(self._status("failed", message))
+            self.files.log(message)
+
+    def _say(self, line: str) -> None:
+        if self.world.rank == 0 and not self.quiet:
+            print(line, flush=True)

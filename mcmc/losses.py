@@ -1,0 +1,57 @@
+"""The losses: what a pattern of stability D = y f costs.
+
+A loss is a row in ext/include/losses.h (the arithmetic, the same bits on every machine), an entry here, and its numpy
+twin in reference/losses.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mcmc.kernels import fields
+
+LOSSES: dict[str, str] = {
+    "error-count": "1 if D < margin, else 0 (margin 0: 1 if the sign is wrong, with sign(0) = +1)",
+    "hinge": "max(0, margin - D)",
+    "squared-hinge": "max(0, margin - D)^2 / 2",
+    "square": "(y - f)^2 / 2",
+    "logistic": "log(1 + exp(-sharpness (D - margin))) / sharpness",
+    "symmetric": "1 if |D| > margin, else 0",
+}
+"""Names and formulas."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss with its parameters. Raises ValueError for an unknown name."""
+
+    name: str
+    margin: float = 0.0
+    sharpness: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name not in LOSSES:
+            raise ValueError(f"loss: got {self.name!r}, expected one of {', '.join(LOSSES)}")
+
+    @property
+    def code(self) -> int:
+        """The loss in the kernels that work on stabilities."""
+        return fields.LOSS_CODES[self.name]
+
+    def values(self, output: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+        """Loss of outputs f with labels y (+-1, or real for the square loss): float64, their broadcast shape."""
+        f, y = np.asarray(output, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+        if self.name == "square":
+            return 0.5 * (y - f) ** 2
+        return fields.losses(self.code, y * f, tie(y), self.margin, self.sharpness)
+
+
+def tie(labels: ArrayLike) -> NDArray[np.float64]:
+    """Stability below which a pattern is an error at margin 0, by label.
+
+    0 for +1. For -1 the smallest positive number: sign(0) = +1, so D = 0 is an error there.
+    """
+    return np.where(np.asarray(labels) > 0, 0.0, np.nextafter(0.0, 1.0))

@@ -1,0 +1,286 @@
+"""Processes: the only file that imports mpi4py, and a serial twin with the same face.
+
+A world or group has `rank` and `size` and few operations: broadcast from rank 0, gather along the first axis to rank 0,
+all-gather of energies, and a maximum that is started now and waited for later. Ranks hold contiguous pieces of the
+walkers in the order of the ranks, so gathering in rank order is gathering in walker order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcmc.errors import ConfigError, StorageError
+
+_ERRORS = {"ConfigError": ConfigError, "StorageError": StorageError}
+_WHOLE_INSTANCES_ENOUGH = 0.9
+"""Instances stay whole on a rank if that keeps the ranks busy for at least this fraction of the time."""
+
+
+class World(Protocol):
+    """What the engine asks of the processes it runs on."""
+
+    rank: int
+    size: int
+
+    def broadcast(self, produce: Callable[[], str]) -> str:
+        """What `produce` returns on rank 0; if it raises ConfigError or StorageError, every rank raises that."""
+
+    def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
+        """The arrays of rank 0, on every rank."""
+
+    def gather(self, array: NDArray) -> NDArray | None:
+        """Arrays of all ranks joined along the first axis, on rank 0; None elsewhere."""
+
+    def all_gather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        """One-dimensional float64 values of all ranks, joined in `out` on every rank."""
+
+    def start_maximum(self, values: Sequence[int]) -> Callable[[], list[int]]:
+        """Starts an element-wise maximum over the ranks; calling what is returned waits for it."""
+
+    def group(self, ranks: Sequence[int]) -> World:
+        """The given ranks as a world of their own; only they may call."""
+
+    def hosts(self) -> list[str]:
+        """Names of the hosts, each once, on rank 0."""
+
+
+class Serial:
+    """One process, no MPI."""
+
+    rank = 0
+    size = 1
+
+    def broadcast(self, produce: Callable[[], str]) -> str:
+        return produce()
+
+    def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
+        return dict(arrays or {})
+
+    def gather(self, array: NDArray) -> NDArray | None:
+        return array
+
+    def all_gather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        out[...] = values
+
+    def start_maximum(self, values: Sequence[int]) -> Callable[[], list[int]]:
+        return lambda: list(values)
+
+    def group(self, ranks: Sequence[int]) -> World:
+        return self
+
+    def hosts(self) -> list[str]:
+        return [os.uname().nodename]
+
+
+class Mpi:
+    """The processes of an mpi4py communicator."""
+
+    def __init__(self, comm: Any) -> None:
+        self.comm = comm
+        self.rank: int = comm.rank
+        self.size: int = comm.size
+
+    def broadcast(self, produce: Callable[[], str]) -> str:
+        message = None
+        if self.rank == 0:
+            try:
+                message = ["", produce()]
+            except (ConfigError, StorageError) as error:
+                message = [type(error).__name__, str(error)]
+        kind, text = json.loads(self._broadcast_bytes(json.dumps(message).encode()))
+        if kind:
+            raise _ERRORS[kind](text)
+        return text
+
+    def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
+        here = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
+        header = [[name, array.dtype.str, array.shape] for name, array in here.items()]
+        shared = {}
+        for name, dtype, shape in json.loads(self._broadcast_bytes(json.dumps(header).encode())):
+            array = here[name] if self.rank == 0 else np.empty(shape, dtype=dtype)
+            self.comm.Bcast([array.reshape(-1).view(np.uint8), _mpi().BYTE])
+            shared[name] = array
+        return shared
+
+    def gather(self, array: NDArray) -> NDArray | None:
+        array = np.ascontiguousarray(array)
+        item = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+        lengths = np.empty(self.size, dtype=np.int64)
+        self.comm.Gather(np.array([len(array)], dtype=np.int64), lengths)
+        joined = np.empty((int(lengths.sum()), *array.shape[1:]), array.dtype) if self.rank == 0 else None
+        if item == 0:
+            return joined
+        # one item is one row of the first axis, so that counts stay small
+        row = _mpi().BYTE.Create_contiguous(item).Commit()
+        try:
+            receive = [joined, (lengths, None), row] if self.rank == 0 else None
+            self.comm.Gatherv([array, len(array), row], receive)
+        finally:
+            row.Free()
+        return joined
+
+    def all_gather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+        self.comm.Allgatherv(values, [out, self._counts(values.size)])
+
+    def _counts(self, n: int) -> list[int]:
+        """Lengths on all ranks; asked for once, since a group always gathers the same walkers."""
+        if not hasattr(self, "_lengths"):
+            self._lengths: list[int] = self.comm.allgather(n)
+        return self._lengths
+
+    def start_maximum(self, values: Sequence[int]) -> Callable[[], list[int]]:
+        sent, received = np.array(values, dtype=np.int64), np.empty(len(values), dtype=np.int64)
+        request = self.comm.Iallreduce(sent, received, op=_mpi().MAX)
+
+        def wait() -> list[int]:
+            request.Wait()
+            return received[: len(sent)].tolist()
+
+        return wait
+
+    def group(self, ranks: Sequence[int]) -> World:
+        members = self.comm.Get_group().Incl(list(ranks))
+        return Mpi(self.comm.Create_group(members))
+
+    def hosts(self) -> list[str]:
+        names = self.comm.gather(os.uname().nodename)
+        return list(dict.fromkeys(names)) if names else []
+
+    def _broadcast_bytes(self, message: bytes) -> bytes:
+        length = np.array([len(message)], dtype=np.int64)
+        self.comm.Bcast(length)
+        buffer = np.empty(int(length[0]), dtype=np.uint8)
+        if self.rank == 0:
+            buffer[:] = np.frombuffer(message, dtype=np.uint8)
+        self.comm.Bcast([buffer, _mpi().BYTE])
+        return buffer.tobytes()
+
+
+def world(comm: Any = None) -> World:
+    """The processes this one was started with: those of `comm`, or of the launcher, or itself alone.
+
+    Raises ConfigError if a launcher started several processes and the MPI library in use knows nothing of it: they
+    would all write the same files.
+    """
+    if comm is not None:
+        return Mpi(comm)
+    launcher = _launcher()
+    if launcher is None:
+        return Serial()
+    try:
+        comm = _mpi().COMM_WORLD
+    except RuntimeError as error:
+        raise ConfigError(
+            f"MPI: started by {launcher.name}, but mpi4py finds no MPI library: {' '.join(str(error).split())}"
+        ) from None
+    if launcher.size is not None and launcher.size != comm.size:
+        if launcher.rank:
+            sys.exit(2)  # rank 0 of the launcher says it for all
+        raise ConfigError(
+            f"MPI: {launcher.name} started {launcher.size} processes, but {_library()} sees {comm.size}: "
+            "launcher and library do not belong together (mcmc info shows the library)"
+        )
+    return Mpi(comm)
+
+
+class _Launcher(NamedTuple):
+    name: str
+    size: int | None
+    rank: int
+
+
+def _launcher() -> _Launcher | None:
+    """The launcher that started this process, from the variables it left; None without one."""
+    for name, size, rank in (
+        ("Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+        ("a PMI launcher", "PMI_SIZE", "PMI_RANK"),
+        ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    ):
+        # a batch script itself runs in a step of Slurm's, with no MPI about it
+        if size in os.environ and not (name == "srun" and not _is_srun_task()):
+            return _Launcher(name, int(os.environ[size]), int(os.environ.get(rank, 0)))
+    if "PMIX_RANK" in os.environ:
+        return _Launcher("a PMIx launcher", None, int(os.environ["PMIX_RANK"]))
+    return None
+
+
+def _is_srun_task() -> bool:
+    """Whether srun started this process as one of several tasks, or as an MPI task."""
+    several = os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+    return several or "PMIX_RANK" in os.environ
+
+
+def _mpi() -> Any:
+    from mpi4py import MPI
+
+    return MPI
+
+
+def _library() -> str:
+    return _mpi().Get_library_version().splitlines()[0].split(",")[0].strip(" \0")
+
+
+def describe() -> str:
+    """MPI library and launcher, for `mcmc info`. Raises RuntimeError where mpi4py finds no library."""
+    launcher = _launcher()
+    how = "no launcher: serial" if launcher is None else f"started by {launcher.name}, {launcher.size or '?'} processes"
+    return f"{_library()} ({how})"
+
+
+@contextmanager
+def fail_together(world: World, *alike: type[BaseException]) -> Iterator[None]:
+    """An error that leaves this block ends every rank at once, after it was printed with its rank.
+
+    alike: errors that every rank raises at the same point; they pass.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if world.size == 1 or isinstance(error, alike):
+            raise
+        sys.stderr.write(f"mcmc: rank {world.rank} of {world.size} failed, ending all ranks:\n")
+        traceback.print_exc()
+        sys.stderr.flush()
+        _mpi().COMM_WORLD.Abort(1)
+        os._exit(1)  # MPICH's Abort may return
+
+
+class Piece(NamedTuple):
+    """Walkers start .. stop - 1 of an instance, numbered copy * n_rungs + rung of birth."""
+
+    instance: int
+    start: int
+    stop: int
+
+
+def layout(n_instances: int, n_walkers: int, size: int) -> list[list[Piece]]:
+    """The pieces of each rank: contiguous in (instance, walker), in the order of the ranks.
+
+    n_walkers is per instance. Instances stay whole where that costs little, because a whole instance exchanges inside the
+    kernel; otherwise the flattened list of walkers is cut evenly. Ranks beyond the number of walkers get nothing.
+    """
+    per_rank = -(-n_instances // size)
+    if size <= n_instances and n_instances / (per_rank * size) >= _WHOLE_INSTANCES_ENOUGH:
+        cuts = [n_walkers * (n_instances * rank // size) for rank in range(size + 1)]
+    else:
+        cuts = [n_instances * n_walkers * rank // size for rank in range(size + 1)]
+    return [_pieces(start, stop, n_walkers) for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+def _pieces(start: int, stop: int, n_walkers: int) -> list[Piece]:
+    pieces = []
+    while start < stop:
+        instance, walker = divmod(start, n_walkers)
+        end = min(stop, (instance + 1) * n_walkers)
+        pieces.append(Piece(instance, walker, walker + end - start))
+        start = end
+    return pieces

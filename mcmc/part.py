@@ -1,0 +1,138 @@
+"""A part: the walkers of one instance that live on this rank, with the rows they have produced.
+
+A part that is the whole instance exchanges inside the kernel. One that shares its instance with other ranks stops at
+every exchange round to gather energies; all ranks then take the same decision. The first rank of the instance (the
+`root` of the part's group) reduces rows to observables, so that only numbers travel further.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcmc import observables
+from mcmc.parallel import Piece, World
+from mcmc.priors import pack, unpack
+from mcmc.problem import Problem
+
+_PER_INSTANCE = ("walker_at", "accepted", "exchange_accepted", "exchange_proposed")
+"""Counters and permutations that a checkpoint holds per instance, attributes of the chain."""
+
+
+class Part:
+    """Walkers piece.start .. piece.stop - 1 of an instance. `group`: the ranks that hold the instance."""
+
+    def __init__(self, problem: Problem, piece: Piece, group: World) -> None:
+        config = problem.config
+        self.problem, self.piece, self.group = problem, piece, group
+        self.data = problem.instance(piece.instance)
+        walkers = range(piece.start, piece.stop)
+        self.block = problem.model.block(self.data, problem.initial_weights(piece.instance, self.data, walkers))
+        self.exchange_every = config.ladder.exchange_every if problem.n_rungs > 1 else 0
+        self.measure_every, self.burn_in = config.schedule.measure_every, config.schedule.burn_in
+        self.chain = problem.sampler.chain(
+            self.block,
+            seed=config.seed,
+            beta=problem.beta,
+            instance=piece.instance,
+            n_copies=problem.n_copies,
+            first=piece.start,
+            exchange_every=self.exchange_every,
+            burn_in=self.burn_in,
+            measure_every=self.measure_every,
+        )
+        shape = (problem.n_copies if self.is_root else 0, problem.n_rungs, problem.n_weights)
+        self.weight_sum = np.zeros(shape, dtype=np.int64)
+        """Sum of each weight over the rows after burn-in, on the root."""
+        self.rows: list[dict[str, NDArray]] = []
+        """Observables since the last segment, in pieces, on the root."""
+        self._energies = np.empty(problem.n_walkers)
+
+    @property
+    def is_root(self) -> bool:
+        return self.group.rank == 0
+
+    def advance(self, first: int, last: int) -> None:
+        """Sweeps first .. last, then the rows they gave."""
+        if self.group.size == 1:
+            self.chain.advance(first, last)
+        else:
+            self._advance_together(first, last)
+        self._collect(first, last)
+
+    def _advance_together(self, first: int, last: int) -> None:
+        self.chain.reserve(max(1, last // self.measure_every - (first - 1) // self.measure_every))
+        done = first - 1
+        while done < last:
+            stop = min(last, _next(done, self.exchange_every), _next(done, self.measure_every))
+            self.chain.sweep(done + 1, stop)
+            if self.exchange_every and stop % self.exchange_every == 0:
+                self.group.all_gather(self.block.energy, self._energies)
+                self.chain.exchange(stop, self._energies)
+            if stop % self.measure_every == 0:
+                self.chain.record()
+            done = stop
+
+    def _collect(self, first: int, last: int) -> None:
+        sweeps = np.arange(_next(first - 1, self.measure_every), last + 1, self.measure_every)
+        if sweeps.size == 0:
+            return
+        energy, weights, walker_at, accepted = self.chain.take()
+        if self.group.size > 1:
+            energy, weights = (self._of_all_walkers(rows) for rows in (energy, weights))
+            accepted = self.group.gather(accepted[None])
+            if not self.is_root:
+                return
+            accepted = accepted.sum(axis=0)
+        n = self.problem.n_weights
+        rows = observables.Rows.by_rung(energy, weights, walker_at, accepted, n, n * self.measure_every)
+        self.rows.append(observables.series(rows, self.data) | {"sweep": sweeps})
+        equilibrated = sweeps > self.burn_in
+        if equilibrated.any():
+            self.weight_sum += observables.weight_sum(rows.since(int(np.argmax(equilibrated))))
+
+    def _of_all_walkers(self, rows: NDArray) -> NDArray | None:
+        """Rows (rows, walkers here, ...) as (rows, walkers of the instance, ...) on the root."""
+        joined = self.group.gather(np.moveaxis(rows, 1, 0))
+        return None if joined is None else np.moveaxis(joined, 0, 1)
+
+    def take_rows(self) -> dict[str, NDArray]:
+        """The time series since the last call, on the root: name -> (rows, ...)."""
+        names = self.rows[0] if self.rows else ()
+        taken = {name: np.concatenate([piece[name] for piece in self.rows]) for name in names}
+        self.rows = []
+        return taken
+
+    # --- what a checkpoint holds ---
+
+    def walker_state(self) -> dict[str, NDArray]:
+        """Arrays (walkers here, ...)."""
+        return {"weights": pack(self.block.weights)} | {f"cache_{k}": v for k, v in self.block.caches().items()}
+
+    def instance_state(self) -> dict[str, NDArray]:
+        """Arrays of the instance: (1, ...) on the root, (0, ...) on its other ranks."""
+        state = {name: getattr(self.chain, name)[None] for name in _PER_INSTANCE}
+        accepted = self.group.gather(state["accepted"])
+        if self.is_root:
+            state["accepted"] = accepted.sum(axis=0, keepdims=True)
+        state["weight_sum"] = self.weight_sum[None]
+        return state if self.is_root else {name: np.empty((0, *array.shape[1:]), array.dtype) for name, array in state.items()}
+
+    def restore(self, state: dict[str, NDArray]) -> None:
+        """Continue from the states of all walkers and instances of the run, joined along their first axes."""
+        start = self.piece.instance * self.problem.n_walkers
+        here = slice(start + self.piece.start, start + self.piece.stop)
+        caches = {name: state[f"cache_{name}"][here] for name in self.block.caches()}
+        self.block.restore(unpack(state["weights"][here], self.problem.n_weights), caches)
+        for name in _PER_INSTANCE:
+            getattr(self.chain, name)[...] = state[name][self.piece.instance]
+        self.chain.settle()
+        if self.is_root:
+            self.weight_sum[...] = state["weight_sum"][self.piece.instance]
+        else:
+            self.chain.accepted[...] = 0  # the root carries what was counted
+
+
+def _next(sweep: int, every: int) -> int:
+    """The first multiple of `every` after a sweep; never for 0."""
+    return (sweep // every + 1) * every if every else 2**62

@@ -1,0 +1,146 @@
+"""From a checked configuration to the things it names: instances, model, sampler, ladder, initial weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcmc import data, ladder
+from mcmc.errors import ConfigError
+from mcmc.losses import Loss
+from mcmc.models import MODELS
+from mcmc.priors import draw_ising
+from mcmc.samplers import SAMPLERS
+from mcmc.schema import VARIABLES
+
+if TYPE_CHECKING:
+    from mcmc.config import Config
+
+
+class Problem:
+    """What a run file asks for.
+
+    Data from a file are read when the problem is made: ConfigError if they are wrong.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._from_file = self._load_file() if config.data.source == "file" else None
+        if self._from_file is None:
+            self.n_inputs, self.n_patterns = config.model.n_inputs, config.n_patterns
+        else:
+            self.n_inputs, self.n_patterns = self._from_file.inputs.n_inputs, self._from_file.inputs.n_patterns
+        loss = config.model.loss
+        self.model = MODELS[config.model.architecture](self.n_inputs, Loss(loss.name, loss.margin, loss.sharpness))
+        self.sampler = SAMPLERS[config.sampler.method](config.sampler.order)
+        self.beta = _betas(config)
+        self.n_instances, self.n_copies = config.data.n_instances, config.ladder.n_copies
+        self.n_rungs = self.beta.size
+        self.n_walkers = self.n_copies * self.n_rungs
+        """Walkers of one instance."""
+        self.starts = _starts(config)
+        """"random" or "teacher", by copy."""
+        if "teacher" in self.starts and self._from_file is not None and self._from_file.teacher is None:
+            raise ConfigError(
+                f"schedule.start: got {config.schedule.start!r}, expected 'random': {config.data.path} has no teacher"
+            )
+
+    @property
+    def n_weights(self) -> int:
+        return self.model.n_weights
+
+    @property
+    def has_teacher(self) -> bool:
+        from_file = self._from_file
+        return self.config.data.source == "teacher" if from_file is None else from_file.teacher is not None
+
+    @property
+    def series(self) -> list[str]:
+        """Names of the time series by instance, see schema.VARIABLES."""
+        absent = {
+            "overlap": self.n_copies == 1,
+            "teacher_overlap": not self.has_teacher,
+            "test_error": self.config.data.n_test == 0,
+        }
+        series = [name for name, variable in VARIABLES.items() if {"instance", "sample"} <= set(variable.dims)]
+        return [name for name in series if not absent.get(name, False)]
+
+    def shape(self, name: str, n_rows: int) -> tuple[int, ...]:
+        """Shape of a variable of schema.VARIABLES with that many rows."""
+        sizes = {
+            "instance": self.n_instances,
+            "sample": n_rows,
+            "copy": self.n_copies,
+            "pair": self.n_copies * (self.n_copies - 1) // 2,
+            "rung": self.n_rungs,
+            "swap": self.n_rungs - 1,
+            "weight": self.n_weights,
+        }
+        return tuple(sizes[dim] for dim in VARIABLES[name].dims)
+
+    def instance(self, number: int) -> data.Instance:
+        """Instance 0 .. n_instances - 1, the same on every call."""
+        if self._from_file is not None:
+            return self._from_file
+        config = self.config
+        if config.data.source == "random":
+            return data.random_instance(config.seed, number, self.n_inputs, self.n_patterns, config.data.inputs)
+        return data.teacher_instance(
+            config.seed,
+            number,
+            self.n_inputs,
+            self.n_patterns,
+            inputs=config.data.inputs,
+            labels=config.data.labels,
+            label_noise=config.data.label_noise,
+            output_noise=config.data.output_noise,
+            sharpness=config.model.loss.sharpness,
+            n_test=config.data.n_test,
+        )
+
+    def fingerprint(self) -> str:
+        """Digest of the data file, to recognise it when the run is continued; empty for generated data."""
+        return "" if self._from_file is None else data.fingerprint(self._from_file)
+
+    def initial_weights(self, number: int, instance: data.Instance, walkers: range) -> NDArray[np.int8]:
+        """Weights (len(walkers), n_weights) at sweep 0, as `schedule.start` says."""
+        weights = draw_ising(self.config.seed, number, walkers, self.n_rungs, self.n_weights)
+        planted = [self.starts[walker // self.n_rungs] == "teacher" for walker in walkers]
+        if any(planted):
+            weights[planted] = instance.teacher
+        return weights
+
+    def memory(self, walkers: int, instances: int) -> int:
+        """Bytes that a rank with so many walkers and (parts of) instances needs."""
+        from_file = self._from_file
+        binary = self.config.data.inputs == "binary" if from_file is None else from_file.inputs.binary
+        per_instance, per_walker = self.model.memory(self.n_patterns, binary)
+        return instances * per_instance + walkers * (per_walker + 9 * self.n_weights)
+
+    def _load_file(self) -> data.Instance:
+        config = self.config
+        return data.load_file(
+            config.data_path,
+            inputs_key=config.data.inputs_key,
+            labels_key=config.data.labels_key,
+            teacher_key=config.data.teacher_key,
+            transform=config.data.transform,
+            classification=config.model.loss.name != "square",
+            n_inputs=config.model.n_inputs,
+        )
+
+
+def _betas(config: Config) -> NDArray[np.float64]:
+    beta = config.ladder.beta
+    if isinstance(beta, list):
+        return np.array(beta, dtype=np.float64)
+    return ladder.SPACINGS[beta.spacing](beta.min, beta.max, beta.n)
+
+
+def _starts(config: Config) -> list[str]:
+    start, n = config.schedule.start, config.ladder.n_copies
+    if start == "both":
+        return ["random"] * (n // 2) + ["teacher"] * (n - n // 2)
+    return [start] * n

@@ -1,0 +1,67 @@
+"""What the single-flip samplers share: the order of visits, and the streams of a block of walkers under exchange."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mcmc.kernels import flips
+from mcmc.kernels.random import MOVES, SITES, SWAPS, stream_key
+from mcmc.models.perceptron import Block
+
+Chain = flips.Flips
+
+
+class FlipSampler:
+    """A single-flip sampler; a subclass names its acceptance rule.
+
+    order: "random" (each visit uniform over the sites) or "sequential" (0, 1, ..., stationary but not reversible).
+    """
+
+    rule: ClassVar[str]
+
+    def __init__(self, order: str = "random") -> None:
+        if order not in flips.ORDERS:
+            raise ValueError(f"order: got {order!r}, expected one of {', '.join(flips.ORDERS)}")
+        self.order = order
+
+    def chain(
+        self,
+        block: Block,
+        *,
+        seed: int,
+        beta: ArrayLike,
+        instance: int = 0,
+        n_copies: int = 1,
+        first: int = 0,
+        exchange_every: int = 1,
+        burn_in: int = 0,
+        measure_every: int = 1,
+    ) -> Chain:
+        """The walkers of a block under this sampler and exchange.
+
+        block: walkers first, first + 1, ... of the flattened (copy, rung of birth) of the instance
+        beta: (n_rungs,) inverse temperatures; walker (copy, rung) is born at beta[rung]
+        """
+        beta = np.ascontiguousarray(beta, dtype=np.float64)
+        walkers = range(first, first + len(block.weights))
+        return flips.Flips(
+            block,
+            rule=self.rule,
+            order=self.order,
+            n_copies=n_copies,
+            first=first,
+            beta=beta,
+            site_key=stream_key(seed, SITES, instance),
+            move_keys=_keys(stream_key(seed, MOVES, instance, *divmod(walker, beta.size)) for walker in walkers),
+            swap_keys=_keys(stream_key(seed, SWAPS, instance, copy) for copy in range(n_copies)),
+            exchange_every=exchange_every,
+            burn_in=burn_in,
+            measure_every=measure_every,
+        )
+
+
+def _keys(keys: object) -> np.ndarray:
+    return np.array(list(keys), dtype=np.uint64)

@@ -1,0 +1,44 @@
+"""Reasons to stop early at a checkpoint: the walltime, and signals."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+
+REASONS = ("", "walltime", *(s.name for s in _SIGNALS))
+"""By code; 0 is no reason."""
+
+
+class Stop:
+    """Watches clock and signals while it is entered; signals may come any number of times.
+
+    walltime: seconds from the construction. Signals are watched in the main thread only, as Python demands.
+    """
+
+    def __init__(self, walltime: float | None) -> None:
+        self._deadline = None if walltime is None else time.monotonic() + walltime
+        self._signal = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._signal = REASONS.index(signal.Signals(number).name)
+
+    def reason(self, reserve: float) -> int:
+        """Code of the reason to stop now, 0 for none; `reserve`: seconds that the stop itself will take."""
+        if self._signal:
+            return self._signal
+        return int(self._deadline is not None and time.monotonic() + reserve >= self._deadline)
