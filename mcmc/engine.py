@@ -224,8 +224,8 @@ class _Run:
         walkers = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
         self.busiest = walkers * self.problem.n_weights
         """Proposals per sweep on the busiest rank."""
-        state = self.world.share({"sweep": np.array(self.sweep), **self.checkpoint_arrays})
-        self.sweep = int(state.pop("sweep"))
+        state = self.world.share({"sweep": np.array([self.sweep]), **self.checkpoint_arrays})
+        self.sweep = int(state.pop("sweep")[0])
         self.first_row = self.sweep // self.config.schedule.measure_every
         if self.sweep:
             for part in self.parts:

@@ -41,9 +41,9 @@ class Part:
             burn_in=self.burn_in,
             measure_every=self.measure_every,
         )
-        shape = (problem.n_copies if self.is_root else 0, problem.n_rungs, problem.n_weights)
+        shape = (int(self.is_root), problem.n_copies, problem.n_rungs, problem.n_weights)
         self.weight_sum = np.zeros(shape, dtype=np.int64)
-        """Sum of each weight over the rows after burn-in, on the root."""
+        """Sum of each weight over the rows after burn-in, (1, n_copies, n_rungs, n_weights); the root alone has it."""
         self.rows: list[dict[str, NDArray]] = []
         """Observables since the last segment, in pieces, on the root."""
         self._energies = np.empty(problem.n_walkers)
@@ -89,7 +89,7 @@ class Part:
         self.rows.append(observables.series(rows, self.data) | {"sweep": sweeps})
         equilibrated = sweeps > self.burn_in
         if equilibrated.any():
-            self.weight_sum += observables.weight_sum(rows.since(int(np.argmax(equilibrated))))
+            self.weight_sum[0] += observables.weight_sum(rows.since(int(np.argmax(equilibrated))))
 
     def _of_all_walkers(self, rows: NDArray) -> NDArray | None:
         """Rows (rows, walkers here, ...) as (rows, walkers of the instance, ...) on the root."""
@@ -115,8 +115,8 @@ class Part:
         accepted = self.group.gather(state["accepted"])
         if self.is_root:
             state["accepted"] = accepted.sum(axis=0, keepdims=True)
-        state["weight_sum"] = self.weight_sum[None]
-        return state if self.is_root else {name: np.empty((0, *array.shape[1:]), array.dtype) for name, array in state.items()}
+        state["weight_sum"] = self.weight_sum
+        return {name: array[: int(self.is_root)] for name, array in state.items()}
 
     def restore(self, state: dict[str, NDArray]) -> None:
         """Continue from the states of all walkers and instances of the run, joined along their first axes."""
@@ -128,7 +128,7 @@ class Part:
             getattr(self.chain, name)[...] = state[name][self.piece.instance]
         self.chain.settle()
         if self.is_root:
-            self.weight_sum[...] = state["weight_sum"][self.piece.instance]
+            self.weight_sum[0] = state["weight_sum"][self.piece.instance]
         else:
             self.chain.accepted[...] = 0  # the root carries what was counted
 
