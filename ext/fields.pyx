@@ -26,7 +26,7 @@ cdef extern from "fields.h" nogil:
         double *loss
         int8_t *weights
         double *energy
-    void fields_project(const double *columns, int64_t n_sites, int64_t stride, const int8_t *weights, double *out)
+    void fields_add(double weight, const double *column, int64_t n, double *field)
     flips_fn fields_flips[5][3]
     refresh_fn fields_load[5][3]
 
@@ -53,15 +53,19 @@ def losses(int code, stability, tie, double margin, double sharpness):
     return out
 
 
-def project(const double[:, ::1] columns, const int8_t[:, ::1] weights):
-    """Fields sum_i w_i columns[i], sites added in order: columns (n_sites, patterns), weights (walkers, n_sites) -> (walkers, patterns)."""
-    out = np.empty((weights.shape[0], columns.shape[1]))
+def project(const double[:, ::1] columns, const double[:, ::1] weights):
+    """Fields sum_i w_i columns[i], sites added in order.
+
+    columns (n_sites, patterns), weights (walkers, n_sites) -> float64 (walkers, patterns)
+    """
+    out = np.zeros((weights.shape[0], columns.shape[1]))
     cdef double[:, ::1] view = out
-    cdef int64_t walker
+    cdef int64_t walker, i
     if out.size:
         with nogil:
             for walker in range(weights.shape[0]):
-                fields_project(&columns[0, 0], columns.shape[0], columns.shape[1], &weights[walker, 0], &view[walker, 0])
+                for i in range(columns.shape[0]):
+                    fields_add(weights[walker, i], &columns[i, 0], columns.shape[1], &view[walker, 0])
     return out
 
 
@@ -125,4 +129,5 @@ cdef class Block:
         self.energy[...] = caches["energy"]
         n = self.model.n_patterns
         self.field[:, :n] = caches["field"]
-        self.loss[:, :n] = losses(self.code, self.field[:, :n] * self.model.scale, self.tie[:n], self.margin, self.sharpness)
+        stability = self.field[:, :n] * self.model.scale
+        self.loss[:, :n] = losses(self.code, stability, self.tie[:n], self.margin, self.sharpness)

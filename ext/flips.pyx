@@ -80,9 +80,9 @@ cdef class Flips:
     cdef object row_energy, row_weights, row_walker_at, row_accepted
     cdef int64_t room
 
-    def __init__(self, block, *, str rule, str order, int64_t n_copies, int64_t first, const double[::1] beta, uint64_t site_key,
-                 const uint64_t[::1] move_keys, const uint64_t[::1] swap_keys, int64_t exchange_every, int64_t burn_in,
-                 int64_t measure_every):
+    def __init__(self, block, *, str rule, str order, int64_t n_copies, int64_t first, const double[::1] beta,
+                 uint64_t site_key, const uint64_t[::1] move_keys, const uint64_t[::1] swap_keys,
+                 int64_t exchange_every, int64_t burn_in, int64_t measure_every):
         cdef const flip_target *target = flip_target_of(block.capsule)
         cdef int64_t n_rungs = beta.shape[0]
         self.block, self.beta, self.move_keys, self.swap_keys = block, beta.base, move_keys.base, swap_keys.base

@@ -1,6 +1,6 @@
 """Blocks of perceptrons with the square loss, by local fields; see quadratic.h."""
 from flip_target cimport flip_capsule, flip_target, flips_fn, refresh_fn
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 import numpy as np
 
@@ -28,7 +28,7 @@ _KINDS = {np.dtype(np.int16): 0, np.dtype(np.int32): 1, np.dtype(np.float64): 2}
 
 
 def couplings_of_bits(const uint64_t[:, ::1] columns, int64_t n_patterns):
-    """X^T X of +-1 inputs packed in columns uint64 (n_sites, words): (n_sites, stride) of int16, or int32 where P needs it."""
+    """X^T X of +-1 inputs packed in columns uint64 (n_sites, words): (n_sites, stride), int16 or int32 as P needs."""
     cdef int64_t n = columns.shape[0], words = columns.shape[1], i
     out = aligned((n, _stride(n)), np.int16 if n_patterns < 2**15 else np.int32)
     row = np.empty(n, dtype=np.int32)

@@ -1,5 +1,4 @@
 """Addressed random numbers for data, initial states and the numpy twins; see philox.h for what an address is."""
-cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from numerics cimport num_normal_quantile
 from philox cimport HALF_HIGH, HALF_LOW, philox4x32, philox_fill, philox_stream, unit_interval

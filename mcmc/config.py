@@ -152,7 +152,9 @@ class Config(RunFile, kw_only=True):
 
     def changes_since(self, text: str) -> list[str]:
         """What keeps this from continuing a run that was asked for by `text`; see `differences`."""
-        return differences(loads(text, directory=self.directory), self)
+        earlier = loads(text, directory=self.directory)
+        before, now = _leaves(earlier), _leaves(self)
+        return [f"{key} was {_show(before[key])}, is {_show(now[key])}" for key in differences(earlier, self)]
 
     @property
     def n_rungs(self) -> int:

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mcmc.errors import ConfigError
 from mcmc.kernels import special
+from mcmc.kernels.fields import project
 from mcmc.kernels.random import INPUTS, LABELS, TEACHER, TEST_INPUTS, normals, stream_key, uniforms, words
 
 InputLaw = Literal["binary", "gaussian"]
@@ -119,9 +120,8 @@ class Inputs:
     def _ordered_fields(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         fields = np.empty((len(weights), self.n_patterns))
         for rows, block in self.blocks():
-            for r, one in enumerate(weights):
-                # `accumulate` adds strictly in order; a matrix product would depend on the BLAS and on the shape.
-                fields[r, rows] = np.add.accumulate(block * one, axis=1)[:, -1]
+            # in order; a matrix product of numpy's would depend on the BLAS and on the shape
+            fields[:, rows] = project(np.ascontiguousarray(block.T), weights)
         return fields
 
     def _bits(self) -> Iterator[tuple[slice, NDArray[np.uint8]]]:

@@ -1,9 +1,9 @@
 """The engine: sweeps, exchange, measurement, checkpoints and stopping, on any number of ranks.
 
-The run advances in stretches of some 50 ms. Between them the ranks agree, by one maximum over a few integers, on whether
-to stop or to write a checkpoint and on the length of a stretch to come. The maximum is started after stretch k and acted
-on after stretch k + 1, so nobody waits for it and nobody can disagree. Stretches differ from run to run; nothing that
-is recorded depends on them.
+The run advances in stretches of some 50 ms. Between them the ranks agree, by one maximum over a few integers, whether
+to stop or to write a checkpoint, and how long a stretch to come shall be. The maximum is started after stretch k and
+acted on after stretch k + 1, so nobody waits for it and nobody can disagree. Stretches differ from run to run;
+nothing that is recorded depends on them.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ def plan(config: Config, size: int) -> str:
     row_bytes = sum(
         np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series
     )
+    memory = problem.memory(busiest, max(map(len, pieces)))
     lines = {
         "weights": f"{problem.n_weights} per walker, {problem.n_patterns} patterns",
         "walkers": f"{problem.n_instances} instances x {problem.n_copies} copies x {problem.n_rungs} rungs",
@@ -88,7 +89,7 @@ def plan(config: Config, size: int) -> str:
         "proposals": f"{proposals:.3g}",
         "rows": f"{n_rows} (every {schedule.measure_every} sweeps, burn-in {schedule.burn_in})",
         "files": f"{_size(n_rows * row_bytes)} of time series before compression",
-        "memory": f"about {_size(problem.memory(busiest, max(map(len, pieces))))} on the busiest rank, and Python's 100 MB",
+        "memory": f"about {_size(memory)} on the busiest rank, and Python's 100 MB",
         "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
     }
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
@@ -108,7 +109,7 @@ def _problem(config: Config, world: World) -> Problem:
 
     def make() -> str:
         made.append(Problem(config))
-        return made[0].fingerprint()
+        return made[0].fingerprint
 
     fingerprint = world.broadcast(make)
     if not made:
@@ -116,7 +117,7 @@ def _problem(config: Config, world: World) -> Problem:
             make()
         except ConfigError as error:
             raise RuntimeError(f"this rank cannot read what rank 0 has read: {error}") from error
-        if made[0].fingerprint() != fingerprint:
+        if made[0].fingerprint != fingerprint:
             raise RuntimeError("this rank reads other data than rank 0")
     return made[0]
 
@@ -157,6 +158,7 @@ class _Run:
             self._say(f"{self.files.path}: complete already, {self.sweep} sweeps")
             return DONE
         self.hosts = self.world.hosts()
+        self.world.broadcast(self._begin)
         finished = False
         try:
             self._make_parts()
@@ -176,12 +178,18 @@ class _Run:
 
     # --- the beginning ---
 
+    def _begin(self) -> str:
+        """Rank 0: the first entries of status and log."""
+        self.files.write_status(self._status("running", ""))
+        where = f"{self.world.size} ranks on {', '.join(self.hosts)}"
+        self.files.log(f"mcmc {__version__}: sweep {self.sweep} to {self.sweeps}, {where}, {cpu.level()} kernels")
+        return ""
+
     def _open(self) -> str:
         """Rank 0: makes the directory, or finds where the run in it stands; "complete" if nothing is left to do."""
         found = self.files.run_toml()
         if found is None:
             self.files.create(self.config.text)
-            self.files.log(f"new run, {self.sweeps} sweeps, mcmc {__version__}")
             return "run"
         differences = self.config.changes_since(found)
         if differences:
@@ -197,7 +205,7 @@ class _Run:
         if checkpoint.warning:
             self._say(f"mcmc: warning: {checkpoint.warning}")
             self.files.log(checkpoint.warning)
-        if checkpoint.attrs["fingerprint"] != self.problem.fingerprint():
+        if checkpoint.attrs["fingerprint"] != self.problem.fingerprint:
             raise StorageError(f"{self.config.data_path}: has changed since the run in {self.files.path} was started")
         self.sweep, self.segments = int(checkpoint.attrs["sweep"]), checkpoint.segments
         self.checkpoint_arrays = checkpoint.arrays
@@ -206,7 +214,6 @@ class _Run:
             return "complete"
         self.files.clean()
         self.files.replace_run_toml(self.config.text)
-        self.files.log(f"continuing at sweep {self.sweep} of {self.sweeps}, mcmc {__version__}")
         return "run"
 
     def _make_parts(self) -> None:
@@ -258,9 +265,7 @@ class _Run:
                     checkpoint_due = time.monotonic() + self.config.checkpoint.every
             due = time.monotonic() >= checkpoint_due or self._rows_waiting() > _ROWS_BYTES
             reserve = 3 * _STRETCH + 2 * self.checkpoint_seconds
-            agreement = self.world.start_maximum(
-                [stop.reason(reserve), due, int(1e9 * seconds), self.sweep - first]
-            )
+            agreement = self.world.start_maximum([stop.reason(reserve), due, int(1e9 * seconds), self.sweep - first])
         agreement()  # never leave a reduction under way
         progress.close()
         self._checkpoint()
@@ -278,6 +283,7 @@ class _Run:
         Parts that share their instance with other ranks wait for them. Even instances come first, odd ones last and
         whole ones in between: in that order neighbouring ranks meet at the same instance at the same time.
         """
+
         def order(part: Part) -> int:
             return 1 if part.group.size == 1 else 2 * (part.piece.instance % 2)
 
@@ -305,7 +311,7 @@ class _Run:
                 segment = self.files.write_segment(len(self.segments), self.first_row, series, self._attributes())
                 self.segments.append(segment)
             named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
-            attributes = self._attributes() | {"sweep": self.sweep, "fingerprint": self.problem.fingerprint()}
+            attributes = self._attributes() | {"sweep": self.sweep, "fingerprint": self.problem.fingerprint}
             self.files.write_checkpoint(named | arrays, attributes, self.segments)
             return ""
 
@@ -373,7 +379,8 @@ class _Run:
 
     def _write_status(self) -> None:
         if self.world.rank == 0 and time.monotonic() >= self.status_due:
-            self.files.write_status(self._status("running", ""))
+            with suppress(StorageError):  # if the disk is full, the next checkpoint says so on every rank
+                self.files.write_status(self._status("running", ""))
             self.status_due = time.monotonic() + _STATUS_EVERY
 
     def _status(self, state: str, message: str) -> dict[str, object]:
@@ -396,10 +403,15 @@ class _Run:
         }
 
     def _end(self, state: str, message: str) -> None:
-        if self.world.rank == 0:
-            self.files.write_status(self._status(state, message))
+        """The last entries; "complete" in status.json is the mark that a run has succeeded."""
+
+        def write() -> str:
             self.files.log(message)
-            self._say(f"{self.files.path}: {message}")
+            self.files.write_status(self._status(state, message))
+            return ""
+
+        self.world.broadcast(write)
+        self._say(f"{self.files.path}: {message}")
 
     def _failed(self, error: BaseException | None) -> None:
         message = f"failed at sweep {self.sweep}: {type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -230,10 +231,14 @@ def _library() -> str:
 
 
 def describe() -> str:
-    """MPI library and launcher, for `mcmc info`. Raises RuntimeError where mpi4py finds no library."""
+    """MPI library and launcher, for `mcmc info`."""
     launcher = _launcher()
     how = "no launcher: serial" if launcher is None else f"started by {launcher.name}, {launcher.size or '?'} processes"
-    return f"{_library()} ({how})"
+    try:
+        library = _library()
+    except RuntimeError:  # its message lists every path that was tried
+        library = "mpi4py finds no MPI library"
+    return f"{library} ({how})"
 
 
 @contextmanager
@@ -265,15 +270,15 @@ class Piece(NamedTuple):
 def layout(n_instances: int, n_walkers: int, size: int) -> list[list[Piece]]:
     """The pieces of each rank: contiguous in (instance, walker), in the order of the ranks.
 
-    n_walkers is per instance. Instances stay whole where that costs little, because a whole instance exchanges inside the
-    kernel; otherwise the flattened list of walkers is cut evenly. Ranks beyond the number of walkers get nothing.
+    n_walkers is per instance. Instances stay whole where that costs little, because a whole instance exchanges inside
+    the kernel; otherwise the flattened list of walkers is cut evenly. Ranks beyond the number of walkers get nothing.
     """
     per_rank = -(-n_instances // size)
     if size <= n_instances and n_instances / (per_rank * size) >= _WHOLE_INSTANCES_ENOUGH:
         cuts = [n_walkers * (n_instances * rank // size) for rank in range(size + 1)]
     else:
         cuts = [n_instances * n_walkers * rank // size for rank in range(size + 1)]
-    return [_pieces(start, stop, n_walkers) for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [_pieces(start, stop, n_walkers) for start, stop in pairwise(cuts)]
 
 
 def _pieces(start: int, stop: int, n_walkers: int) -> list[Piece]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,6 +101,7 @@ class Problem:
             n_test=config.data.n_test,
         )
 
+    @cached_property
     def fingerprint(self) -> str:
         """Digest of the data file, to recognise it when the run is continued; empty for generated data."""
         return "" if self._from_file is None else data.fingerprint(self._from_file)

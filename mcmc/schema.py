@@ -1,6 +1,6 @@
 """What `results.h5` holds: every variable with its dimensions, type, unit and description.
 
-The one place where the table of the output format lives; the engine fills it, the storage writes it, the analysis reads it.
+The one place where the table of the output format lives: the engine fills it, storage writes it, the analysis reads it.
 """
 
 from __future__ import annotations

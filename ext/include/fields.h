@@ -42,15 +42,11 @@ NUM_INLINE double fields_pairwise(F8 sum)
     return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
-/* out[mu] = sum_i w_i columns[i][mu], sites in order, lanes over patterns. */
-static void fields_project(const double *columns, int64_t n_sites, int64_t stride, const int8_t *weights, double *out)
+/* One term of the sum over sites, for n patterns; lanes run over patterns. */
+static inline void fields_add(double weight, const double *restrict column, int64_t n, double *restrict field)
 {
-    memset(out, 0, sizeof(double) * stride);
-    for (int64_t i = 0; i < n_sites; i++) {
-        const double w = weights[i], *column = columns + i * stride;
-        for (int64_t mu = 0; mu < stride; mu++)
-            out[mu] += w * column[mu];
-    }
+    for (int64_t mu = 0; mu < n; mu++)
+        field[mu] += weight * column[mu];
 }
 
 #define ISA_BODY "fields_body.h"

@@ -6,7 +6,9 @@
 ISA_CODE void LN(fields_load)(void *model, int64_t walker)
 {
     fields_view v = fields_open(model, walker);
-    fields_project(v.m->columns, v.m->n_sites, v.m->stride, v.weights, v.field);
+    memset(v.field, 0, sizeof(double) * v.m->stride);
+    for (int64_t i = 0; i < v.m->n_sites; i++)
+        fields_add(v.weights[i], v.m->columns + i * v.m->stride, v.m->stride, v.field);
     for (int64_t mu = 0; mu < v.m->stride; mu += 8)
         *(F8 *)(v.loss + mu) = ISA_JOIN(loss, LOSS)(*(F8 *)(v.field + mu) * v.m->scale, *(const F8 *)(v.m->tie + mu), &v.m->params);
     F8 sum = F8_ALL(0.0);

@@ -1,4 +1,4 @@
-"""Metropolis: a flip is accepted with probability min(1, exp(-beta dE)) (Metropolis et al., J. Chem. Phys. 21 (1953) 1087)."""
+"""Metropolis (et al., J. Chem. Phys. 21 (1953) 1087): a flip is accepted with probability min(1, exp(-beta dE))."""
 
 from __future__ import annotations
 
