@@ -43,7 +43,11 @@ def run_command(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"mcmc: error: {' '.join(message.split())}", file=sys.stderr)
+    """Says what is wrong, once: under a launcher every rank comes here alike."""
+    from mcmc import parallel
+
+    if parallel.launcher_rank() == 0:
+        print(f"mcmc: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 
@@ -99,19 +103,14 @@ def run(
         return config.read(run_file)
 
     world = parallel.world()
-    with parallel.fail_together(world):
-        try:
-            asked = config.loads(world.broadcast(text), overrides, name=str(run_file), directory=str(run_file.parent))
-            seconds = asked.checkpoint.walltime if walltime is None else config.duration(walltime, "--walltime")
-            if not dry_run:
-                return engine.run(asked, output, world, seconds, quiet)
-            if world.rank == 0:
-                click.echo(engine.plan(asked, world.size))
-            return _DONE
-        except ConfigError as error:  # raised on every rank alike, said once
-            return _fail(str(error), _USAGE) if world.rank == 0 else _USAGE
-        except StorageError as error:
-            return _fail(str(error), _STORAGE) if world.rank == 0 else _STORAGE
+    with parallel.fail_together(world, ConfigError, StorageError):
+        asked = config.loads(world.broadcast(text), overrides, name=str(run_file), directory=str(run_file.parent))
+        seconds = asked.checkpoint.walltime if walltime is None else config.duration(walltime, "--walltime")
+        if not dry_run:
+            return engine.run(asked, output, world, seconds, quiet)
+        if world.rank == 0:
+            click.echo(engine.plan(asked, world.size))
+        return _DONE
 
 
 @mcmc.command()

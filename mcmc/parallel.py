@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -184,8 +185,6 @@ def world(comm: Any = None) -> World:
             f"MPI: started by {launcher.name}, but mpi4py finds no MPI library: {' '.join(str(error).split())}"
         ) from None
     if launcher.size is not None and launcher.size != comm.size:
-        if launcher.rank:
-            sys.exit(2)  # rank 0 of the launcher says it for all
         raise ConfigError(
             f"MPI: {launcher.name} started {launcher.size} processes, but {_library()} sees {comm.size}: "
             "launcher and library do not belong together (mcmc info shows the library)"
@@ -220,8 +219,16 @@ def _is_srun_task() -> bool:
     return several or "PMIX_RANK" in os.environ
 
 
+def launcher_rank() -> int:
+    """Rank of this process as its launcher counts, whatever the MPI library says; 0 without a launcher."""
+    launcher = _launcher()
+    return 0 if launcher is None else launcher.rank
+
+
 def _mpi() -> Any:
-    from mpi4py import MPI
+    with warnings.catch_warnings():  # `world` judges launcher and library itself
+        warnings.simplefilter("ignore", RuntimeWarning)
+        from mpi4py import MPI
 
     return MPI
 

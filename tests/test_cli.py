@@ -86,6 +86,8 @@ def test_errors_are_one_line_of_rank_0(
 
     monkeypatch.setattr(parallel, "world", lambda: _World(rank, 2))
     monkeypatch.setattr(engine, "run", fail)
+    monkeypatch.setenv("PMI_RANK", str(rank))  # as MPICH's launcher tells its ranks
+    monkeypatch.setenv("PMI_SIZE", "2")
     assert run_command(["run", str(run_file), "-o", str(tmp_path / "out")]) == code
     assert capsys.readouterr() == ("", "mcmc: error: a b\n" if rank == 0 else "")
 
