@@ -1,8 +1,8 @@
 /* The yardstick of bench.py: Metropolis by one plain loop over the patterns, left to the compiler's vectoriser.
  *
  * What one would write first, and write well: contiguous columns (label times input), int16 fields and int8 inputs where inputs are +-1,
- * float64 otherwise, the energy kept so that a proposal sums the new losses only, a cheap generator. Compiled by bench.py with
- * -O3 -ffast-math for one -march at a time.
+ * float64 otherwise, errors counted in int16 (fewer than 2^15 patterns), the energy kept so that a proposal sums the new losses only,
+ * a cheap generator. Compiled with -O3 -ffast-math for one -march at a time.
  */
 #include <math.h>
 #include <stdint.h>
@@ -54,12 +54,13 @@ static inline uint64_t next(uint64_t *state)
 
 #define HINGE (scale * h < threshold ? threshold - scale * h : 0.0)
 
-PLAIN(binary_error_count, int16_t, int8_t, int, h < edge)
-PLAIN(binary_symmetric, int16_t, int8_t, int, (h > edge) | (h < -edge))
+PLAIN(binary_error_count, int16_t, int8_t, int16_t, h < edge)
+PLAIN(binary_symmetric, int16_t, int8_t, int16_t, (h > edge) | (h < -edge))
 PLAIN(binary_hinge, int16_t, int8_t, double, HINGE)
 PLAIN(binary_squared_hinge, int16_t, int8_t, double, 0.5 * HINGE * HINGE)
 PLAIN(binary_logistic, int16_t, int8_t, double, log(1.0 + exp(threshold - scale * h)))
 PLAIN(binary_square, int16_t, int8_t, double, 0.5 * (1.0 - scale * h) * (1.0 - scale * h))
 PLAIN(gaussian_error_count, double, double, int, h < edge)
+PLAIN(gaussian_hinge, double, double, double, HINGE)
 PLAIN(gaussian_logistic, double, double, double, log(1.0 + exp(threshold - scale * h)))
 PLAIN(gaussian_square, double, double, double, 0.5 * (1.0 - scale * h) * (1.0 - scale * h))

@@ -20,9 +20,12 @@ cdef extern from "quadratic.h" nogil:
         refresh_fn load
         refresh_fn refresh
     quadratic_functions quadratic[3][3]
-    void quadratic_gram_bits(const uint64_t *columns, int64_t n_sites, int64_t words, int64_t n_patterns, int64_t i,
-                             int32_t *row)
-    void quadratic_gram_real(const double *inputs, int64_t n_patterns, int64_t n_sites, int64_t i, double *row)
+    ctypedef void (*quadratic_gram_bits_fn)(const uint64_t *columns, int64_t n_sites, int64_t words, int64_t n_patterns,
+                                            int64_t i, int32_t *row) noexcept
+    ctypedef void (*quadratic_gram_real_fn)(const double *inputs, int64_t n_patterns, int64_t n_sites, int64_t i,
+                                            double *row) noexcept
+    quadratic_gram_bits_fn quadratic_gram_bits[3]
+    quadratic_gram_real_fn quadratic_gram_real[3]
 
 _KINDS = {np.dtype(np.int16): 0, np.dtype(np.int32): 1, np.dtype(np.float64): 2}
 
@@ -33,10 +36,11 @@ def couplings_of_bits(const uint64_t[:, ::1] columns, int64_t n_patterns):
     out = aligned((n, _stride(n)), np.int16 if n_patterns < 2**15 else np.int32)
     row = np.empty(n, dtype=np.int32)
     cdef int32_t[::1] view = row
+    cdef int level = cpu.index()
     for i in range(n):
         with nogil:
-            quadratic_gram_bits(&columns[0, 0], n, words, n_patterns, i, &view[0])
-        out[i, :n] = row
+            quadratic_gram_bits[level](&columns[0, 0], n, words, n_patterns, i, &view[0])
+        out[i, : i + 1] = out[: i + 1, i] = row[: i + 1]
     return out
 
 
@@ -44,10 +48,13 @@ def couplings_of_reals(const double[:, ::1] inputs):
     """X^T X of real inputs (n_patterns, n_sites): float64 (n_sites, stride), patterns added in order."""
     cdef int64_t patterns = inputs.shape[0], n = inputs.shape[1], i
     out = aligned((n, _stride(n)), np.float64)
-    cdef double[:, ::1] view = out
-    with nogil:
-        for i in range(n):
-            quadratic_gram_real(&inputs[0, 0], patterns, n, i, &view[i, 0])
+    row = np.empty(n)
+    cdef double[::1] view = row
+    cdef int level = cpu.index()
+    for i in range(n):
+        with nogil:
+            quadratic_gram_real[level](&inputs[0, 0], patterns, n, i, &view[0])
+        out[i, : i + 1] = out[: i + 1, i] = row[: i + 1]
     return out
 
 

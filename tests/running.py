@@ -17,14 +17,46 @@ import tomli_w
 MCMC = (sys.executable, "-c", "from mcmc.cli import main; main()")
 """The command `mcmc`, of the interpreter and the package that run the tests."""
 
+DRIVE = (sys.executable, str(Path(__file__).with_name("drive.py")))
+
 BASE: dict[str, Any] = {
     "seed": 11,
     "model": {"n_inputs": 33, "loss": {"name": "error-count"}},
     "data": {"source": "teacher", "alpha": 0.8},
     "ladder": {"beta": [0.3, 0.7, 1.1, 1.5], "n_copies": 2},
-    "schedule": {"sweeps": 240, "burn_in": 60, "measure_every": 10},
+    "schedule": {"sweeps": 120, "burn_in": 40, "measure_every": 10},
 }
-"""Tables of a run of some 10 ms: 8 walkers of the bit-sliced kernel."""
+"""Tables of a run of a few milliseconds: 8 walkers of the bit-sliced kernel."""
+
+REAL = {"data.inputs": "gaussian", "model.n_inputs": 14}
+LONG = {"schedule.sweeps": 1060, "schedule.burn_in": 1000, "ladder.exchange_every": 53}  # beyond the refresh at 1024
+CASES: dict[str, dict[str, Any]] = {
+    "error-count": {"data.n_instances": 3, "data.label_noise": 0.1, "data.n_test": 50},
+    "error-count-one-rung": {
+        "ladder.beta": [0.8],
+        "data.n_instances": 2,
+        "ladder.n_copies": 1,
+        "data.source": "random",
+    },
+    "error-count-margin": {"model.loss.margin": 0.3, "ladder.exchange_every": 3, "schedule.measure_every": 1},
+    "symmetric": {
+        "model.loss": {"name": "symmetric", "margin": 1.0},
+        "data.source": "random",
+        "data.n_instances": 7,
+        "sampler.order": "sequential",
+    },
+    "hinge": {"model.loss": {"name": "hinge", "margin": 1.0}, "schedule.start": "both", "data.n_instances": 2},
+    "square": {"model.loss.name": "square", "sampler.method": "heat-bath", "ladder.n_copies": 1},
+    "square-no-exchange": {"model.loss.name": "square", "ladder.exchange_every": 0, "schedule.start": "teacher"},
+    "logistic-real": {"model.loss.name": "logistic", "data.n_instances": 2, "data.labels": "logistic"} | REAL | LONG,
+    "square-real": {"model.loss.name": "square", "data.labels": "real", "data.output_noise": 0.2} | REAL | LONG,
+    "hinge-real": {"model.loss.name": "hinge", "schedule.measure_every": 7, "data.n_test": 20} | REAL,
+    "one-walker": {"ladder.beta": [1.0], "ladder.n_copies": 1},
+    "three-walkers": {"ladder.beta": [0.5, 1.0, 1.5], "ladder.n_copies": 1, "schedule.measure_every": 1},
+    "data-not-stored": {"output.store_data": False, "model.loss.name": "logistic", "data.n_instances": 2},
+    "file": {"data": {"source": "file", "path": "task.npz"}, "model.n_inputs": None, "model.loss.name": "hinge"},
+}
+"""Changes to BASE. Together: every kernel family, one and several of everything, instances whole and cut on most ranks."""
 
 
 def tables(changes: Mapping[str, Any] | None = None, /) -> dict[str, Any]:
@@ -46,6 +78,15 @@ def write_run_file(path: Path, changes: Mapping[str, Any] | None = None, /) -> P
     """The run file `tables(changes)` at `path`."""
     path.write_text(tomli_w.dumps(tables(changes)))
     return path
+
+
+def write_cases(directory: Path) -> list[Path]:
+    """Run files of all CASES, with checkpoints as often as can be."""
+    rng = np.random.default_rng(5)
+    np.savez(directory / "task.npz", inputs=rng.normal(size=(20, 9)), labels=rng.choice([-1, 1], 20))
+    return [
+        write_run_file(directory / f"{name}.toml", {"checkpoint.every": 1e-3} | case) for name, case in CASES.items()
+    ]
 
 
 def contents(path: Path) -> dict[str, Any]:

@@ -24,28 +24,6 @@ typedef struct {
     double *energy;          /* (n_walkers,) */
 } quadratic_model;
 
-/* Row i of X^T X for +-1 inputs, from the bits of two columns. */
-static void quadratic_gram_bits(const uint64_t *columns, int64_t n_sites, int64_t words, int64_t n_patterns, int64_t i, int32_t *row)
-{
-    for (int64_t j = 0; j < n_sites; j++) {
-        int64_t differ = 0;
-        for (int64_t word = 0; word < words; word++)
-            differ += __builtin_popcountll(columns[i * words + word] ^ columns[j * words + word]);
-        row[j] = (int32_t)(n_patterns - 2 * differ);
-    }
-}
-
-/* Row i of X^T X for real inputs (n_patterns, n_sites): patterns in order, lanes over j. */
-static void quadratic_gram_real(const double *inputs, int64_t n_patterns, int64_t n_sites, int64_t i, double *row)
-{
-    memset(row, 0, sizeof(double) * n_sites);
-    for (int64_t mu = 0; mu < n_patterns; mu++) {
-        const double *x = inputs + mu * n_sites, a = x[i];
-        for (int64_t j = 0; j < n_sites; j++)
-            row[j] += a * x[j];
-    }
-}
-
 #define ISA_BODY "quadratic_body.h"
 #include "each_isa.h"
 
@@ -54,6 +32,11 @@ typedef struct {
     refresh_fn load;    /* field and energy from the weights */
     refresh_fn refresh; /* what has drifted: field and energy, or the energy alone */
 } quadratic_functions;
+
+typedef void (*quadratic_gram_bits_fn)(const uint64_t *columns, int64_t n_sites, int64_t words, int64_t n_patterns, int64_t i, int32_t *row);
+typedef void (*quadratic_gram_real_fn)(const double *inputs, int64_t n_patterns, int64_t n_sites, int64_t i, double *row);
+static const quadratic_gram_bits_fn quadratic_gram_bits[N_ISA] = ISA_TABLE(quadratic_gram_bits);
+static const quadratic_gram_real_fn quadratic_gram_real[N_ISA] = ISA_TABLE(quadratic_gram_real);
 
 enum { QUADRATIC_INT16, QUADRATIC_INT32, QUADRATIC_FLOAT64, N_QUADRATIC };
 #define QUADRATIC_ROW(level) \

@@ -1,0 +1,154 @@
+"""What surrounds the kernels in a production run: exchange, measurement, writing, Python; and the memory of a large one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+import mcmc
+from mcmc import data, parallel
+from mcmc.losses import Loss
+from mcmc.models.perceptron import Perceptron
+from mcmc.priors import draw_ising
+from mcmc.samplers import Metropolis
+from mcmc.samplers.flips import Chain, FlipSampler
+
+N_RUNGS, N_COPIES = 16, 2
+
+
+def run_file(n: int, p: int, n_rungs: int, sweeps: int, measure_every: int = 10) -> dict[str, Any]:
+    """Tables of a run of one instance, exchange every sweep."""
+    return {
+        "seed": 1,
+        "model": {"architecture": "perceptron", "weights": "ising", "n_inputs": n, "loss": {"name": "error-count"}},
+        "data": {"source": "teacher", "n_patterns": p},
+        "sampler": {"method": "metropolis"},
+        "ladder": {
+            "beta": {"min": 0.2, "max": 1.5, "n": n_rungs, "spacing": "geometric"},
+            "n_copies": N_COPIES,
+            "exchange_every": 1,
+        },
+        "schedule": {"sweeps": sweeps, "burn_in": sweeps // 5, "measure_every": measure_every},
+    }
+
+
+class _Timed:
+    """A chain that adds up the time spent in `advance`."""
+
+    seconds = 0.0
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._chain, name)
+
+    def advance(self, first: int, last: int) -> None:
+        began = time.perf_counter()
+        self._chain.advance(first, last)
+        _Timed.seconds += time.perf_counter() - began
+
+
+def overhead(sweeps: int, n: int = 1000) -> dict[str, float]:
+    """Shares of the time of a run on one rank, start and end included, that are not spent in flips_sweep.
+
+    Python and files: the run less all calls of chain.advance. Exchange and rows: their number times the time of one,
+    measured by itself on the same kind of block (an upper bound: it includes the call from Python).
+    """
+    plain_chain = FlipSampler.chain
+    _Timed.seconds = 0.0
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        mock.patch.object(FlipSampler, "chain", lambda *args, **kwargs: _Timed(plain_chain(*args, **kwargs))),
+    ):
+        began = time.perf_counter()
+        mcmc.run(run_file(n, n, N_RUNGS, sweeps), Path(scratch, "out"), quiet=True)
+        total = time.perf_counter() - began
+    exchange, row = _costs(n)
+    shares = {
+        "exchange": exchange * sweeps / total,
+        "rows": row * (sweeps // 10) / total,
+        "python_and_files": 1.0 - _Timed.seconds / total,
+    }
+    return {"seconds": total, **shares, "all": sum(shares.values())}
+
+
+def _chain(n: int, first: int = 0, stop: int = N_COPIES * N_RUNGS) -> Chain:
+    """Walkers first .. stop - 1 of the run that `overhead` makes."""
+    weights = draw_ising(1, 0, range(first, stop), N_RUNGS, n)
+    block = Perceptron(n, Loss("error-count")).block(data.teacher_instance(1, 0, n, n), weights)
+    beta = np.geomspace(0.2, 1.5, N_RUNGS)
+    return Metropolis().chain(block, seed=1, beta=beta, n_copies=N_COPIES, first=first)
+
+
+def _costs(n: int, rounds: int = 2000) -> tuple[float, float]:
+    """Seconds of an exchange round, and of a row."""
+    chain = _chain(n)
+    energy = chain.block.energy
+    chain.reserve(rounds)
+    began = time.perf_counter()
+    for sweep in range(1, rounds + 1):
+        chain.exchange(sweep, energy)
+    exchange = time.perf_counter() - began
+    began = time.perf_counter()
+    for _ in range(rounds):
+        chain.record()
+    return exchange / rounds, (time.perf_counter() - began) / rounds
+
+
+def split_exchange(rounds: int = 20000, n: int = 1000) -> float:
+    """Microseconds of an exchange round of an instance that lies on all ranks of the launcher, sweeps not included."""
+    world = parallel.world()
+    n_walkers = N_COPIES * N_RUNGS
+    [piece] = parallel.layout(1, n_walkers, world.size)[world.rank]
+    chain = _chain(n, piece.start, piece.stop)
+    energies = np.empty(n_walkers)
+    for sweep in range(1, rounds + 1):
+        if sweep == rounds // 10:
+            began = time.perf_counter()
+        world.all_gather(chain.block.energy, energies)
+        chain.exchange(sweep, energies)
+    return 1e6 * (time.perf_counter() - began) / (rounds - rounds // 10)
+
+
+def split_exchange_on(n_ranks: int) -> float | None:
+    """`split_exchange` under a launcher; None if there is none that works."""
+    wheel = Path(__file__).resolve().parent.parent / ".mpi" / "mpich"
+    environment = dict(os.environ)
+    mpirun = shutil.which("mpirun") or shutil.which("mpirun", path=Path(sys.executable).parent)
+    if mpirun is None and (wheel / "bin" / "mpirun").exists():
+        mpirun = str(wheel / "bin" / "mpirun")
+        environment["MPI4PY_LIBMPI"] = str(wheel / "lib")
+    if mpirun is None:
+        return None
+    command = [mpirun, "-n", str(n_ranks), sys.executable, __file__]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    found = re.findall(r"^(\S+) us$", done.stdout, re.MULTILINE)
+    return float(np.mean([float(value) for value in found])) if len(found) == n_ranks else None
+
+
+def peak_memory(n: int = 10001, p: int = 8000, n_rungs: int = 32, sweeps: int = 10) -> float:
+    """GiB at the peak of an `mcmc run` of n_rungs x 2 walkers, start, checkpoint and results included."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tables = run_file(n, p, n_rungs, sweeps, measure_every=1)
+        code = f"import mcmc.config as c, mcmc.engine as e, mcmc.parallel as p, pathlib; e.run(c.load({tables!r}), "
+        code += f"pathlib.Path({scratch!r}, 'out'), p.Serial(), quiet=True)"
+        process = subprocess.Popen([sys.executable, "-c", code])
+        _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"the run for the memory figure ended with status {status}")
+    return used.ru_maxrss / 2**20
+
+
+if __name__ == "__main__":  # a rank of split_exchange_on
+    print(f"{split_exchange():.3f} us", flush=True)

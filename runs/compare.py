@@ -1,0 +1,175 @@
+"""Prints what runs of the physics-*.toml files measured beside what theory says.
+
+    python runs/compare.py out/teacher-student out/storage ...
+
+A value agrees when it is within three standard errors (sample to sample) plus an allowance: 1/N where theory holds for
+N -> infinity, the error of the integration over beta for free entropies, nothing where it is exact at every N.
+The exit code is 1 if any does not agree.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from scipy.interpolate import CubicHermiteSpline
+
+import mcmc
+from mcmc.analysis import Results
+from mcmc.analysis.statistics import average_over_instances
+
+# Replica-symmetric saddle points for Ising weights and Gaussian inputs, N -> infinity: Gyorgyi, Phys. Rev. A 41 (1990)
+# 7097 (teacher), Krauth and Mezard, J. Phys. France 50 (1989) 3057 (storage).
+# (source, loss, alpha) -> beta -> value of q, R, E/P and phi = <ln Z>/N.
+REPLICA = {
+    ("teacher", "error-count", 1.0): {
+        1.0: {"q": 0.163542, "R": 0.271372, "E/P": 0.216519, "phi": 0.349428},
+        2.0: {"q": 0.346825, "R": 0.421161, "E/P": 0.089104, "phi": 0.206008},
+    },
+    ("random", "error-count", 1.0): {
+        0.5: {"q": 0.035698, "E/P": 0.380168, "phi": 0.473728},
+        1.0: {"q": 0.112797, "E/P": 0.282577, "phi": 0.309131},
+        2.0: {"q": 0.269648, "E/P": 0.156092, "phi": 0.096293},
+    },
+    ("teacher", "logistic", 1.0): {
+        1.0: {"q": 0.188055, "R": 0.291662, "E/P": 0.543072, "phi": 0.042964},
+    },
+}
+ESTIMATES = {"q": "overlap", "R": "teacher_overlap", "E/P": "energy_per_pattern"}
+PLANTED_SWEEPS = (1, 10, 100)
+
+
+class Comparison(NamedTuple):
+    """A measured value with its standard error, what theory says, and what theory may be off by."""
+
+    quantity: str
+    measured: float
+    error: float
+    theory: float
+    allowance: float = 0.0
+
+    @property
+    def agrees(self) -> bool:
+        return abs(self.measured - self.theory) <= 3 * self.error + self.allowance
+
+
+def comparisons(results: Results) -> list[Comparison]:
+    """Everything that is known in theory about a run. Raises ValueError when that is nothing."""
+    config = results.config
+    data, loss = config["data"], config["model"]["loss"]["name"]
+    noise = data.get("label_noise", 0.0)
+    if noise > 0:
+        planted = config["schedule"].get("start") == "both"
+        return list((_posterior_planted if planted else _posterior)(results, noise))
+    if loss == "symmetric":
+        return list(_symmetric(results, data["alpha"], config["model"]["loss"]["margin"]))
+    values = REPLICA.get((data["source"], loss, data["alpha"]))
+    if values is None:
+        raise ValueError("no theory for this run, expected one of the physics-*.toml files")
+    return list(_replica(results, values))
+
+
+def free_entropy(results: Results) -> tuple[np.ndarray, float]:
+    """ln Z of every instance at every rung, (instance, rung), by integration of <E> over beta from the first rung, 0.
+
+    Integrates the cubic through <E> with the slope -Var E. The second value bounds what the integration itself is off
+    by: a fifteenth of the change when every other rung is left out.
+    """
+    data = results.equilibrium()
+    beta = data["beta"].to_numpy()
+    if beta[0] != 0 or len(beta) < 3 or len(beta) % 2 == 0:
+        raise ValueError("ladder.beta: expected an odd number of rungs, three or more, that begin at 0")
+    energy = data["energy"].transpose("instance", "rung", "copy", "sample").to_numpy()
+    mean, variance = energy.mean(axis=(2, 3)), energy.var(axis=(2, 3))
+    integral, coarse = (
+        CubicHermiteSpline(beta[::step], mean[:, ::step], -variance[:, ::step], axis=1).antiderivative()(beta)
+        for step in (1, 2)
+    )
+    off = np.abs((integral - coarse).mean(axis=0)).max() / 15
+    return data.attrs["n_weights"] * math.log(2) - integral, float(off)
+
+
+def _replica(results: Results, values: dict[float, dict[str, float]]) -> Iterator[Comparison]:
+    n = int(results.dataset.attrs["n_weights"])
+    betas = results.dataset["beta"].to_numpy()
+    log_z, off = free_entropy(results)
+    for beta, quantities in values.items():
+        rungs = np.flatnonzero(np.isclose(betas, beta))
+        for name, theory in quantities.items() if rungs.size else ():
+            if name == "phi":
+                mean, error = _average(log_z[:, rungs[0]] / n)
+                yield Comparison(f"phi, beta = {beta:g}", mean, error, theory, 1 / n + off / n)
+            else:
+                found = results.summary().rungs[rungs[0]].estimates[ESTIMATES[name]]
+                yield Comparison(f"{name}, beta = {beta:g}", found.mean, found.error, theory, 1 / n)
+
+
+def _symmetric(results: Results, alpha: float, margin: float) -> Iterator[Comparison]:
+    """Against the annealed average, which the typical value equals to leading order."""
+    n = int(results.dataset.attrs["n_weights"])
+    inside = math.erf(margin / math.sqrt(2))
+    log_z, off = free_entropy(results)
+    for rung, found in enumerate(results.summary().rungs):
+        if found.beta not in (1.0, 2.0, 3.0):
+            continue
+        weight = inside + (1 - inside) * math.exp(-found.beta)
+        annealed = math.log(2) + alpha * math.log(weight)
+        energy = found.estimates["energy_per_pattern"]
+        at = f"beta = {found.beta:g}"
+        yield Comparison(f"E/P, {at}", energy.mean, energy.error, (1 - inside) * math.exp(-found.beta) / weight, 1 / n)
+        yield Comparison(f"phi, {at}", *_average(log_z[:, rung] / n), annealed, 1 / n + off / n)
+        yield Comparison(f"<Z>/E Z, {at}", *_average(np.exp(log_z[:, rung] - n * annealed)), 1.0, off)
+
+
+def _posterior(results: Results, noise: float) -> Iterator[Comparison]:
+    """The Nishimori identities at beta = ln((1 - noise)/noise): exact at every N."""
+    found = results.equilibrium().isel(rung=_nishimori_rung(results, noise))
+    per_pattern = found["energy"].mean(("sample", "copy")).to_numpy() / found.attrs["n_patterns"]
+    q, r = (found[name].mean("sample") for name in ("overlap", "teacher_overlap"))
+    yield Comparison("E/P", *_average(per_pattern), noise)
+    yield Comparison("R - q", *_average(r.mean("copy").to_numpy() - q.mean("pair").to_numpy()), 0.0)
+    square = (found["teacher_overlap"] ** 2).mean(("sample", "copy")) - (found["overlap"] ** 2).mean(("sample", "pair"))
+    yield Comparison("R^2 - q^2", *_average(square.to_numpy()), 0.0)
+
+
+def _posterior_planted(results: Results, noise: float) -> Iterator[Comparison]:
+    """The same from sweep 1 on: copy 1 starts at the teacher, copy 0 anywhere."""
+    found = results.dataset.isel(rung=_nishimori_rung(results, noise))
+    for sweep in (*PLANTED_SWEEPS, int(found["sweep"][-1])):
+        row = found.isel(sample=int(np.flatnonzero(found["sweep"].to_numpy() == sweep)[0]))
+        per_pattern = row["energy"].isel(copy=1).to_numpy() / found.attrs["n_patterns"]
+        yield Comparison(f"E/P planted, sweep {sweep}", *_average(per_pattern), noise)
+        difference = row["overlap"].isel(pair=0).to_numpy() - row["teacher_overlap"].isel(copy=0).to_numpy()
+        yield Comparison(f"q - R, sweep {sweep}", *_average(difference), 0.0)
+
+
+def _nishimori_rung(results: Results, noise: float) -> int:
+    return int(np.flatnonzero(np.isclose(results.dataset["beta"], math.log((1 - noise) / noise)))[0])
+
+
+def _average(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard error of one value per instance."""
+    found = average_over_instances(values, np.zeros(len(values)))
+    return found.mean, found.error
+
+
+def main() -> None:
+    if len(sys.argv) < 2:
+        sys.exit("usage: python runs/compare.py DIR...")
+    agree = True
+    for directory in sys.argv[1:]:
+        results = mcmc.load(directory)
+        print(f"{directory} (verdict: {results.summary().verdict})")
+        print(f"  {'quantity':<26} {'measured':>10} {'error':>9} {'theory':>10} {'allowance':>10}")
+        for found in comparisons(results):
+            numbers = f"{found.measured:10.6f} {found.error:9.6f} {found.theory:10.6f} {found.allowance:10.6f}"
+            print(f"  {found.quantity:<26} {numbers}  {'agrees' if found.agrees else 'DIFFERS'}")
+            agree &= found.agrees
+    sys.exit(not agree)
+
+
+if __name__ == "__main__":
+    main()
