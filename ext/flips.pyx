@@ -62,6 +62,14 @@ def thresholds(str rule, const double[::1] beta, int64_t max_delta):
     return out
 
 
+cdef _grown(held, int64_t n, int64_t room, shape, dtype):
+    """An array of `room` rows of the given shape that begins with the n rows held."""
+    out = np.empty((room, *shape), dtype=dtype)
+    if n:
+        out[:n] = held[:n]
+    return out
+
+
 cdef class Flips:
     """Runs a block: walkers first .. first + n_walkers - 1 of the flattened (copy, rung of birth) of one instance.
 
@@ -112,20 +120,19 @@ cdef class Flips:
         self.room = 0
 
     def reserve(self, int64_t rows):
-        """Make room for that many rows before they are taken; called when no rows are held."""
-        if rows <= self.room:
+        """Make room for that many rows besides those that are held."""
+        cdef int64_t n = self.run.n_rows, n_walkers = self.run.target.n_walkers
+        if n + rows <= self.room:
             return
-        self.room = rows
-        cdef int64_t n_walkers = self.run.target.n_walkers
-        shape = (rows, self.run.n_copies, self.run.n_rungs)
-        self.row_energy = np.empty((rows, n_walkers))
-        self.row_weights = np.empty((rows, n_walkers, self.run.n_words), dtype=np.uint64)
-        self.row_walker_at = np.empty(shape, dtype=np.int32)
-        self.row_accepted = np.empty(shape, dtype=np.int64)
-        cdef double[:, ::1] energy = self.row_energy
-        cdef uint64_t[:, :, ::1] weights = self.row_weights
-        cdef int32_t[:, :, ::1] walker_at = self.row_walker_at
-        cdef int64_t[:, :, ::1] accepted = self.row_accepted
+        self.room = n + rows
+        copies_rungs = (self.run.n_copies, self.run.n_rungs)
+        cdef double[:, ::1] energy = _grown(self.row_energy, n, self.room, (n_walkers,), np.float64)
+        cdef uint64_t[:, :, ::1] weights = _grown(
+            self.row_weights, n, self.room, (n_walkers, self.run.n_words), np.uint64)
+        cdef int32_t[:, :, ::1] walker_at = _grown(self.row_walker_at, n, self.room, copies_rungs, np.int32)
+        cdef int64_t[:, :, ::1] accepted = _grown(self.row_accepted, n, self.room, copies_rungs, np.int64)
+        self.row_energy, self.row_weights = energy.base, weights.base
+        self.row_walker_at, self.row_accepted = walker_at.base, accepted.base
         self.run.row_energy, self.run.row_weights = &energy[0, 0], &weights[0, 0, 0]
         self.run.row_walker_at, self.run.row_accepted = &walker_at[0, 0, 0], &accepted[0, 0, 0]
 
@@ -136,7 +143,7 @@ cdef class Flips:
     def advance(self, int64_t first, int64_t last):
         """Sweeps first .. last with exchange and rows; the block holds its instance whole."""
         if self.run.measure_every:
-            self.reserve(last // self.run.measure_every - (first - 1) // self.run.measure_every)
+            self.reserve(max(0, last // self.run.measure_every - (first - 1) // self.run.measure_every))
         cdef int8_t[::1] swapped = self.swapped
         with nogil:
             flips_advance(&self.run, first, last, &swapped[0])
@@ -154,7 +161,8 @@ cdef class Flips:
         flips_exchange(&self.run, sweep, sweep // self.run.exchange_every, &energy[0], &swapped[0])
 
     def record(self):
-        """Append a row; the room must have been reserved."""
+        """Append a row."""
+        self.reserve(1)
         flips_record(&self.run)
 
     def take(self):
@@ -163,8 +171,8 @@ cdef class Flips:
         energy float64 (rows, n_walkers), weights uint64 (rows, n_walkers, words) packed bits, walker_at int32 and
         accepted int64 (rows, n_copies, n_rungs); copies.
         """
-        cdef int64_t n = self.run.n_rows
         self.reserve(1)
+        cdef int64_t n = self.run.n_rows
         self.run.n_rows = 0
         return (self.row_energy[:n].copy(), self.row_weights[:n].copy(), self.row_walker_at[:n].copy(),
                 self.row_accepted[:n].copy())

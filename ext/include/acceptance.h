@@ -4,7 +4,7 @@
  *   heat-bath   1/(1 + exp(x))        Glauber 1963: the new sign is drawn from its conditional law
  *
  * Both are the law of a random threshold: flip iff x < X, with X = -ln u or X = ln((1-u)/u). Real energies use that form. Integer energies
- * use the probability itself, tabulated over dE against the 64-bit uniform. A new rule is a case in each of the two functions.
+ * use the probability itself, tabulated over dE against the 64-bit uniform. A new rule is a case here and in flips_variates (flips_body.h).
  */
 #ifndef MCMC_ACCEPTANCE_H
 #define MCMC_ACCEPTANCE_H
@@ -28,12 +28,6 @@ static inline uint64_t acceptance_threshold(double probability)
         return ~(uint64_t)0;
     uint64_t cells = (uint64_t)(probability * 0x1p64);
     return cells ? cells - 1 : 0;
-}
-
-/* X for eight uniforms in (0, 1). */
-NUM_INLINE F8 acceptance_variate(int rule, F8 u)
-{
-    return rule == METROPOLIS ? -num_log(u) : num_log((1.0 - u) / u);
 }
 
 #endif

@@ -1,13 +1,5 @@
 /* Proposal and commit of bitslice.h for one instruction-set level. */
 
-#if ISA_LEVEL == 2
-#define VEC_BYTES 64
-#elif ISA_LEVEL == 1
-#define VEC_BYTES 32
-#else
-#define VEC_BYTES 16
-#endif
-
 typedef uint64_t FN(bits) __attribute__((vector_size(VEC_BYTES), aligned(8), may_alias));
 #define V FN(bits)
 #define LANES (VEC_BYTES / 8)
@@ -114,4 +106,3 @@ INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, int64_t delta, c
 
 #undef V
 #undef LANES
-#undef VEC_BYTES

@@ -37,7 +37,8 @@ static inline __attribute__((always_inline)) fields_view fields_open(const field
                          .weights = m->weights + walker * m->n_sites, .energy = m->energy + walker};
 }
 
-NUM_INLINE double fields_pairwise(F8 sum)
+/* The eight partial sums of a sum over patterns, added pairwise. */
+static inline double fields_total(const double sum[8])
 {
     return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }

@@ -1,14 +1,17 @@
 /* flips.h: what is worth compiling for each instruction-set level. */
 
-/* Random thresholds of the acceptance rule from the two halves of n uniforms; n a multiple of 4, room for a multiple of 8. */
+
+/* The thresholds X of acceptance.h from the two halves of n uniforms; n a multiple of 4, room for a multiple of 8. */
 ISA_CODE void FN(flips_variates)(int rule, const uint32_t *high, const uint32_t *low, int64_t n, double *out)
 {
     for (int64_t k = 0; k < n; k++)
         out[k] = unit_interval((uint64_t)high[k] << 32 | low[k]);
     for (int64_t k = n; k < ((n + 7) & ~(int64_t)7); k++)
         out[k] = 0.5;
-    for (int64_t k = 0; k < n; k += 8)
-        *(F8 *)(out + k) = acceptance_variate(rule, *(F8 *)(out + k));
+    for (int64_t k = 0; k < n; k += N_REALS) {
+        const REALS u = *(REALS *)(out + k);
+        *(REALS *)(out + k) = rule == METROPOLIS ? -FN(num_log)(u) : FN(num_log)((1.0 - u) / u);
+    }
 }
 
 /* +-1 weights (n_walkers, n_sites) to bits (n_walkers, n_words). */

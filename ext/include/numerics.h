@@ -1,81 +1,44 @@
 /* exp, log, log(1 + exp) and the normal quantile: the same bits at every instruction-set level and on every platform.
  *
  * The C library's versions differ between CPUs in the last bit. These use additions, multiplications, divisions and square roots
- * only (no fused multiply-add), eight lanes at a time; a scalar call is one lane. The tests measure errors of at most 2 ulp.
+ * only (no fused multiply-add), a vector register at a time; a scalar call is one lane. The tests measure errors of at most 2 ulp.
  */
 #ifndef MCMC_NUMERICS_H
 #define MCMC_NUMERICS_H
 
 #include <math.h>
-#include <stdint.h>
-
-typedef double F8 __attribute__((vector_size(64), aligned(8), may_alias)); /* aligned(8): loads from anywhere */
-typedef int64_t I8 __attribute__((vector_size(64), aligned(8), may_alias));
-
-#define NUM_INLINE static inline __attribute__((always_inline))
-#define F8_ALL(x) ((F8){0} + (x))
-#define F8_SELECT(mask, a, b) ((F8)(((mask) & (I8)(a)) | (~(mask) & (I8)(b))))
+#include "isa.h"
 
 #define LN2_HIGH 0x1.62e42feep-1 /* 32 bits, so that k * LN2_HIGH is exact */
 #define LN2_LOW 0x1.a39ef35793c76p-33
 #define ROUNDER 0x1.8p52 /* adding it rounds to an integer, which is left in the low bits */
 #define ROUNDER_BITS 0x4338000000000000
 
-/* exp x for -708 <= x <= 709, clamped to it: Taylor to degree 13 on |r| <= ln(2)/2 (truncation 4e-18), then times 2^k. */
-NUM_INLINE F8 num_exp(F8 x)
-{
-    x = F8_SELECT(x < -708.0, F8_ALL(-708.0), x);
-    x = F8_SELECT(x > 709.0, F8_ALL(709.0), x);
-    F8 t = x * 0x1.71547652b82fep0 + ROUNDER, k = t - ROUNDER, r = (x - k * LN2_HIGH) - k * LN2_LOW, p = F8_ALL(1.0 / 6227020800.0);
-    p = p * r + 1.0 / 479001600.0;
-    p = p * r + 1.0 / 39916800.0;
-    p = p * r + 1.0 / 3628800.0;
-    p = p * r + 1.0 / 362880.0;
-    p = p * r + 1.0 / 40320.0;
-    p = p * r + 1.0 / 5040.0;
-    p = p * r + 1.0 / 720.0;
-    p = p * r + 1.0 / 120.0;
-    p = p * r + 1.0 / 24.0;
-    p = p * r + 1.0 / 6.0;
-    p = p * r + 0.5;
-    p = (p * r) * r + r;
-    I8 scale = ((I8)t << 52) + 0x3ff0000000000000;
-    return (p + 1.0) * (F8)scale;
-}
+/* In a body: vectors of float64 and int64 of its level, and their lanes. */
+#define REALS FN(reals)
+#define INTS FN(ints)
+#define N_REALS (VEC_BYTES / 8)
+#define REALS_ALL(x) ((REALS){0} + (x))
+#define REALS_SELECT(mask, a, b) ((REALS)(((mask) & (INTS)(a)) | (~(mask) & (INTS)(b))))
 
 /* 2 atanh(s) = 2 s (1 + s^2/3 + s^4/5 + ...) cut after s^(2 TERMS). */
 #define ATANH_SERIES(s, terms) \
-    F8 z = s * s, p = F8_ALL(1.0 / (2 * (terms) + 1)); \
+    REALS z = s * s, p = REALS_ALL(1.0 / (2 * (terms) + 1)); \
     for (int j = (terms)-1; j > 0; j--) \
         p = p * z + 1.0 / (2 * j + 1); \
-    F8 atanh2 = (s + s) + ((s + s) * z) * p
+    REALS atanh2 = (s + s) + ((s + s) * z) * p
 
-/* log x for normal x > 0: x = 2^k m with m in [sqrt(1/2), sqrt 2), log m = 2 atanh((m - 1)/(m + 1)). */
-NUM_INLINE F8 num_log(F8 x)
+#define ISA_BODY "numerics_body.h"
+#include "each_isa.h"
+
+static inline double num_exp1(double x)
 {
-    I8 k = ((I8)x - 0x3fe6a09e667f3bcd) >> 52;
-    F8 m = (F8)((I8)x - (k << 52)), e = (F8)(k + ROUNDER_BITS) - ROUNDER;
-    F8 s = (m - 1.0) / (m + 1.0);
-    ATANH_SERIES(s, 11);
-    return e * LN2_HIGH + (e * LN2_LOW + atanh2);
+    return num_exp_portable((reals_portable){x, x})[0];
 }
 
-/* log(1 + exp x) = max(x, 0) + log(1 + t), t = exp(-|x|), log(1 + t) = 2 atanh(t/(2 + t)). */
-NUM_INLINE F8 num_softplus(F8 x)
+static inline double num_log1(double x)
 {
-    F8 zero = F8_ALL(0.0), positive = F8_SELECT(x > 0.0, x, zero), t = num_exp(F8_SELECT(x > 0.0, -x, x)), s = t / (t + 2.0);
-    ATANH_SERIES(s, 17);
-    return positive + atanh2;
-}
-
-NUM_INLINE double num_exp1(double x)
-{
-    return num_exp(F8_ALL(x))[0];
-}
-
-NUM_INLINE double num_log1(double x)
-{
-    return num_log(F8_ALL(x))[0];
+    return num_log_portable((reals_portable){x, x})[0];
 }
 
 static inline double num_rational(double r, const double a[8], const double b[8])
