@@ -43,8 +43,8 @@ test: $(VENV)/tests $(LAUNCHERS) ## all tests, those of MPI under Open MPI and M
 test-mpi: $(VENV)/tests $(LAUNCHERS) ## the tests under MPI alone
 	$(BIN)/python -m pytest -m mpi
 
-bench: $(VENV)/tests ## ns per proposal against a plain C loop and numpy
-	$(BIN)/python tests/bench.py
+bench: $(VENV)/built ## ns per proposal against a plain C loop and numpy
+	$(BIN)/python benchmarks/bench.py
 
 lint: $(VENV)/tools ## ruff and cython-lint
 	$(BIN)/ruff check

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,8 @@ def machine() -> dict[str, str]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         about = dict(line.split(":", 1) for line in lines[: lines.index("")] if ":" in line)
         about = {key.strip(): value.strip() for key, value in about.items()}
-        processor = f"{about.get('model name', processor)} (family {about.get('cpu family')}, model {about.get('model')})"
+        numbers = ", ".join(f"{key} {about[key]}" for key in ("cpu family", "model") if key in about)
+        processor = f"{about.get('model name', processor)} ({numbers})"
     compiler = subprocess.run(["gcc", "-dumpfullversion"], capture_output=True, text=True, check=True).stdout.strip()
     return {
         "cpu": processor,
@@ -58,8 +60,7 @@ def machine() -> dict[str, str]:
 
 def table(repeats: int, seconds: float, only: str) -> list[dict[str, object]]:
     """Measures and prints row by row."""
-    widths = {name: len(form.format(0 if ">" in form else "")) for name, form in COLUMNS.items()}
-    print("  ".join(f"{SHORT.get(name, name):{'>' if '>' in COLUMNS[name] else '<'}{widths[name]}}" for name in COLUMNS))
+    print("  ".join(re.sub(r"\..*}", "}", form).format(SHORT.get(name, name)) for name, form in COLUMNS.items()))
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         libraries = kernels.compiled(Path(scratch))

@@ -35,6 +35,9 @@ cdef extern from "flips.h" nogil:
         int32_t *row_walker_at
         int64_t *row_accepted
         int32_t *sites
+    ctypedef void (*flips_sum_weights_fn)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites,
+                                          int64_t *sum) noexcept
+    flips_sum_weights_fn flips_sum_weights[3]
     void flips_sweep(const flip_run *r, int64_t sweep)
     void flips_exchange(const flip_run *r, int64_t sweep, int64_t round, const double *energy, int8_t *swapped)
     void flips_record(flip_run *r)
@@ -60,6 +63,20 @@ def thresholds(str rule, const double[::1] beta, int64_t max_delta):
             for d in range(-max_delta, max_delta + 1):
                 view[rung, d + max_delta] = acceptance_threshold(acceptance_probability(code, beta[rung] * d))
     return out
+
+
+def sum_weights(const uint64_t[:, :, ::1] rows, int64_t n_weights):
+    """Sum over rows of packed weights uint64 (rows, walkers, words): int64 (walkers, n_weights)."""
+    total = np.zeros((rows.shape[1], n_weights), dtype=np.int64)
+    cdef int64_t[:, ::1] view = total
+    cdef int64_t walker
+    cdef int level = cpu.index()
+    if rows.shape[0]:
+        with nogil:
+            for walker in range(rows.shape[1]):
+                flips_sum_weights[level](&rows[0, walker, 0], rows.shape[0], rows.shape[1] * rows.shape[2], n_weights,
+                                         &view[walker, 0])
+    return total
 
 
 cdef _grown(held, int64_t n, int64_t room, shape, dtype):

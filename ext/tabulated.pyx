@@ -11,8 +11,7 @@ cdef extern from "tabulated.h" nogil:
         int64_t n_sites, n_patterns, words
         double unit
         const uint64_t *columns
-        const int64_t *grow
-        const int64_t *gap
+        const int64_t *change
         int32_t *count
         int64_t *gaps
         int64_t *sums
@@ -38,7 +37,7 @@ cdef class Block:
     cdef readonly object loss
     """int64 (n_sites + 1,): the table in use, in multiples of `unit`."""
     cdef readonly double unit
-    cdef object columns, grow, gap, count, gaps, sums, total
+    cdef object columns, change, count, gaps, sums, total
 
     def __init__(self, const uint64_t[:, ::1] columns, loss, int64_t n_patterns, weights):
         cdef int64_t n_walkers = weights.shape[0], n_sites = columns.shape[0], words = columns.shape[1]
@@ -48,24 +47,25 @@ cdef class Block:
         _, delta_bits = np.frexp(n_patterns * max(np.abs(np.diff(loss)).max(), 1e-300))
         self.unit = 2.0 ** max(int(total_bits) - 61, int(delta_bits) - 52, -50)
         self.loss = np.rint(np.asarray(loss) / self.unit).astype(np.int64)
-        self.grow = np.append(np.diff(self.loss), 0)
-        self.gap = np.append(0, -np.diff(self.loss)) - self.grow
+        grow, drop = np.append(np.diff(self.loss), 0), np.append(0, -np.diff(self.loss))
+        self.change = aligned((n_sites + 1, 2), np.int64)
+        self.change[:, 0], self.change[:, 1] = drop - grow, grow
         self.weights = aligned((n_walkers, n_sites), np.int8)
         self.energy = aligned((n_walkers,), np.float64)
         self.count = aligned((n_walkers, 64 * words), np.int32)
         self.gaps = aligned((n_walkers, 64 * words), np.int64)
         self.sums = aligned((n_walkers, 2), np.int64)
         self.total = aligned((n_walkers,), np.int64)
-        cdef const int64_t[::1] grow = self.grow, gap = self.gap
+        cdef const int64_t[:, ::1] change = self.change
         cdef int32_t[:, ::1] count = self.count
         cdef int64_t[:, ::1] gaps = self.gaps, sums = self.sums
         cdef int64_t[::1] total = self.total
         cdef int8_t[:, ::1] w = self.weights
         cdef double[::1] energy = self.energy
         self.model = tabulated_model(
-            n_sites=n_sites, n_patterns=n_patterns, words=words, unit=self.unit, columns=&columns[0, 0], grow=&grow[0],
-            gap=&gap[0], count=&count[0, 0], gaps=&gaps[0, 0], sums=&sums[0, 0], total=&total[0], weights=&w[0, 0],
-            energy=&energy[0],
+            n_sites=n_sites, n_patterns=n_patterns, words=words, unit=self.unit, columns=&columns[0, 0],
+            change=&change[0, 0], count=&count[0, 0], gaps=&gaps[0, 0], sums=&sums[0, 0], total=&total[0],
+            weights=&w[0, 0], energy=&energy[0],
         )
         self.target = flip_target(
             model=&self.model, flips=tabulated_flips[<int>cpu.index()], refresh=NULL, n_sites=n_sites,

@@ -39,9 +39,12 @@ def run(
     """
     from mcmc import analysis, config, engine, parallel
 
-    checked = config.load(Path(source) if isinstance(source, str) else source)
+    path = None if isinstance(source, Mapping) else Path(source)
     world = parallel.world(comm)
     with parallel.fail_together(world, ConfigError, StorageError):
+        # what rank 0 asks for holds, so that no rank can fail alone and leave the others waiting
+        text = world.broadcast(lambda: config.load(source if path is None else path).text)
+        checked = config.loads(text, directory="" if path is None else str(path.parent))
         engine.run(checked, Path(output), world, walltime or checked.checkpoint.walltime, quiet)
     return analysis.load(output)
 

@@ -167,7 +167,7 @@ class _Run:
                 self.world.broadcast(self._write_results)
             finished = True
         finally:
-            if not finished and self.world.rank == 0:
+            if not finished:
                 self._failed(sys.exc_info()[1])
         if reason:
             self._end("stopped", f"stopped by {reason} at sweep {self.sweep}; the same command continues")
@@ -181,6 +181,7 @@ class _Run:
     def _begin(self) -> str:
         """Rank 0: the first entries of status and log."""
         self.files.write_status(self._status("running", ""))
+        self.status_due = time.monotonic() + _STATUS_EVERY
         where = f"{self.world.size} ranks on {', '.join(self.hosts)}"
         self.files.log(f"mcmc {__version__}: sweep {self.sweep} to {self.sweeps}, {where}, {cpu.level()} kernels")
         return ""
@@ -263,7 +264,7 @@ class _Run:
                 if due and not reason:
                     self._checkpoint()
                     checkpoint_due = time.monotonic() + self.config.checkpoint.every
-            due = time.monotonic() >= checkpoint_due or self._rows_waiting() > _ROWS_BYTES
+            due = time.monotonic() >= checkpoint_due or sum(part.waiting for part in self.parts) > _ROWS_BYTES
             reserve = 3 * _STRETCH + 2 * self.checkpoint_seconds
             agreement = self.world.start_maximum([stop.reason(reserve), due, int(1e9 * seconds), self.sweep - first])
         agreement()  # never leave a reduction under way
@@ -290,9 +291,6 @@ class _Run:
         for part in sorted(self.parts, key=order):
             part.advance(self.sweep + 1, last)
         self.sweep = last
-
-    def _rows_waiting(self) -> int:
-        return sum(array.nbytes for part in self.parts for rows in part.rows for array in rows.values())
 
     # --- files ---
 
@@ -414,9 +412,13 @@ class _Run:
         self._say(f"{self.files.path}: {message}")
 
     def _failed(self, error: BaseException | None) -> None:
-        message = f"failed at sweep {self.sweep}: {type(error).__name__}: {error}"
+        """The last entries. Of an error that every rank raises alike rank 0 tells, of any other the rank that has it."""
+        if self.world.rank > 0 and isinstance(error, ConfigError | StorageError):
+            return
+        message = f"failed on rank {self.world.rank} at sweep {self.sweep}: {type(error).__name__}: {error}"
         with suppress(StorageError):  # the disk may be what failed
-            self.files.write_status(self._status("failed", message))
+            before = self.files.read_status() or {}
+            self.files.write_status(before | {"state": "failed", "sweep": self.sweep, "message": message})
             self.files.log(message)
 
     def _say(self, line: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcmc.data import Instance
+from mcmc.kernels.flips import sum_weights
 from mcmc.priors import pack, unpack
 
 
@@ -82,10 +83,9 @@ def acceptance(rows: Rows) -> NDArray[np.float64]:
 
 def weight_sum(rows: Rows) -> NDArray[np.int64]:
     """Sum over rows of each weight: int64 (n_copies, n_rungs, n_weights)."""
-    total = np.zeros((*rows.weights.shape[1:3], rows.n_weights), dtype=np.int64)
-    for bits in rows.weights:
-        total += unpack(bits, rows.n_weights)
-    return total
+    n_rows, n_copies, n_rungs, n_words = rows.weights.shape
+    flat = np.ascontiguousarray(rows.weights).reshape(n_rows, n_copies * n_rungs, n_words)
+    return sum_weights(flat, rows.n_weights).reshape(n_copies, n_rungs, rows.n_weights)
 
 
 def series(rows: Rows, instance: Instance) -> dict[str, NDArray]:

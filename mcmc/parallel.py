@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,9 @@ from mcmc.errors import ConfigError, StorageError
 _ERRORS = {"ConfigError": ConfigError, "StorageError": StorageError}
 _WHOLE_INSTANCES_ENOUGH = 0.9
 """Instances stay whole on a rank if that keeps the ranks busy for at least this fraction of the time."""
+
+_LAST_WORDS = 0.5
+"""Seconds between a message and the end of all ranks; launchers drop what they have not passed on by then."""
 
 
 class World(Protocol):
@@ -259,9 +263,9 @@ def fail_together(world: World, *alike: type[BaseException]) -> Iterator[None]:
     except BaseException as error:
         if world.size == 1 or isinstance(error, alike):
             raise
-        sys.stderr.write(f"mcmc: rank {world.rank} of {world.size} failed, ending all ranks:\n")
-        traceback.print_exc()
-        sys.stderr.flush()
+        told = f"mcmc: rank {world.rank} of {world.size} failed, ending all ranks:\n{traceback.format_exc()}"
+        print(told, end="", file=sys.stderr, flush=True)
+        time.sleep(_LAST_WORDS)
         _mpi().COMM_WORLD.Abort(1)
         os._exit(1)  # MPICH's Abort may return
 

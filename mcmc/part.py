@@ -46,6 +46,8 @@ class Part:
         """Sum of each weight over the rows after burn-in, (1, n_copies, n_rungs, n_weights); the root alone has it."""
         self.rows: list[dict[str, NDArray]] = []
         """Observables since the last segment, in pieces, on the root."""
+        self.waiting = 0
+        """Bytes of `rows`."""
         self._energies = np.empty(problem.n_walkers)
 
     @property
@@ -61,7 +63,6 @@ class Part:
         self._collect(first, last)
 
     def _advance_together(self, first: int, last: int) -> None:
-        self.chain.reserve(max(1, last // self.measure_every - (first - 1) // self.measure_every))
         done = first - 1
         while done < last:
             stop = min(last, _next(done, self.exchange_every), _next(done, self.measure_every))
@@ -86,7 +87,8 @@ class Part:
             accepted = accepted.sum(axis=0)
         n = self.problem.n_weights
         rows = observables.Rows.by_rung(energy, weights, walker_at, accepted, n, n * self.measure_every)
-        self.rows.append(observables.series(rows, self.data) | {"sweep": sweeps})
+        self.rows.append(observables.series(rows, self.data))
+        self.waiting += sum(array.nbytes for array in self.rows[-1].values())
         equilibrated = sweeps > self.burn_in
         if equilibrated.any():
             self.weight_sum[0] += observables.weight_sum(rows.since(int(np.argmax(equilibrated))))
@@ -100,7 +102,7 @@ class Part:
         """The time series since the last call, on the root: name -> (rows, ...)."""
         names = self.rows[0] if self.rows else ()
         taken = {name: np.concatenate([piece[name] for piece in self.rows]) for name in names}
-        self.rows = []
+        self.rows, self.waiting = [], 0
         return taken
 
     # --- what a checkpoint holds ---

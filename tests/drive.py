@@ -18,7 +18,7 @@ if __name__ == "__main__":
     arguments = sys.argv[1:]
     options = ["--quiet"]
     if arguments[0] == "--stop":
-        options += ["--walltime", "1e-6 s"]
+        options += ["--walltime", "0.000001"]
         del arguments[0]
     assert hasattr(engine, "_STRETCH")
     engine._STRETCH = float(arguments[0])

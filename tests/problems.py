@@ -1,4 +1,4 @@
-"""Small problems for the tests of the kernels: every loss on every kind of inputs, each with its energy in plain numpy."""
+"""Small problems for the tests of the kernels: every loss on every kind of inputs, with its energy in plain numpy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VARIANTS = [loss for name in LOSSES for loss in variants(name)]
 
 @dataclass(frozen=True)
 class Problem:
-    """An instance under a loss; `energy` maps weights (..., N) to (...,)."""
+    """An instance under a loss; `energy` maps weights (n, N) to (n,)."""
 
     instance: Instance
     model: Perceptron

@@ -1,4 +1,4 @@
-"""Compiled kernels against their numpy twins: the identical trajectory from the same seed, at every instruction-set level.
+"""Compiled kernels against their numpy twins: the same trajectory from the same seed, at every instruction-set level.
 
 Weights, walkers and counters must be equal. Energies of integer kernels too; those of the others are sums of rounded
 terms and agree to 1e-9.
@@ -7,10 +7,10 @@ terms and agree to 1e-9.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from problems import INPUT_LAWS, VARIANTS, Problem, label, of, problem, random_weights
 
 from mcmc.data import Inputs, Instance
 from mcmc.kernels import cpu, flips
@@ -21,12 +21,17 @@ from mcmc.reference import flips as twin
 from mcmc.reference import losses as reference_losses
 from mcmc.reference import philox
 from mcmc.samplers import SAMPLERS
+from problems import INPUT_LAWS, VARIANTS, Problem, label, of, problem, random_weights
 
 SEED = 7
-BETA = np.array([0.3, 0.8, 1.5])
+BETA = np.array([0.0, 0.4, 0.8, 1.5])
 N_COPIES = 2
 REFRESH_EVERY = 1024  # of flips.h
 CHUNK = 256  # of flips.h
+EDGES = [(1, 1), (1, 9), (2, 1), (2, 64), (3, 512), (63, 8), (64, 65), (65, 513), (7, 1100)]
+"""Numbers of inputs and patterns at or next to the sizes of words and groups."""
+FAMILIES = [Loss("error-count"), Loss("symmetric"), Loss("hinge", 0.5), Loss("square")]
+"""A loss for each kind of kernel."""
 
 losses = pytest.mark.parametrize("loss", VARIANTS, ids=label)
 laws = pytest.mark.parametrize("inputs", INPUT_LAWS)
@@ -47,13 +52,13 @@ def chain_of(task: Problem, method: str, order: str, walkers: np.ndarray, **keyw
 
 
 def assert_same(task: Problem, method: str, order: str, sweeps: int, *, exact: bool, **keywords: object) -> None:
-    """Kernel and twin go the same way, in three calls of the kernel and one of the twin."""
+    """Kernel and twin go the same way, in two calls of the kernel and one of the twin."""
     n = task.model.n_inputs
     start = random_weights(N_COPIES * BETA.size, n)
     keywords = {"beta": BETA, "n_copies": N_COPIES} | keywords
     chain = chain_of(task, method, order, start, **keywords)
     rows = []
-    for first, last in ((1, sweeps // 3), (sweeps // 3 + 1, sweeps // 2), (sweeps // 2 + 1, sweeps)):
+    for first, last in ((1, sweeps // 3), (sweeps // 3 + 1, sweeps)):
         chain.advance(first, last)
         rows.append(chain.take())
     energy, bits, walker_at, accepted = (np.concatenate(pieces) for pieces in zip(*rows, strict=True))
@@ -94,15 +99,15 @@ def test_same_trajectory(loss, inputs, method, order):
 # Two chunks of visits, several words of weights, a second group of 512 patterns, padding everywhere.
 @losses
 @laws
-@pytest.mark.parametrize("n", [299, 258])
-def test_same_trajectory_of_a_larger_problem(loss, inputs, n):
+@pytest.mark.parametrize(("n", "order"), [(299, "random"), (258, "sequential")])
+def test_same_trajectory_of_a_larger_problem(loss, inputs, n, order):
     task = problem(loss, inputs, n, 531)
-    assert_same(task, "metropolis", "random", 3, exact=is_exact(loss, inputs))
+    assert_same(task, "metropolis", order, 1, exact=is_exact(loss, inputs))
 
 
-@pytest.mark.parametrize(("n", "p"), [(1, 1), (1, 9), (2, 1), (2, 64), (3, 512), (63, 8), (64, 65), (65, 513), (7, 1100)])
-@pytest.mark.parametrize("loss", [Loss("error-count"), Loss("hinge", 0.5), Loss("square"), Loss("symmetric", 0.5)], ids=label)
+@pytest.mark.parametrize("loss", FAMILIES, ids=label)
 @laws
+@pytest.mark.parametrize(("n", "p"), EDGES)
 def test_same_trajectory_at_edge_sizes(loss, inputs, n, p):
     task = problem(loss, inputs, n, p)
     start = random_weights(N_COPIES * BETA.size, n)
@@ -123,7 +128,7 @@ def test_ties_of_integer_inputs_in_the_float_kernel(margin, method):
     inputs = Inputs.from_dense(rng.integers(-1, 2, size=(40, 16)))
     task = of(Instance(inputs, labels=rng.choice([-1.0, 1.0], 40)), Loss("error-count", margin))
     assert not inputs.binary
-    assert (inputs.fields(random_weights(50, 16)) == margin * 4).any(axis=0).all()  # every pattern meets its tie
+    assert (np.abs(inputs.fields(random_weights(50, 16))) == margin * 4).mean() > 0.1  # ties are met
     assert_same(task, method, "random", 100, exact=True)
 
 
@@ -156,9 +161,9 @@ def test_margins_beyond_all_fields():
 
 
 def tie_at(slot: int, above: bool) -> tuple[Problem, np.ndarray, float]:
-    """A problem, a start and a beta at which proposal `slot` of sweep 1 has its threshold just above or below its uniform.
+    """A problem, a start and a beta whose threshold for proposal `slot` of sweep 1 is just above or below its uniform.
 
-    The way to that proposal depends on beta, which depends on the energy difference that is met there: sought by iteration.
+    The way to that proposal depends on beta, which depends on the energy difference met there: sought by iteration.
     """
     n, key = slot + 3, stream_key(SEED, MOVES)
     uniform = int(philox.uniforms64(key, 1, slot))
@@ -239,7 +244,7 @@ def test_levels_give_the_same_bytes(loss, inputs, method, n, p, sweeps, levels):
 @pytest.mark.parametrize("loss", [Loss("hinge", 0.5), Loss("square")], ids=label)
 def test_caches_are_refreshed_at_their_sweep_and_only_then(loss):
     task = problem(loss, "gaussian", 9, 12)
-    chain = chain_of(task, "metropolis", "random", random_weights(3, 9), beta=BETA)
+    chain = chain_of(task, "metropolis", "random", random_weights(BETA.size, 9), beta=BETA, measure_every=0)
 
     def drift() -> float:
         fresh = task.model.block(task.instance, chain.block.weights)
@@ -268,7 +273,7 @@ def test_same_trajectory_across_a_refresh(loss, inputs):
 @laws
 def test_restored_block_goes_on_bit_for_bit(loss, inputs):
     task = problem(loss, inputs, 21, 29)
-    start = random_weights(3, 21)
+    start = random_weights(BETA.size, 21)
     chain = chain_of(task, "metropolis", "random", start, beta=BETA)
     chain.advance(1, 50)
     other = chain_of(task, "metropolis", "random", start, beta=BETA)
@@ -287,16 +292,13 @@ def test_restored_block_goes_on_bit_for_bit(loss, inputs):
 
 @losses
 @laws
-@pytest.mark.parametrize("cuts", [(0, 1, 6), (0, 2, 3, 6), (0, 1, 2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("cuts", [(0, 1, 8), (0, 3, 5, 8), tuple(range(9))])
 def test_pieces_of_an_instance_are_the_same_walkers(loss, inputs, cuts):
     task = problem(loss, inputs, 21, 29)
     start = random_weights(N_COPIES * BETA.size, 21)
     keywords = {"beta": BETA, "n_copies": N_COPIES, "exchange_every": 2}
     whole = chain_of(task, "metropolis", "random", start, **keywords)
-    pieces = [
-        chain_of(task, "metropolis", "random", start[a:b], first=a, **keywords)
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
-    ]
+    pieces = [chain_of(task, "metropolis", "random", start[a:b], first=a, **keywords) for a, b in pairwise(cuts)]
     whole.advance(1, 40)
     for sweep in range(2, 41, 2):
         for piece in pieces:

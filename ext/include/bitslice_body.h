@@ -46,8 +46,8 @@ INLINE int64_t FN(bitslice_delta)(const bitslice_view *v, int64_t site, const in
         if (both)
             count -= FN(popcount)(column[q] & second[q]);
     }
-    const int64_t p = FN(total)(count);
-    return v->weights[site] > 0 ? v->base[0] + p : v->base[1] - p;
+    const int64_t negative = v->weights[site] >> 7; /* 0 or -1; no branch: the sign of a weight cannot be predicted */
+    return v->base[-negative] + ((FN(total)(count) ^ negative) - negative);
 }
 
 INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, int64_t delta, const int both)

@@ -24,6 +24,8 @@ typedef void (*flips_variates_fn)(int rule, const uint32_t *high, const uint32_t
 static const flips_variates_fn flips_variates[N_ISA] = ISA_TABLE(flips_variates);
 typedef void (*flips_pack_fn)(const int8_t *weights, int64_t n_walkers, int64_t n_sites, int64_t n_words, uint64_t *out);
 static const flips_pack_fn flips_pack[N_ISA] = ISA_TABLE(flips_pack);
+typedef void (*flips_sum_weights_fn)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites, int64_t *sum);
+static const flips_sum_weights_fn flips_sum_weights[N_ISA] = ISA_TABLE(flips_sum_weights);
 
 typedef struct {
     const flip_target *target;

@@ -14,6 +14,30 @@ ISA_CODE void FN(flips_variates)(int rule, const uint32_t *high, const uint32_t 
     }
 }
 
+/* sum[i] += sum over rows of the weight +-1 at bit i; rows are `stride` words apart. Bytes count up to 255 rows, lanes run over bits. */
+ISA_CODE void FN(flips_sum_weights)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites, int64_t *sum)
+{
+    for (int64_t i = 0; i < n_sites; i++)
+        sum[i] -= n_rows;
+    for (int64_t word = 0; 64 * word < n_sites; word++)
+        for (int64_t first = 0; first < n_rows; first += 255) {
+            const int64_t last = n_rows - first < 255 ? n_rows : first + 255, n = n_sites - 64 * word;
+            uint8_t count[64] = {0};
+            for (int64_t row = first; row < last; row++) {
+                const uint64_t bits = rows[row * stride + word];
+#if ISA_LEVEL == 2
+                const __m512i one = _mm512_set1_epi8(1), so_far = _mm512_loadu_si512(count);
+                _mm512_storeu_si512(count, _mm512_mask_add_epi8(so_far, bits, so_far, one));
+#else
+                for (int i = 0; i < 64; i++)
+                    count[i] += bits >> i & 1;
+#endif
+            }
+            for (int64_t i = 0; i < n && i < 64; i++)
+                sum[64 * word + i] += 2 * count[i];
+        }
+}
+
 /* +-1 weights (n_walkers, n_sites) to bits (n_walkers, n_words). */
 ISA_CODE void FN(flips_pack)(const int8_t *weights, int64_t n_walkers, int64_t n_sites, int64_t n_words, uint64_t *out)
 {

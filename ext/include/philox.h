@@ -42,7 +42,8 @@ static inline uint64_t philox_stream(uint64_t seed, uint32_t purpose, uint32_t i
     return (uint64_t)c[1] << 32 | c[0];
 }
 
-static inline uint32_t philox_word(uint64_t key, uint64_t row, uint64_t slot, uint32_t half)
+/* Out of line: rare in the loops that use it. */
+static __attribute__((noinline, cold)) uint32_t philox_word(uint64_t key, uint64_t row, uint64_t slot, uint32_t half)
 {
     uint32_t c[4] = {(uint32_t)(slot / 4), half, (uint32_t)row, (uint32_t)(row >> 32)};
     philox4x32(c, key);

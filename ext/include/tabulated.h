@@ -17,7 +17,7 @@ typedef struct {
     int64_t n_sites, n_patterns, words; /* words: 64-bit words per column, a multiple of 8 */
     double unit;                        /* energy of one unit of the tables */
     const uint64_t *columns;            /* (n_sites, words): bit set where label times input is +1 */
-    const int64_t *grow, *gap;          /* (n_sites + 1,) by u: change when u grows by one; change when it drops minus that */
+    const int64_t *change;              /* (n_sites + 1, 2) by u: change when it drops minus change when it grows; change when it grows */
     int32_t *count;                     /* (n_walkers, 64 words): u */
     int64_t *gaps;                      /* (n_walkers, 64 words); 0 for padding patterns */
     int64_t *sums;                      /* (n_walkers, 2) */
@@ -55,13 +55,21 @@ static void tabulated_load(const tabulated_model *m, int64_t walker, const int64
     *v.total = v.sums[0] = v.sums[1] = 0;
     for (int64_t mu = 0; mu < m->n_patterns; mu++) {
         const int32_t u = v.count[mu];
-        v.gaps[mu] = m->gap[u];
-        v.sums[0] += m->grow[u];
-        v.sums[1] += m->grow[u] + m->gap[u];
+        v.gaps[mu] = m->change[2 * u];
+        v.sums[0] += m->change[2 * u + 1];
+        v.sums[1] += m->change[2 * u] + m->change[2 * u + 1];
         *v.total += loss[u];
     }
     *v.energy = (double)*v.total * m->unit;
 }
+
+/* How u of four patterns changes, by the four bits that say where it drops. */
+#define STEPS(b) {1 - 2 * ((b) & 1), 1 - 2 * ((b) >> 1 & 1), 1 - 2 * ((b) >> 2 & 1), 1 - 2 * ((b) >> 3 & 1)}
+static const int32_t tabulated_steps[16][4] __attribute__((aligned(16))) = {
+    STEPS(0), STEPS(1), STEPS(2), STEPS(3), STEPS(4), STEPS(5), STEPS(6), STEPS(7),
+    STEPS(8), STEPS(9), STEPS(10), STEPS(11), STEPS(12), STEPS(13), STEPS(14), STEPS(15),
+};
+#undef STEPS
 
 #define ISA_BODY "tabulated_body.h"
 #include "each_isa.h"

@@ -68,21 +68,25 @@ def run(
     move_keys = np.array(move_keys, dtype=np.uint64)
     swap_keys = [philox.stream_key(seed, "swaps", instance, copy) for copy in range(n_copies)]
 
+    every_sweep, slots = np.arange(1, sweeps + 1), np.arange(n_sites)
+    sites = np.broadcast_to(slots, (sweeps, n_sites))
+    if order == "random":
+        sites = philox.visits(site_key, every_sweep[:, None], n_sites)
+    uniforms = philox.uniforms(move_keys[:, None], every_sweep[:, None, None], slots)  # (sweeps, n_walkers, n_sites)
+
     w, e = weights.copy(), energy(weights)
     walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
     accepted = np.zeros((n_copies, n_rungs), dtype=np.int64)
     exchange_accepted = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
     exchange_proposed = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
     rows = []
-    for sweep in range(1, sweeps + 1):
+    for sweep in every_sweep:
         rungs = np.argsort(walker_at, axis=1).reshape(-1)  # (n_walkers,): where each walker is
-        sites = philox.visits(site_key, sweep, n_sites) if order == "random" else range(n_sites)
-        uniforms = philox.uniforms(move_keys[:, None], sweep, np.arange(n_sites))
-        for slot, site in enumerate(sites):
+        for slot, site in enumerate(sites[sweep - 1]):
             proposed = w.copy()
             proposed[:, site] *= -1
             proposed_e = energy(proposed)
-            flips = uniforms[:, slot] < rule(beta[rungs] * (proposed_e - e))
+            flips = uniforms[sweep - 1, :, slot] < rule(beta[rungs] * (proposed_e - e))
             w[flips], e[flips] = proposed[flips], proposed_e[flips]
             accepted[copies, rungs] += flips
         if exchange_every and sweep % exchange_every == 0:

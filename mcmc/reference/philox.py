@@ -55,6 +55,6 @@ def uniforms(key: ArrayLike, row: ArrayLike, slot: ArrayLike) -> NDArray[np.floa
     return ((uniforms64(key, row, slot) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
-def visits(key: int, sweep: int, n: int) -> NDArray[np.int64]:
-    """The n sites that a sweep in random order visits."""
+def visits(key: int, sweep: ArrayLike, n: int) -> NDArray[np.int64]:
+    """The n sites that a sweep in random order visits, along the last axis."""
     return (words(key, sweep, np.arange(n)) * np.uint64(n) >> _HALF).astype(np.int64)

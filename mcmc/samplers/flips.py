@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mcmc.kernels import flips
 from mcmc.kernels.random import MOVES, SITES, SWAPS, stream_key
-from mcmc.models.perceptron import Block
+
+if TYPE_CHECKING:
+    from mcmc.models.perceptron import Block
 
 Chain = flips.Flips
 

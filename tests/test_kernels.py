@@ -1,0 +1,369 @@
+"""Random numbers, elementary functions, acceptance and exchange: what every kernel is made of.
+
+Errors are measured in units in the last place against 60-digit arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal, localcontext
+from itertools import product
+
+import numpy as np
+import pytest
+
+from enumeration import all_states
+from mcmc.kernels import cpu, exchange, fields, flips, random, special
+from mcmc.losses import Loss
+from mcmc.reference import exchange as twin_exchange
+from mcmc.reference import flips as twin
+from mcmc.reference import losses as reference_losses
+from mcmc.reference import philox as twin_philox
+from mcmc.samplers import Metropolis
+from problems import INPUT_LAWS, VARIANTS, Problem, label, problem
+
+RNG_SEED = 20240601
+DIGITS = 60
+
+
+@pytest.fixture
+def levels():
+    """Names of the instruction-set levels, portable first; the one in use is restored afterwards."""
+    level = cpu.level()
+    yield cpu.available()
+    cpu.use(level)
+
+
+# Random numbers
+
+# kat_vectors of Random123 (Salmon, Moraes, Dror, Shaw, SC'11): counter, key, result
+PHILOX_VECTORS = [
+    ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+    ([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+    (
+        [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+        [0xA4093822, 0x299F31D0],
+        [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
+    ),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "expected"), PHILOX_VECTORS)
+def test_philox_known_answers(counter, key, expected):
+    key = key[1] << 32 | key[0]
+    assert random.philox(counter, key).tolist() == expected
+    assert twin_philox.philox(tuple(counter), key).tolist() == expected
+
+
+KEYS = [0, 1, 2**32, 2**64 - 1, 0x123456789ABCDEF0]
+ROWS = [0, 1, 2**32 - 2, 2**64 - 3]
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("row", ROWS)
+def test_every_level_fills_like_the_twin(key, row, levels):
+    rows = np.array([[row], [row + 1], [row + 2]], dtype=np.uint64)
+    words, uniforms64 = twin_philox.words(key, rows, np.arange(150)), twin_philox.uniforms64(key, rows, np.arange(150))
+    for level in levels:
+        cpu.use(level)
+        for n in (*range(42), 63, 64, 65, 127, 150):
+            np.testing.assert_array_equal(random.words(key, row, 3, n), words[:, :n])
+            np.testing.assert_array_equal(random.uniforms64(key, row, 3, n), uniforms64[:, :n])
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_uniforms_are_the_midpoints_of_cells(key):
+    uniforms = random.uniforms(key, 5, 4, 1000)
+    np.testing.assert_array_equal(uniforms, twin_philox.uniforms(key, np.arange(5, 9)[:, None], np.arange(1000)))
+    assert ((uniforms * 2**53) % 2 == 1).all()
+    np.testing.assert_array_equal(random.normals(key, 5, 4, 1000), special.normal_quantile(uniforms))
+
+
+def test_stream_keys_are_those_of_the_twin():
+    for number, purpose in enumerate(twin_philox.PURPOSES):
+        assert getattr(random, purpose.upper().replace("-", "_")) == number
+        for address in [(0, 0, 0), (1, 2, 3), (2**31, 5, 0)]:
+            for seed in (0, 1, 2**64 - 1):
+                assert random.stream_key(seed, number, *address) == twin_philox.stream_key(seed, purpose, *address)
+
+
+def test_streams_are_distinct():
+    purposes = range(len(twin_philox.PURPOSES))
+    addresses = list(product((0, 1, 2**40), purposes, range(10), range(10), range(25)))
+    assert len({random.stream_key(*address) for address in addresses}) == len(addresses)
+
+
+def test_streams_look_independent():
+    """Correlations of neighbouring streams, rows and slots: each below 4.9 standard errors (1e-6)."""
+    keys = [random.stream_key(3, random.MOVES, i, c, r) for i, c, r in product(range(2), range(3), range(4))]
+    n_rows, n = 64, 256
+    u = (np.array([random.uniforms(key, 0, n_rows, n) for key in keys]) - 0.5) * math.sqrt(12)
+    for moved in (np.roll(u, 1, 0), np.roll(u, 1, 1), np.roll(u, 1, 2), np.roll(u, 4, 2)):
+        assert abs((u * moved).mean()) * math.sqrt(u.size) < 4.9
+    assert abs(u.mean()) * math.sqrt(u.size) < 4.9
+    assert abs((u**2).mean() - 1) * math.sqrt(u.size / 0.8) < 4.9
+
+
+# Elementary functions
+
+
+def ulps(function: Callable[[np.ndarray], np.ndarray], exact: Callable[[Decimal], Decimal], x: np.ndarray) -> float:
+    """Largest error of function(x), in units in the last place of the result."""
+    worst = 0.0
+    with localcontext() as context:
+        context.prec = DIGITS
+        for argument, value in zip(x.tolist(), function(x).tolist(), strict=True):
+            error = abs(Decimal(value) - exact(Decimal(argument)))
+            worst = max(worst, float(error / Decimal(math.ulp(value))))
+    return worst
+
+
+def softplus(x: np.ndarray) -> np.ndarray:
+    return fields.losses(fields.LOSS_CODES["logistic"], -x, 0.0, 0.0, 1.0)
+
+
+def exact_softplus(x: Decimal) -> Decimal:
+    return (1 + x.exp()).ln() if x > -60 else x.exp() - (2 * x).exp() / 2
+
+
+def test_exp():
+    rng = np.random.default_rng(RNG_SEED)
+    x = np.concatenate([rng.uniform(-708, 709, 3000), rng.uniform(-2, 2, 3000), rng.normal(size=1000) * 1e-8, [0.0]])
+    assert ulps(special.exp, Decimal.exp, x) < 1.0  # 0.91 in larger samples
+    assert special.exp(0.0) == 1
+    np.testing.assert_array_equal(special.exp([-1e3, 1e3]), special.exp([-708.0, 709.0]))
+
+
+def test_log():
+    rng = np.random.default_rng(RNG_SEED)
+    x = np.concatenate([rng.random(3000), 1 + rng.normal(size=3000) * 1e-3, 2 ** rng.uniform(-1000, 1000, 3000)])
+    assert ulps(special.log, Decimal.ln, x) < 2.0  # 1.88
+    assert special.log(1.0) == 0
+
+
+def test_softplus():
+    rng = np.random.default_rng(RNG_SEED)
+    x = np.concatenate([rng.uniform(-40, 40, 3000), rng.uniform(-2, 2, 3000), rng.uniform(-700, 700, 500), [0.0]])
+    assert ulps(softplus, exact_softplus, x) < 2.5  # 2.31
+
+
+def normal_cumulative(x: Decimal, density: Decimal) -> Decimal:
+    """1/2 + density(x) (x + x^3/3 + x^5/15 + ...)."""
+    term = total = x
+    n = 1
+    while abs(term) > Decimal(10) ** -DIGITS:
+        n += 2
+        term *= x * x / n
+        total += term
+    return Decimal(1) / 2 + density * total
+
+
+def quantile_ulps(u: np.ndarray) -> float:
+    """Largest error of the normal quantile: (cumulative(x) - u) / density(x), in units in the last place of x."""
+    worst = 0.0
+    with localcontext() as context:
+        context.prec = DIGITS
+        root = (2 * Decimal("3.14159265358979323846264338327950288419716939937510582097494459")).sqrt()
+        for argument, value in zip(u.tolist(), special.normal_quantile(u).tolist(), strict=True):
+            x = Decimal(value)
+            density = (-x * x / 2).exp() / root
+            error = abs(normal_cumulative(x, density) - Decimal(argument)) / density
+            worst = max(worst, float(error / Decimal(math.ulp(value))))
+    return worst
+
+
+def test_normal_quantile():
+    rng = np.random.default_rng(RNG_SEED)
+    cells = np.concatenate([rng.integers(0, 2**52, 1500), 2 ** rng.integers(0, 52, 300), rng.integers(0, 1000, 100)])
+    u = (cells + 0.5) * 2.0**-52
+    assert quantile_ulps(u) < 5.0  # 4.83
+    np.testing.assert_array_equal(special.normal_quantile(1 - u), -special.normal_quantile(u))
+
+
+def test_normal_quantile_is_monotone():
+    # runs of neighbouring cells: the centre, the joints of the approximations, and all over
+    joints = [0.5, 0.075, 0.925, math.exp(-25), 1 - math.exp(-25), *np.linspace(1e-6, 1 - 1e-6, 50)]
+    for joint in joints:
+        middle = int(joint * 2**52)
+        cells = np.clip(np.arange(middle - 1000, middle + 1000), 0, 2**52 - 1)
+        assert (np.diff(special.normal_quantile((cells + 0.5) * 2.0**-52)) >= 0).all(), joint
+    ends = special.normal_quantile(np.array([0.5 * 2.0**-52, 1 - 0.5 * 2.0**-52]))
+    assert np.isfinite(ends).all()
+
+
+@pytest.mark.parametrize("loss", VARIANTS, ids=label)
+def test_losses_equal_their_formulas(loss):
+    f = np.concatenate([np.linspace(-3, 3, 601), [0.0, -0.0, loss.margin, -loss.margin]])
+    for y in (-1.0, 1.0):
+        expected = reference_losses.LOSSES[loss.name](f, y, loss.margin, loss.sharpness)
+        np.testing.assert_allclose(loss.values(f, y), expected, rtol=1e-14, atol=0)
+
+
+# Acceptance
+
+
+def exact_probability(rule: str, x: Decimal) -> Decimal:
+    if rule == "metropolis":
+        return min(Decimal(1), (-x).exp())
+    return 1 / (1 + x.exp())
+
+
+@pytest.mark.parametrize("rule", flips.RULES)
+def test_thresholds_are_the_probabilities(rule):
+    """To 2^-52 of the probability and one of the 2^64 cells."""
+    beta, largest = np.array([0.0, 1e-9, 0.1, 0.7, 1.0, 3.3, 50.0]), 40
+    thresholds = flips.thresholds(rule, beta, largest)
+    assert thresholds.shape == (beta.size, 2 * largest + 1)
+    with localcontext() as context:
+        context.prec = DIGITS
+        for b, row in zip(beta, thresholds, strict=True):
+            for delta, threshold in zip(range(-largest, largest + 1), row.tolist(), strict=True):
+                exact = exact_probability(rule, Decimal(b * delta))
+                accepting = Decimal(threshold + 1) / 2**64
+                assert abs(accepting - exact) <= exact / 2**52 + Decimal(2) ** -64, (b, delta)
+
+
+def test_heat_bath_and_metropolis_satisfy_detailed_balance():
+    x = np.linspace(0.0, 30.0, 301)
+    for rule in flips.RULES:
+        up = np.array([flips.probability(rule, v) for v in x])
+        down = np.array([flips.probability(rule, -v) for v in x])
+        np.testing.assert_allclose(up / down, np.exp(-x), rtol=1e-14)
+        np.testing.assert_allclose(up, twin.RULES[rule](x), rtol=1e-14)
+
+
+N = 8
+BELOW, ABOVE = 1 - 1e-10, 1 + 1e-10
+
+
+def sweep_beginning_with(site: int) -> tuple[int, int]:
+    """A key and a sweep that visits `site` first and never again."""
+    for sweep in range(1, 10**5):
+        sites = twin_philox.visits(0, sweep, N)
+        if sites[0] == site and (sites == site).sum() == 1:
+            return 0, sweep
+    raise AssertionError("no such sweep")
+
+
+def keys_by_uniform(sweep: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keys whose first uniform of a sweep is below and above 1/2."""
+    keys = np.arange(200, dtype=np.uint64)
+    small = twin_philox.uniforms(keys, sweep, 0) < 0.5
+    return keys[small], keys[~small]
+
+
+@pytest.mark.parametrize("loss", VARIANTS, ids=label)
+@pytest.mark.parametrize("inputs", INPUT_LAWS)
+@pytest.mark.parametrize("rule", flips.RULES)
+def test_kernel_accepts_with_the_exact_probability(loss, inputs, rule):
+    """Every state and flip: the first proposal of a sweep with uniform u is accepted iff u < p(beta dE).
+
+    Each walker starts at a state of its own and on a rung of its own, whose beta puts p within 1e-10 of u, once on
+    either side. So the beta at which the decision changes is measured, not a frequency.
+    """
+    task = problem(loss, inputs, N, 11)
+    states = all_states(N)
+    energy = task.energy(states)
+    for site in range(N):
+        site_key, sweep = sweep_beginning_with(site)
+        dE = energy[np.arange(2**N) ^ 1 << site] - energy
+        dE[np.abs(dE) < 1e-9] = 0.0
+        for keys in keys_by_uniform(sweep):
+            keys = np.resize(keys, 2**N)
+            u = twin_philox.uniforms(keys, sweep, 0)
+            # the value of beta dE at which p = u
+            x = -np.log(u) if rule == "metropolis" else np.log((1 - u) / u)
+            decides = x * dE > 0  # elsewhere the decision is the same at any beta
+            critical = np.divide(x, dE, out=np.ones_like(x), where=decides)
+            for factor in (BELOW, ABOVE):
+                beta = critical * factor
+                expected = u < twin.RULES[rule](beta * dE)
+                np.testing.assert_array_equal(expected[decides], (dE[decides] > 0) == (factor == BELOW))
+                chain = chain_on_rungs(task, rule, states, beta, site_key, keys)
+                chain.sweep(sweep, sweep)
+                np.testing.assert_array_equal(chain.block.weights[:, site] != states[:, site], expected)
+
+
+def chain_on_rungs(
+    task: Problem, rule: str, states: np.ndarray, beta: np.ndarray, site_key: int, keys: np.ndarray
+) -> flips.Flips:
+    """One walker a rung, without exchange, with streams that are given."""
+    return flips.Flips(
+        task.model.block(task.instance, states),
+        rule=rule,
+        order="random",
+        n_copies=1,
+        first=0,
+        beta=beta,
+        site_key=site_key,
+        move_keys=keys,
+        swap_keys=np.zeros(1, dtype=np.uint64),
+        exchange_every=0,
+        burn_in=0,
+        measure_every=0,
+    )
+
+
+# Exchange
+
+
+def test_exchange_is_that_of_the_twin():
+    rng = np.random.default_rng(RNG_SEED)
+    n_swapped = n_tried = 0
+    for number in range(1, 2000):
+        n = int(rng.integers(1, 9))
+        beta, energy = np.sort(rng.random(n)) * 2, rng.integers(0, 6, n) + rng.integers(0, 2) * rng.random(n)
+        key = random.stream_key(number, random.SWAPS, 0, int(rng.integers(5)))
+        at = rng.permutation(n).astype(np.int32)
+        after, swapped = exchange.decide(beta, energy, key, number, at)
+        expected, expected_swapped = twin_exchange.exchange_round(beta, energy, key, number, at)
+        np.testing.assert_array_equal(after, expected)
+        np.testing.assert_array_equal(swapped, expected_swapped)
+        assert not swapped[1 - number % 2 :: 2].any()  # the round's parity alone
+        n_swapped, n_tried = n_swapped + swapped.sum(), n_tried + len(swapped[number % 2 :: 2])
+    assert 0.2 < n_swapped / n_tried < 0.9
+
+
+@pytest.mark.parametrize("copy", [0, 1, 7])
+@pytest.mark.parametrize("number", [1, 2, 12345, 2**33])
+@pytest.mark.parametrize("s", [0, 1, 2, 5])
+def test_swap_decides_at_its_own_uniform(copy, number, s):
+    """Energies that put the swap probability of pair s within 1e-10 of the uniform of (copy, round, swap)."""
+    key, n = random.stream_key(9, random.SWAPS, 4, copy), 7
+    number += (number - s) % 2  # a round that tries the pair
+    u = float(twin_philox.uniforms(twin_philox.stream_key(9, "swaps", 4, copy), number, s))
+    beta, at = np.arange(n) * 0.5, np.arange(n, dtype=np.int32)
+    for factor, expected in ((BELOW, True), (ABOVE, False)):
+        energy = np.zeros(n)
+        energy[: s + 1] = -2 * math.log(u) * factor  # probability u^factor: the colder rung has the lower energy
+        energy = np.ascontiguousarray(energy)
+        assert exchange.decide(beta, energy, key, number, at)[1][s] == expected
+        # and always when the colder rung has the higher energy
+        assert exchange.decide(beta, -energy, key, number, at)[1][s]
+
+
+def test_chain_exchanges_every_copy_at_its_own_uniforms():
+    task = problem(Loss("hinge", 0.5), "gaussian", 9, 12)
+    n_copies, beta = 4, np.linspace(0.2, 1.5, 5)
+    walkers = np.tile(all_states(9)[5:10], (n_copies, 1))  # all copies alike: only their uniforms differ
+    chain = Metropolis().chain(
+        task.model.block(task.instance, walkers),
+        seed=3,
+        beta=beta,
+        n_copies=n_copies,
+        exchange_every=2,
+        measure_every=0,
+    )
+    energy = chain.block.energy.copy()
+    at = chain.walker_at.copy()
+    differing = 0
+    for sweep in range(2, 60, 2):
+        chain.exchange(sweep, energy)
+        for copy in range(n_copies):
+            key = random.stream_key(3, random.SWAPS, 0, copy)
+            e = energy.reshape(n_copies, -1)[copy]
+            at[copy] = twin_exchange.exchange_round(beta, e, key, sweep // 2, at[copy])[0]
+        np.testing.assert_array_equal(chain.walker_at, at)
+        differing += (at != at[0]).any()
+    assert differing > 10
