@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it; under MPI only rank 0 reads
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import time
@@ -18,6 +19,9 @@ import click
 
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, StorageError
+
+# Ranks and kernels are the parallelism; threads of numpy's BLAS beside them only get in the way. Before numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _DONE, _USAGE, _STORAGE, _INTERRUPTED = 0, 2, 3, 130
 _LOST_AFTER = 300.0  # seconds without a heartbeat

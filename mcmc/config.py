@@ -324,6 +324,7 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_model(config)
     _check_data(config, raw["data"])
     _check_ladder(config.ladder.beta)
+    _check_sampler(config)
     _check_schedule(config)
     return config
 
@@ -449,6 +450,14 @@ def _check_ladder(beta: list[float] | BetaRange) -> None:
         _refuse("ladder.beta", beta, "at least one inverse temperature")
     if any(low >= high for low, high in pairwise(beta)):
         _refuse("ladder.beta", beta, "a strictly increasing list")
+
+
+def _check_sampler(config: Config) -> None:
+    beta = config.ladder.beta
+    lowest = beta.min if isinstance(beta, BetaRange) else beta[0]
+    if lowest == 0 and (config.sampler.method, config.sampler.order) == ("metropolis", "sequential"):
+        trap = "in sequence, metropolis at beta = 0 accepts every flip and goes from w to -w and back"
+        _refuse("sampler.order", config.sampler.order, f"'random', or method = 'heat-bath': {trap}")
 
 
 def _check_schedule(config: Config) -> None:

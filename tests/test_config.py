@@ -64,7 +64,12 @@ def test_n_patterns_rounds_half_up(n_inputs: int, alpha: float, n_patterns: int)
 @pytest.mark.parametrize("order", ["random", "sequential"])
 def test_whatever_exists_is_accepted(loss: str, method: str, architecture: str, order: str) -> None:
     asked = {"model.loss.name": loss, "sampler.method": method, "model.architecture": architecture}
-    asked |= {"sampler.order": order, "data.source": "random", "model.loss.margin": "0" if loss == "square" else "0.5"}
+    asked |= {
+        "ladder.beta": "[0.5, 1]",
+        "sampler.order": order,
+        "data.source": "random",
+        "model.loss.margin": "0" if loss == "square" else "0.5",
+    }
     run = config.loads(MINIMAL, [f"{key}={value}" for key, value in asked.items()])
     assert (run.model.loss.name, run.sampler.method, run.model.architecture) == (loss, method, architecture)
     assert run.sampler.order == order
