@@ -25,6 +25,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _DONE, _USAGE, _STORAGE, _INTERRUPTED = 0, 2, 3, 130
 _LOST_AFTER = 300.0  # seconds without a heartbeat
+_RANK_0_SPEAKS = 1.0  # seconds that the others leave it: launchers end all ranks with the first that fails
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -52,6 +53,8 @@ def _fail(message: str, code: int) -> int:
 
     if parallel.launcher_rank() == 0:
         print(f"mcmc: error: {' '.join(message.split())}", file=sys.stderr)
+    else:
+        time.sleep(_RANK_0_SPEAKS)
     return code
 
 

@@ -412,7 +412,7 @@ class _Run:
         self._say(f"{self.files.path}: {message}")
 
     def _failed(self, error: BaseException | None) -> None:
-        """The last entries. Of an error that every rank raises alike rank 0 tells, of any other the rank that has it."""
+        """The last entries. Of an error that all ranks raise alike rank 0 tells, of another the rank that has it."""
         if self.world.rank > 0 and isinstance(error, ConfigError | StorageError):
             return
         message = f"failed on rank {self.world.rank} at sweep {self.sweep}: {type(error).__name__}: {error}"

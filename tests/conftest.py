@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from launchers import Launcher, available
 
 
@@ -12,7 +13,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         launchers = available()
         skipped = pytest.param(None, marks=[pytest.mark.mpi, pytest.mark.skip(reason="no MPI launcher: make test")])
         marked = [pytest.param(launcher, marks=pytest.mark.mpi, id=str(launcher)) for launcher in launchers]
-        metafunc.parametrize("launcher", marked or [skipped], scope="session")
+        metafunc.parametrize("launcher", marked or [skipped])
 
 
 @pytest.fixture(scope="session")

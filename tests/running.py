@@ -56,7 +56,7 @@ CASES: dict[str, dict[str, Any]] = {
     "data-not-stored": {"output.store_data": False, "model.loss.name": "logistic", "data.n_instances": 2},
     "file": {"data": {"source": "file", "path": "task.npz"}, "model.n_inputs": None, "model.loss.name": "hinge"},
 }
-"""Changes to BASE. Together: every kernel family, one and several of everything, instances whole and cut on most ranks."""
+"""Changes to BASE. Together: every kernel family, one and several of everything, instances whole and cut."""
 
 
 def tables(changes: Mapping[str, Any] | None = None, /) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The loop, from the Python API: what a run records is what its pieces give, and what it leaves behind says what happened."""
+"""The loop, from the Python API: a run records what its pieces give, and says in its files what happened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from running import MCMC, assert_same_results, status, tables, write_run_file
 
 import launchers
 import mcmc
@@ -24,6 +23,7 @@ from mcmc.priors import draw_ising, unpack
 from mcmc.problem import Problem
 from mcmc.samplers import SAMPLERS
 from mcmc.storage import RunDirectory
+from running import MCMC, assert_same_results, status, tables, write_run_file
 
 BETA = np.array([0.3, 0.7, 1.1, 1.5])
 
@@ -182,7 +182,7 @@ def test_data_lie_beside_the_run_file(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     mcmc.run(write_run_file(tmp_path / "run.toml", changes), tmp_path / "out", quiet=True)
-    with pytest.raises(mcmc.ConfigError, match="task.npz"):
+    with pytest.raises(mcmc.ConfigError, match=r"task\.npz"):
         mcmc.run(tables(changes), tmp_path / "other", quiet=True)
     monkeypatch.chdir(tmp_path)
     assert mcmc.run(tables(changes), tmp_path / "other", quiet=True).dataset.sizes["weight"] == 9
@@ -211,7 +211,7 @@ def test_a_run_that_is_extended_shows_its_new_rows(tmp_path: Path, monkeypatch: 
 def test_errors_leave_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(mcmc.ConfigError, match=r"ladder\.n_copies: got 0"):
         mcmc.run(tables({"ladder.n_copies": 0}), tmp_path / "a" / "b", quiet=True)
-    with pytest.raises(mcmc.ConfigError, match="nothing.toml"):
+    with pytest.raises(mcmc.ConfigError, match=r"nothing\.toml"):
         mcmc.run(tmp_path / "nothing.toml", tmp_path / "a" / "b", quiet=True)
     assert list(tmp_path.iterdir()) == []
 

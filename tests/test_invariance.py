@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import launchers
 import pytest
-from launchers import Launcher
-from running import CASES, DRIVE, assert_same_results, contents, write_cases, write_run_file
 
+import launchers
+from launchers import Launcher
 from mcmc.kernels import cpu
+from running import CASES, DRIVE, assert_same_results, contents, write_cases, write_run_file
 
 WHOLE, TINY = "10", "5e-4"
 """Seconds of a stretch: a run in one piece, or in many with checkpoints in between."""

@@ -112,7 +112,7 @@ def test_kernels_import_kernels_alone(path: Path) -> None:
 
 
 def test_start() -> None:
-    """What `mcmc run` imports before it knows what to run. The time is for the reader of `pytest -rP`; machines differ."""
+    """What `mcmc run` imports before it knows what to run; its time is printed for the reader (pytest -rP)."""
     heavy = {"matplotlib", "xarray", "scipy", "pandas", "arviz_stats", "h5netcdf", "rich", "mpi4py"}
     code = "import sys, mcmc.cli, mcmc.config, mcmc.engine, mcmc.parallel; print(*sys.modules)"
     began = time.perf_counter()
@@ -127,7 +127,8 @@ def test_the_check_sees_what_is_wrong(tmp_path: Path) -> None:
     """The negative control: imports inside functions count, those of type checkers do not."""
     path = tmp_path / "x.py"
     path.write_text(
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from mcmc.engine import run\nelse:\n    import mcmc.part\n"
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from mcmc.engine import run\nelse:\n    import mcmc.part\n"
         "def f():\n    from mcmc import cli, __version__\n    import mpi4py\n"
     )
     assert own_imports(path) == {"part", "cli", "mcmc"}

@@ -7,14 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-import launchers
 import numpy as np
 import pytest
-from launchers import Launcher
-from running import MCMC, assert_same_results, status, tables, wait_for, write_run_file
 
+import launchers
 import mcmc
+from launchers import Launcher
 from mcmc.cli import run_command
+from running import MCMC, assert_same_results, status, tables, wait_for, write_run_file
 
 LONG = {"model.n_inputs": 101, "data.n_instances": 4, "schedule.sweeps": 10**6}
 """Minutes of a run, to be ended by what is tested."""
@@ -163,7 +163,7 @@ def test_a_launcher_of_another_mpi(launcher: Launcher, tmp_path: Path) -> None:
     done = launchers.run(launcher, 3, command, env=others[0].env)
     assert done.returncode != 0
     assert not (tmp_path / "out").exists()
-    if "Fatal error in internal_Init" not in done.stderr:  # MPICH gives up by itself under PMIx, before anybody else can
+    if "Fatal error in internal_Init" not in done.stderr:  # MPICH gives up by itself under PMIx
         assert done.returncode == 2
         [line] = errors(done.stderr)
         assert "started 3 processes" in line

@@ -1,8 +1,8 @@
-"""The teacher is one more equilibrium copy when the data come from the law that the student assumes (physics.md, Nishimori).
+"""The teacher is one more equilibrium copy when the data come from the law that the student assumes (Nishimori).
 
-Exact at every N, for every kernel and sampler: a chain that starts at the teacher is stationary from its first sweep, and
-no function of the weights tells the teacher from an equilibrium copy. Instances are independent, so every statistic is
-a mean over instances; it counts as wrong beyond the normal quantile of FAMILY_ERROR over all tests of this file.
+Exact at every N, for every kernel and sampler: a chain that starts at the teacher is stationary from its first sweep,
+and no function of the weights tells the teacher from an equilibrium copy. Instances are independent, so every statistic
+is a mean over instances; it counts as wrong beyond the normal quantile of FAMILY_ERROR over all tests of this file.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def test_planted_chains_are_stationary(name: str, sampler: str) -> None:
 def test_planted_at_a_thousand_weights() -> None:
     """Without burn-in, copy 0 random and copy 1 at the teacher: a draw from the posterior, like the teacher.
 
-    So copy 1 has e = 1/(1 + e^beta) at every sweep, and copy 0, wherever it is on its way, cannot tell the two apart. (Two
-    copies that both start at the teacher are no independent draws: they overlap less than each with the teacher.)
+    So copy 1 has e = 1/(1 + e^beta) at every sweep, and copy 0, wherever it is on its way, cannot tell the two apart.
+    (Copies that both start at the teacher are no independent draws: they overlap less than each with the teacher.)
     """
     case = CASES["error-count"]
     rows = sample(case, 1001, 120, [1, 10, 30, 100], planted=(False, True))

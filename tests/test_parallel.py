@@ -7,13 +7,13 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-import launchers
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from launchers import RANK_VARIABLES, Launcher
 
+import launchers
+from launchers import RANK_VARIABLES, Launcher
 from mcmc import parallel
 from mcmc.errors import ConfigError
 from mcmc.parallel import Serial, layout
