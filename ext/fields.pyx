@@ -10,11 +10,8 @@ cdef extern from "fields.h" nogil:
     ctypedef struct loss_params:
         double margin, sharpness
     enum:
-        CODE_error_count
-        CODE_hinge
-        CODE_squared_hinge
-        CODE_logistic
-        CODE_symmetric
+        N_LOSSES
+    const char *loss_names[]
     double loss_value(int code, double d, double tie, const loss_params *p)
     ctypedef struct fields_model:
         int64_t n_sites, n_patterns, stride
@@ -27,16 +24,11 @@ cdef extern from "fields.h" nogil:
         int8_t *weights
         double *energy
     void fields_add(double weight, const double *column, int64_t n, double *field)
-    flips_fn fields_flips[5][3]
-    refresh_fn fields_load[5][3]
+    flips_fn fields_flips_of(int code, int level)
+    refresh_fn fields_load_of(int code, int level)
 
-LOSS_CODES = {
-    "error-count": CODE_error_count,
-    "hinge": CODE_hinge,
-    "squared-hinge": CODE_squared_hinge,
-    "logistic": CODE_logistic,
-    "symmetric": CODE_symmetric,
-}
+LOSS_CODES = {loss_names[code].decode().replace("_", "-"): code for code in range(N_LOSSES)}
+"""Codes of the losses that are functions of the stability, by name."""
 
 
 def losses(int code, stability, tie, double margin, double sharpness):
@@ -103,9 +95,9 @@ cdef class Block:
             params=loss_params(margin=margin, sharpness=sharpness), columns=&columns[0, 0], tie=&tie[0],
             field=&field[0, 0], loss=&loss[0, 0], weights=&w[0, 0], energy=&energy[0],
         )
-        self.load_walker = fields_load[code][<int>cpu.index()]
+        self.load_walker = fields_load_of(code, cpu.index())
         self.target = flip_target(
-            model=&self.model, flips=fields_flips[code][<int>cpu.index()], refresh=self.load_walker,
+            model=&self.model, flips=fields_flips_of(code, cpu.index()), refresh=self.load_walker,
             n_sites=n_sites, n_walkers=n_walkers, max_delta=0, weights=&w[0, 0], energy=&energy[0],
         )
         self.capsule = flip_capsule(&self.target)

@@ -94,9 +94,9 @@ cdef class Flips:
     beta: float64 (n_rungs,); site_key, move_keys uint64 (n_walkers,), swap_keys uint64 (n_copies,): random streams
     exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
 
-    Public arrays, kept from call to call (and restored by assignment of their contents):
-    walker_at int32 (n_copies, n_rungs), accepted int64 (n_copies, n_rungs), exchange_accepted and exchange_proposed
-    int64 (n_copies, n_rungs - 1).
+    Arrays kept from call to call: walker_at int32 (n_copies, n_rungs), the walker on each rung; accepted int64
+    (n_copies, n_rungs), flips at each rung since the last row; exchange_accepted and exchange_proposed int64
+    (n_copies, n_rungs - 1), after burn-in. ValueError for sizes that do not fit together.
     """
 
     cdef flip_run run
@@ -110,6 +110,15 @@ cdef class Flips:
                  int64_t exchange_every, int64_t burn_in, int64_t measure_every):
         cdef const flip_target *target = flip_target_of(block.capsule)
         cdef int64_t n_rungs = beta.shape[0]
+        n = n_copies * n_rungs
+        if not 0 <= first < first + target.n_walkers <= n:
+            raise ValueError(f"block: got walkers {first} to {first + target.n_walkers - 1}, expected some of the {n} "
+                             f"of {n_copies} copies x {n_rungs} rungs")
+        if move_keys.shape[0] != target.n_walkers or swap_keys.shape[0] != n_copies:
+            raise ValueError(f"keys: got {move_keys.shape[0]} of walkers and {swap_keys.shape[0]} of copies, expected "
+                             f"{target.n_walkers} and {n_copies}")
+        if min(exchange_every, burn_in, measure_every) < 0:
+            raise ValueError("exchange_every, burn_in, measure_every: expected integers >= 0")
         self.block, self.beta, self.move_keys, self.swap_keys = block, beta.base, move_keys.base, swap_keys.base
         self.table = thresholds(rule, beta, target.max_delta) if target.max_delta else np.zeros((1, 1), dtype=np.uint64)
         self.walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
@@ -153,12 +162,32 @@ cdef class Flips:
         self.run.row_energy, self.run.row_weights = &energy[0, 0], &weights[0, 0, 0]
         self.run.row_walker_at, self.run.row_accepted = &walker_at[0, 0, 0], &accepted[0, 0, 0]
 
-    def settle(self):
-        """Take notice of a walker_at that was written from outside."""
-        np.put_along_axis(self.rung_of, self.walker_at, np.arange(self.run.n_rungs, dtype=np.int32)[None, :], axis=1)
+    @property
+    def n_weights(self):
+        """Weights of a walker, which is also the proposals of a sweep."""
+        return self.run.target.n_sites
+
+    @property
+    def measure_every(self):
+        """Sweeps between two rows."""
+        return self.run.measure_every
+
+    def state(self):
+        """Permutation and counters, what a checkpoint must hold besides the block: name -> array, not copied."""
+        return {"walker_at": self.walker_at, "accepted": self.accepted, "exchange_accepted": self.exchange_accepted,
+                "exchange_proposed": self.exchange_proposed}
+
+    def restore(self, state):
+        """Continue from a state."""
+        for name, array in self.state().items():
+            array[...] = state[name]
+        rungs = np.arange(self.run.n_rungs, dtype=np.int32)[None, :]
+        np.put_along_axis(self.rung_of, self.walker_at, rungs, axis=1)
 
     def advance(self, int64_t first, int64_t last):
-        """Sweeps first .. last with exchange and rows; the block holds its instance whole."""
+        """Sweeps first .. last with exchange and rows. ValueError unless the block holds its instance whole."""
+        if self.run.exchange_every and self.run.target.n_walkers != self.run.n_copies * self.run.n_rungs:
+            raise ValueError("advance: the block holds a part of its instance: use sweep, exchange and record")
         if self.run.measure_every:
             self.reserve(max(0, last // self.run.measure_every - (first - 1) // self.run.measure_every))
         cdef int8_t[::1] swapped = self.swapped
@@ -174,6 +203,9 @@ cdef class Flips:
 
     def exchange(self, int64_t sweep, const double[::1] energy):
         """The exchange round due after a sweep; energy: (n_copies * n_rungs,) by walker, of the whole instance."""
+        if not self.run.exchange_every or energy.shape[0] != self.run.n_copies * self.run.n_rungs:
+            raise ValueError(f"exchange: got {energy.shape[0]} energies, exchange_every = {self.run.exchange_every}; "
+                             f"expected {self.run.n_copies * self.run.n_rungs} and > 0")
         cdef int8_t[::1] swapped = self.swapped
         flips_exchange(&self.run, sweep, sweep // self.run.exchange_every, &energy[0], &swapped[0])
 

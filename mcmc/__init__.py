@@ -34,7 +34,8 @@ def run(
     """Run what a run file or a dict of its tables asks for, or continue what is in `output`; see `mcmc run`.
 
     comm: an mpi4py communicator; every rank calls. Without it the processes of the launcher, or this one alone.
-    walltime: seconds after which to stop at a checkpoint; the results then are partial, and `run` again continues.
+    walltime: seconds after which to stop at a checkpoint. After it, or an interrupt (Ctrl-C), the results are partial
+    (`results.dataset.attrs["complete"]` is 0), and the same call continues.
     Raises ConfigError (nothing was created) or StorageError.
     """
     from mcmc import analysis, config, engine, parallel
@@ -45,7 +46,7 @@ def run(
         # what rank 0 asks for holds, so that no rank can fail alone and leave the others waiting
         text = world.broadcast(lambda: config.load(source if path is None else path).text)
         checked = config.loads(text, directory="" if path is None else str(path.parent))
-        engine.run(checked, Path(output), world, walltime or checked.checkpoint.walltime, quiet)
+        engine.run(checked, Path(output), world, checked.checkpoint.walltime if walltime is None else walltime, quiet)
     return analysis.load(output)
 
 

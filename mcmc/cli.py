@@ -1,6 +1,6 @@
 """The command line: thin commands, one line on stderr for everything that is wrong.
 
-Nothing heavy is imported before a command needs it; under MPI only rank 0 reads files and prints.
+Nothing heavy is imported before a command needs it. `mcmc run` is made for many ranks: rank 0 prints.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,10 +19,11 @@ import click
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, StorageError
 
-# Ranks and kernels are the parallelism; threads of numpy's BLAS beside them only get in the way. Before numpy is loaded.
+# Ranks and kernels are the parallelism, threads of numpy's BLAS beside them get in the way. Before numpy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _DONE, _USAGE, _STORAGE, _INTERRUPTED = 0, 2, 3, 130
+_SET_HELP = "Override a key of the run file, such as ladder.n_copies=4; repeatable."
 _LOST_AFTER = 300.0  # seconds without a heartbeat
 _RANK_0_SPEAKS = 1.0  # seconds that the others leave it: launchers end all ranks with the first that fails
 
@@ -88,10 +88,10 @@ def mcmc() -> None:
 @mcmc.command()
 @click.argument("run_file", metavar="RUN.toml", type=click.Path(path_type=Path))
 @click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="Where the results go.")
-@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key of the run file.")
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help=_SET_HELP)
 @click.option("--dry-run", is_flag=True, help="Print memory, file size and layout, and run nothing.")
 @click.option("--walltime", metavar="TIME", help='Stop at a checkpoint after this time, such as "23:50:00" or "5 min".')
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 def run(
     run_file: Path, output: Path | None, overrides: tuple[str, ...], dry_run: bool, walltime: str | None, quiet: bool
 ) -> int:
@@ -134,9 +134,8 @@ def status(directory: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def summary(directory: Path, as_json: bool) -> None:
     """Per rung: means with error bars, autocorrelation, acceptance, exchange, and a verdict."""
-    with _extra():
-        found = _results(directory).summary()
-        click.echo(json.dumps(found.to_json_dict(), indent=1, allow_nan=False) if as_json else found.table())
+    found = _results(directory).summary()
+    click.echo(json.dumps(found.to_json_dict(), indent=1, allow_nan=False) if as_json else found.table())
 
 
 @mcmc.command()
@@ -145,12 +144,8 @@ def summary(directory: Path, as_json: bool) -> None:
 @click.option("--format", "file_format", type=click.Choice(["png", "pdf"]), default="png", show_default=True)
 def plot(directory: Path, output: Path | None, file_format: str) -> None:
     """Pictures of a run; prints their paths."""
-    with _extra():
-        results = _results(directory)
-        from mcmc.analysis import plots
-
-        for path in plots.plot(results, output or directory / "plots", file_format):
-            click.echo(path)
+    for path in _results(directory).plot(output, file_format):
+        click.echo(path)
 
 
 @mcmc.command()
@@ -211,7 +206,7 @@ def _models() -> str:
 def _losses() -> str:
     from mcmc.losses import LOSSES
 
-    return ", ".join(LOSSES)
+    return "\n".join(f"{name:<14} {formula}" for name, formula in LOSSES.items()).replace("\n", "\n" + 11 * " ")
 
 
 def _samplers() -> str:
@@ -243,18 +238,9 @@ def _results(directory: Path) -> Any:
 
 def _no_run(directory: Path) -> ConfigError:
     what = "no run has started in this directory" if directory.is_dir() else "no such directory"
+    if directory.is_file():
+        what = "is a file"
     return ConfigError(f"{directory}: {what}, expected the output directory of a run")
-
-
-@contextmanager
-def _extra() -> Iterator[None]:
-    """Says which package an analysis command lacks."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("mcmc"):
-            raise
-        raise ConfigError(f"{error.name} is not installed; pip install 'mcmc[analysis]' brings it") from None
 
 
 def _read_status(directory: Path) -> dict[str, Any]:
@@ -288,6 +274,8 @@ def _status_lines(found: Mapping[str, Any], now: float) -> Iterator[tuple[str, s
             yield "left", duration(found["seconds_left"])
         if silent is not None:
             yield "heartbeat", f"{duration(silent)} ago"
+    if found.get("elapsed_seconds") is not None:
+        yield "elapsed", duration(found["elapsed_seconds"])
     if started is not None:
         yield "started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
     if found.get("hosts"):

@@ -157,12 +157,6 @@ class Config(RunFile, kw_only=True):
         return [f"{key} was {_show(before[key])}, is {_show(now[key])}" for key in differences(earlier, self)]
 
     @property
-    def n_rungs(self) -> int:
-        """Inverse temperatures of the ladder."""
-        beta = self.ladder.beta
-        return beta.n if isinstance(beta, BetaRange) else len(beta)
-
-    @property
     def data_path(self) -> Path | None:
         """The data file; a relative path starts where the run file is."""
         return None if self.data.path is None else Path(self.directory, self.data.path)
@@ -394,7 +388,7 @@ def _check_data(config: Config, given: Mapping[str, Any]) -> None:
         return
     for name in _FILE_ONLY:
         if name in given and given[name] != "none":
-            _refuse(f"data.{name}", given[name], "no such key unless data.source = 'file'")
+            raise ConfigError(f"data.{name}: not allowed with data.source = {data.source!r}, only with 'file'")
     _check_size(config)
     _check_labels(config)
 
@@ -404,7 +398,7 @@ def _check_file(data: Data, given: Mapping[str, Any]) -> None:
         raise ConfigError("data.path: missing, expected the path of a .npz, .h5 or .csv file (data.source = 'file')")
     for name in _NOT_FOR_FILES:
         if name in given:
-            _refuse(f"data.{name}", given[name], "no such key with data.source = 'file': the file decides")
+            raise ConfigError(f"data.{name}: not allowed with data.source = 'file', where the file decides; remove it")
     if data.n_instances != 1:
         _refuse("data.n_instances", data.n_instances, "1 (a file is one instance)")
 

@@ -62,12 +62,13 @@ def run(config: Config, directory: Path, world: World, walltime: float | None = 
         if n_active == world.size:
             return _Run(problem, directory, world, quiet).execute(stop)
         if world.rank == 0:
-            print(f"mcmc: warning: only {n_active} walkers: ranks {n_active} to {world.size - 1} are idle", flush=True)
-        outcome: Callable[[], str] = str  # idle ranks have none to tell
+            idle = ", ".join(map(str, range(n_active, world.size)))
+            print(f"mcmc: warning: only {n_active} walkers: idle ranks {idle}", file=sys.stderr, flush=True)
+        outcome: Callable[[], int] = int  # idle ranks have none to tell
         if world.rank < n_active:
             active = _Run(problem, directory, world.group(range(n_active)), quiet)
-            outcome = _outcome(lambda: str(active.execute(stop)))
-        return int(world.broadcast(outcome))
+            outcome = _outcome(lambda: active.execute(stop))
+        return world.broadcast(outcome)
 
 
 def plan(config: Config, size: int) -> str:
@@ -122,18 +123,18 @@ def _problem(config: Config, world: World) -> Problem:
     return made[0]
 
 
-def _outcome(produce: Callable[[], str]) -> Callable[[], str]:
+def _outcome(produce: Callable[[], int]) -> Callable[[], int]:
     """Calls `produce` now; what is returned gives its result or raises its error."""
     try:
-        text = produce()
+        code = produce()
     except (ConfigError, StorageError) as error:
         found = error
 
-        def fail() -> str:
+        def fail() -> int:
             raise found
 
         return fail
-    return lambda: text
+    return lambda: code
 
 
 class _Run:
@@ -154,21 +155,19 @@ class _Run:
         self.started = time.time()
 
     def execute(self, stop: Stop) -> int:
-        if self.world.broadcast(self._open) == "complete":
+        if self.world.broadcast(self._open):
             self._say(f"{self.files.path}: complete already, {self.sweep} sweeps")
             return DONE
         self.hosts = self.world.hosts()
         self.world.broadcast(self._begin)
-        finished = False
         try:
             self._make_parts()
             reason = self._advance_to_end(stop)
             if not reason:
                 self.world.broadcast(self._write_results)
-            finished = True
-        finally:
-            if not finished:
-                self._failed(sys.exc_info()[1])
+        except BaseException as error:
+            self._failed(error)
+            raise
         if reason:
             self._end("stopped", f"stopped by {reason} at sweep {self.sweep}; the same command continues")
             return STOPPED
@@ -178,33 +177,33 @@ class _Run:
 
     # --- the beginning ---
 
-    def _begin(self) -> str:
+    def _begin(self) -> None:
         """Rank 0: the first entries of status and log."""
         self.files.write_status(self._status("running", ""))
         self.status_due = time.monotonic() + _STATUS_EVERY
         where = f"{self.world.size} ranks on {', '.join(self.hosts)}"
         self.files.log(f"mcmc {__version__}: sweep {self.sweep} to {self.sweeps}, {where}, {cpu.level()} kernels")
-        return ""
 
-    def _open(self) -> str:
-        """Rank 0: makes the directory, or finds where the run in it stands; "complete" if nothing is left to do."""
+    def _open(self) -> bool:
+        """Rank 0: makes the directory, or finds where the run in it stands. True if nothing is left to do."""
         found = self.files.run_toml()
         if found is None:
             self.files.create(self.config.text)
-            return "run"
-        differences = self.config.changes_since(found)
-        if differences:
-            raise StorageError(
-                f"{self.files.path}: holds a run with another configuration: {'; '.join(differences)}; "
-                "choose another directory, or ask for what was asked there"
-            )
+            return False
         checkpoint = self.files.read_checkpoint()
         if checkpoint is None:
             self.files.clean()
+            self.files.replace_run_toml(self.config.text)
             self.files.log("no checkpoint yet: starting anew")
-            return "run"
+            return False
+        differences = self.config.changes_since(found)
+        if differences:
+            raise StorageError(
+                f"{self.files.path}: holds a run with another configuration: {'; '.join(differences)}; choose another "
+                "directory (only checkpoint.* and a larger schedule.sweeps may change)"
+            )
         if checkpoint.warning:
-            self._say(f"mcmc: warning: {checkpoint.warning}")
+            self._warn(checkpoint.warning)
             self.files.log(checkpoint.warning)
         if checkpoint.attrs["fingerprint"] != self.problem.fingerprint:
             raise StorageError(f"{self.config.data_path}: has changed since the run in {self.files.path} was started")
@@ -212,13 +211,13 @@ class _Run:
         self.checkpoint_arrays = checkpoint.arrays
         status = self.files.read_status() or {}
         if self.sweep == self.sweeps and status.get("state") == "complete" and (self.files.path / RESULTS).exists():
-            return "complete"
+            return True
         self.files.clean()
         self.files.replace_run_toml(self.config.text)
-        return "run"
+        return False
 
     def _make_parts(self) -> None:
-        """The parts of this rank, in the order in which it serves them: see `_advance`."""
+        """The parts of this rank in the order of the walkers, at their initial weights or those of the checkpoint."""
         pieces = layout(self.problem.n_instances, self.problem.n_walkers, self.world.size)
         ranks_of: dict[int, list[int]] = {}
         for rank, mine in enumerate(pieces):
@@ -250,12 +249,12 @@ class _Run:
         stretch = self._bounded(_STRETCH / (_FIRST_GUESS * self.busiest))
         checkpoint_due = time.monotonic() + self.config.checkpoint.every
         agreement: Callable[[], list[int]] | None = None
-        reason = 0
+        reason, start, loop_began = 0, self.sweep, time.monotonic()
         while self.sweep < self.sweeps and not reason:
             began, first = time.monotonic(), self.sweep
             self._advance(min(self.sweeps, first + stretch))
             seconds = time.monotonic() - began
-            self.rate = per_sweep * (self.sweep - first) / max(seconds, 1e-9)
+            self.rate = per_sweep * (self.sweep - start) / max(time.monotonic() - loop_began, 1e-9)
             progress.update(self.sweep)
             self._write_status()
             if agreement is not None:
@@ -304,14 +303,13 @@ class _Run:
         if self.world.rank == 0:
             self.checkpoint_arrays = arrays
 
-        def write() -> str:
+        def write() -> None:
             if last_row > self.first_row:
                 segment = self.files.write_segment(len(self.segments), self.first_row, series, self._attributes())
                 self.segments.append(segment)
             named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
             attributes = self._attributes() | {"sweep": self.sweep, "fingerprint": self.problem.fingerprint}
             self.files.write_checkpoint(named | arrays, attributes, self.segments)
-            return ""
 
         self.world.broadcast(write)
         self.first_row = last_row
@@ -346,7 +344,7 @@ class _Run:
             "n_patterns": self.problem.n_patterns,
         }
 
-    def _write_results(self) -> str:
+    def _write_results(self) -> None:
         """Rank 0: results.h5 from the segments and the last checkpoint."""
         problem, schedule = self.problem, self.config.schedule
         rows_after_burn_in = schedule.sweeps // schedule.measure_every - schedule.burn_in // schedule.measure_every
@@ -359,7 +357,6 @@ class _Run:
             constants |= {name: self.checkpoint_arrays[name] for name in ("exchange_accepted", "exchange_proposed")}
         data = self._data() if self.config.output.store_data else None
         self.files.write_results(constants, data, self._attributes() | {"complete": 1}, self.segments)
-        return ""
 
     def _data(self) -> dict[str, object]:
         """The group `data`. Instances are made once more, one at a time, so that memory holds only one."""
@@ -394,6 +391,7 @@ class _Run:
             "seconds_left": left,
             "heartbeat": time.time(),
             "started": self.started,
+            "elapsed_seconds": time.time() - self.started,
             "hosts": self.hosts,
             "ranks": self.world.size,
             "pid": os.getpid(),
@@ -403,10 +401,9 @@ class _Run:
     def _end(self, state: str, message: str) -> None:
         """The last entries; "complete" in status.json is the mark that a run has succeeded."""
 
-        def write() -> str:
+        def write() -> None:
             self.files.log(message)
             self.files.write_status(self._status(state, message))
-            return ""
 
         self.world.broadcast(write)
         self._say(f"{self.files.path}: {message}")
@@ -420,6 +417,9 @@ class _Run:
             before = self.files.read_status() or {}
             self.files.write_status(before | {"state": "failed", "sweep": self.sweep, "message": message})
             self.files.log(message)
+
+    def _warn(self, line: str) -> None:
+        print(f"mcmc: warning: {line}", file=sys.stderr, flush=True)
 
     def _say(self, line: str) -> None:
         if self.world.rank == 0 and not self.quiet:

@@ -1,7 +1,7 @@
 """The losses: what a pattern of stability D = y f costs.
 
-A loss is a row in ext/include/losses.h (the arithmetic, the same bits on every machine), an entry here, and its numpy
-twin in reference/losses.py.
+The arithmetic, the same bits on every machine, is in ext/include/losses_body.h; here are names and formulas. The square
+loss is no function of D alone: it has a kernel of its own.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Loss:
 def tie(labels: ArrayLike) -> NDArray[np.float64]:
     """Stability below which a pattern is an error at margin 0, by label.
 
-    0 for +1. For -1 the smallest positive number: sign(0) = +1, so D = 0 is an error there.
+    0 for +1. For -1 the smallest normal number: sign(0) = +1, so D = 0 is an error there. (A denormal would not do:
+    some libraries make the processor take them for 0.)
     """
-    return np.where(np.asarray(labels) > 0, 0.0, np.nextafter(0.0, 1.0))
+    return np.where(np.asarray(labels) > 0, 0.0, np.finfo(np.float64).tiny)

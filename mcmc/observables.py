@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc.data import Instance
+from mcmc.data import Inputs
 from mcmc.kernels.flips import sum_weights
 from mcmc.priors import pack, unpack
+
+if TYPE_CHECKING:
+    from mcmc.samplers.flips import Chain
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class Rows:
         weights = np.take_along_axis(weights.reshape(*walker_at.shape, -1), walker_at[..., None], axis=2)
         return cls(energy, walker_at, accepted, weights, n_weights, proposals)
 
+    @classmethod
+    def of(cls, chain: Chain) -> Rows:
+        """The rows that a chain, whole on this process, has taken since they were last asked for."""
+        return cls.by_rung(*chain.take(), chain.n_weights, chain.n_weights * chain.measure_every)
+
     def since(self, first: int) -> Rows:
         """The rows from number `first` on."""
         parts = (self.energy[first:], self.walker[first:], self.accepted[first:], self.weights[first:])
@@ -61,14 +70,13 @@ def overlap(rows: Rows) -> NDArray[np.float64]:
     return _overlap(rows.weights[:, first], rows.weights[:, second], rows.n_weights)
 
 
-def teacher_overlap(rows: Rows, instance: Instance) -> NDArray[np.float64]:
-    """R with the teacher: (rows, n_copies, n_rungs)."""
-    return _overlap(rows.weights, pack(instance.teacher), rows.n_weights)
+def teacher_overlap(rows: Rows, teacher: NDArray[np.int8]) -> NDArray[np.float64]:
+    """R with the teacher, weights +-1 (n_weights,): (rows, n_copies, n_rungs)."""
+    return _overlap(rows.weights, pack(teacher), rows.n_weights)
 
 
-def test_error(rows: Rows, instance: Instance) -> NDArray[np.float64]:
-    """Fraction of the test patterns whose sign is wrong, sign(0) = +1: (rows, n_copies, n_rungs)."""
-    inputs, labels = instance.test
+def test_error(rows: Rows, inputs: Inputs, labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fraction of test patterns whose sign is wrong, sign(0) = +1: (rows, n_copies, n_rungs)."""
     wrong = np.empty(rows.energy.shape)
     for row, bits in zip(wrong, rows.weights, strict=True):
         positive = inputs.fields(unpack(bits, rows.n_weights)) >= 0
@@ -88,15 +96,17 @@ def weight_sum(rows: Rows) -> NDArray[np.int64]:
     return sum_weights(flat, rows.n_weights).reshape(n_copies, n_rungs, rows.n_weights)
 
 
-def series(rows: Rows, instance: Instance) -> dict[str, NDArray]:
-    """All time series that exist for the instance, by name of schema.VARIABLES, without the instance axis."""
+def series(
+    rows: Rows, teacher: NDArray[np.int8] | None, test: tuple[Inputs, NDArray[np.float64]] | None
+) -> dict[str, NDArray]:
+    """All time series that exist for an instance, by name of schema.VARIABLES, without the instance axis."""
     found = {"energy": rows.energy, "walker": rows.walker, "acceptance": acceptance(rows)}
     if rows.weights.shape[1] > 1:
         found["overlap"] = overlap(rows)
-    if instance.teacher is not None:
-        found["teacher_overlap"] = teacher_overlap(rows, instance)
-    if instance.test is not None:
-        found["test_error"] = test_error(rows, instance)
+    if teacher is not None:
+        found["teacher_overlap"] = teacher_overlap(rows, teacher)
+    if test is not None:
+        found["test_error"] = test_error(rows, *test)
     return found
 
 

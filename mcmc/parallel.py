@@ -16,12 +16,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcmc.errors import ConfigError, StorageError
+
+T = TypeVar("T")
 
 _ERRORS = {"ConfigError": ConfigError, "StorageError": StorageError}
 _WHOLE_INSTANCES_ENOUGH = 0.9
@@ -37,8 +39,8 @@ class World(Protocol):
     rank: int
     size: int
 
-    def broadcast(self, produce: Callable[[], str]) -> str:
-        """What `produce` returns on rank 0; if it raises ConfigError or StorageError, every rank raises that."""
+    def broadcast(self, produce: Callable[[], T]) -> T:
+        """What `produce` returns on rank 0, a JSON value; if it raises ConfigError or StorageError, all ranks do."""
 
     def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         """The arrays of rank 0, on every rank."""
@@ -65,7 +67,7 @@ class Serial:
     rank = 0
     size = 1
 
-    def broadcast(self, produce: Callable[[], str]) -> str:
+    def broadcast(self, produce: Callable[[], T]) -> T:
         return produce()
 
     def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
@@ -95,17 +97,17 @@ class Mpi:
         self.rank: int = comm.rank
         self.size: int = comm.size
 
-    def broadcast(self, produce: Callable[[], str]) -> str:
-        message = None
+    def broadcast(self, produce: Callable[[], T]) -> T:
+        message: list[Any] = []
         if self.rank == 0:
             try:
                 message = ["", produce()]
             except (ConfigError, StorageError) as error:
                 message = [type(error).__name__, str(error)]
-        kind, text = json.loads(self._broadcast_bytes(json.dumps(message).encode()))
+        kind, value = json.loads(self._broadcast_bytes(json.dumps(message).encode()))
         if kind:
-            raise _ERRORS[kind](text)
-        return text
+            raise _ERRORS[kind](value)
+        return value
 
     def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         here = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
@@ -144,12 +146,12 @@ class Mpi:
         return self._lengths
 
     def start_maximum(self, values: Sequence[int]) -> Callable[[], list[int]]:
-        sent, received = np.array(values, dtype=np.int64), np.empty(len(values), dtype=np.int64)
-        request = self.comm.Iallreduce(sent, received, op=_mpi().MAX)
+        buffers = np.array([values, values], dtype=np.int64)  # sent and received; both live until the request is done
+        request = self.comm.Iallreduce(buffers[0], buffers[1], op=_mpi().MAX)
 
         def wait() -> list[int]:
             request.Wait()
-            return received[: len(sent)].tolist()
+            return buffers[1].tolist()
 
         return wait
 

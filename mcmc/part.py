@@ -15,9 +15,6 @@ from mcmc.parallel import Piece, World
 from mcmc.priors import pack, unpack
 from mcmc.problem import Problem
 
-_PER_INSTANCE = ("walker_at", "accepted", "exchange_accepted", "exchange_proposed")
-"""Counters and permutations that a checkpoint holds per instance, attributes of the chain."""
-
 
 class Part:
     """Walkers piece.start .. piece.stop - 1 of an instance. `group`: the ranks that hold the instance."""
@@ -25,9 +22,11 @@ class Part:
     def __init__(self, problem: Problem, piece: Piece, group: World) -> None:
         config = problem.config
         self.problem, self.piece, self.group = problem, piece, group
-        self.data = problem.instance(piece.instance)
+        instance = problem.instance(piece.instance)
+        self.teacher, self.test = instance.teacher, instance.test
+        # the block keeps the patterns in a form of its own; the instance itself is forgotten
         walkers = range(piece.start, piece.stop)
-        self.block = problem.model.block(self.data, problem.initial_weights(piece.instance, self.data, walkers))
+        self.block = problem.model.block(instance, problem.initial_weights(piece.instance, instance, walkers))
         self.exchange_every = config.ladder.exchange_every if problem.n_rungs > 1 else 0
         self.measure_every, self.burn_in = config.schedule.measure_every, config.schedule.burn_in
         self.chain = problem.sampler.chain(
@@ -87,7 +86,7 @@ class Part:
             accepted = accepted.sum(axis=0)
         n = self.problem.n_weights
         rows = observables.Rows.by_rung(energy, weights, walker_at, accepted, n, n * self.measure_every)
-        self.rows.append(observables.series(rows, self.data))
+        self.rows.append(observables.series(rows, self.teacher, self.test))
         self.waiting += sum(array.nbytes for array in self.rows[-1].values())
         equilibrated = sweeps > self.burn_in
         if equilibrated.any():
@@ -113,7 +112,7 @@ class Part:
 
     def instance_state(self) -> dict[str, NDArray]:
         """Arrays of the instance: (1, ...) on the root, (0, ...) on its other ranks."""
-        state = {name: getattr(self.chain, name)[None] for name in _PER_INSTANCE}
+        state = {name: array[None] for name, array in self.chain.state().items()}
         accepted = self.group.gather(state["accepted"])
         if self.is_root:
             state["accepted"] = accepted.sum(axis=0, keepdims=True)
@@ -126,9 +125,7 @@ class Part:
         here = slice(start + self.piece.start, start + self.piece.stop)
         caches = {name: state[f"cache_{name}"][here] for name in self.block.caches()}
         self.block.restore(unpack(state["weights"][here], self.problem.n_weights), caches)
-        for name in _PER_INSTANCE:
-            getattr(self.chain, name)[...] = state[name][self.piece.instance]
-        self.chain.settle()
+        self.chain.restore({name: state[name][self.piece.instance] for name in self.chain.state()})
         if self.is_root:
             self.weight_sum[0] = state["weight_sum"][self.piece.instance]
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import subprocess
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from mcmc import analysis, config, engine, parallel, progress
+import mcmc
+from mcmc import config, engine, parallel, progress
 from mcmc.cli import run_command
 from mcmc.errors import ConfigError, StorageError
 
@@ -177,11 +179,11 @@ def test_damaged_status(content: str, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_missing_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_: Path) -> None:
-        raise ModuleNotFoundError("No module named 'xarray'", name="xarray")
-
     _run_directory(tmp_path, "")
-    monkeypatch.setattr(analysis, "load", fail)
+    for module in [name for name in sys.modules if name.startswith("mcmc.analysis")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delattr(mcmc, "analysis", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "xarray" else name)
     assert run_command(["summary", str(tmp_path)]) == 2
     assert capsys.readouterr().err == "mcmc: error: xarray is not installed; pip install 'mcmc[analysis]' brings it\n"
 

@@ -210,7 +210,7 @@ def test_idle_ranks_are_named_once(launcher: Launcher, tmp_path: Path) -> None:
     done = launchers.run(launcher, 5, command)
     assert done.returncode == 0
     [warning] = errors(done.stdout + done.stderr)
-    assert "ranks 2 to 4 are idle" in warning
+    assert "idle ranks 2, 3, 4" in warning
     assert status(tmp_path / "out")["ranks"] == 2
 
 

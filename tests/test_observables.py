@@ -75,7 +75,7 @@ def test_with_a_teacher_and_a_test_set(made: Made, inputs: data.InputLaw) -> Non
     n = made.rows.n_weights
     instance = data.teacher_instance(1, 0, n, 2 * n, inputs=inputs, n_test=40)
     expected = (made.weights * instance.teacher).mean(-1)
-    assert np.allclose(observables.teacher_overlap(made.rows, instance), expected, rtol=0, atol=1e-15)
+    assert np.allclose(observables.teacher_overlap(made.rows, instance.teacher), expected, rtol=0, atol=1e-15)
     test_inputs, test_labels = instance.test
     fields = np.einsum("rctn,pn->rctp", made.weights, test_inputs.dense())
     wrong = np.where(fields >= 0, 1.0, -1.0) != test_labels

@@ -42,7 +42,9 @@ SLOW_MCMC = (
     "-c",
     f"""
 import time
+from mcmc import engine
 from mcmc.part import Part
+engine._STRETCH = 0.01
 advance = Part.advance
 def slowly(self, first, last):
     advance(self, first, last)

@@ -278,8 +278,7 @@ def test_restored_block_goes_on_bit_for_bit(loss, inputs):
     chain.advance(1, 50)
     other = chain_of(task, "metropolis", "random", start, beta=BETA)
     other.block.restore(chain.block.weights, {name: array.copy() for name, array in chain.block.caches().items()})
-    other.walker_at[...] = chain.walker_at
-    other.settle()
+    other.restore(chain.state())
     chain.take()
     for c in (chain, other):
         c.advance(51, 120)

@@ -58,4 +58,14 @@ static inline void fields_add(double weight, const double *restrict column, int6
 static const flips_fn fields_flips[N_LOSSES][N_ISA] = {LOSS_ROWS(FIELDS_FLIPS)};
 static const refresh_fn fields_load[N_LOSSES][N_ISA] = {LOSS_ROWS(FIELDS_LOAD)};
 
+static inline flips_fn fields_flips_of(int code, int level)
+{
+    return fields_flips[code][level];
+}
+
+static inline refresh_fn fields_load_of(int code, int level)
+{
+    return fields_load[code][level];
+}
+
 #endif

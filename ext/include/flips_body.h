@@ -10,7 +10,14 @@ ISA_CODE void FN(flips_variates)(int rule, const uint32_t *high, const uint32_t 
         out[k] = 0.5;
     for (int64_t k = 0; k < n; k += N_REALS) {
         const REALS u = *(REALS *)(out + k);
-        *(REALS *)(out + k) = rule == METROPOLIS ? -FN(num_log)(u) : FN(num_log)((1.0 - u) / u);
+        switch (rule) {
+        case METROPOLIS:
+            *(REALS *)(out + k) = -FN(num_log)(u);
+            break;
+        case HEAT_BATH:
+            *(REALS *)(out + k) = FN(num_log)((1.0 - u) / u);
+            break;
+        }
     }
 }
 

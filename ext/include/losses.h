@@ -1,6 +1,7 @@
 /* The losses as functions of the stability D: a vector register at a time, the same bits everywhere.
  *
- * A new loss is a function in losses_body.h, a row in LOSS_ROWS, and its entry in mcmc/losses.py and in the numpy twin.
+ * A new loss is a function in losses_body.h, a row in LOSS_ROWS, its two lines in fields_body.h, its name and formula in
+ * mcmc/losses.py, and the plain formula in mcmc/reference/losses.py.
  */
 #ifndef MCMC_LOSSES_H
 #define MCMC_LOSSES_H
@@ -21,6 +22,11 @@ typedef struct {
 #define LOSS_CODE(name) CODE_##name,
 enum { LOSS_ROWS(LOSS_CODE) N_LOSSES };
 #undef LOSS_CODE
+
+/* Their names, by code, as C spells them. */
+#define LOSS_NAME(name) #name,
+static const char *const loss_names[] = {LOSS_ROWS(LOSS_NAME)};
+#undef LOSS_NAME
 
 /* One value; for tables and tests. */
 static inline double loss_value(int code, double d, double tie, const loss_params *p)

@@ -1,6 +1,6 @@
 /* losses.h for one instruction-set level. */
 
-/* `tie` is the stability below which a pattern is an error at margin 0: 0 for label +1; for label -1 the smallest positive number,
+/* `tie` is the stability below which a pattern is an error at margin 0: 0 for label +1; for label -1 the smallest normal number,
  * because sign(0) = +1 makes D = 0 an error there. The other losses have no use for it. */
 INLINE REALS FN(loss_error_count)(REALS d, REALS tie, const loss_params *p)
 {

@@ -77,7 +77,7 @@ INLINE void FN(tabulated_commit)(tabulated_view *v, int64_t site, double delta)
     int64_t mu = 0;
     for (; mu + 2 <= m->n_patterns; mu += 2) {
         const FN(i64x2) first = change[v->count[mu]], second = change[v->count[mu + 1]];
-        *(FN(i64x2) *)(v->gaps + mu) = __builtin_shuffle(first, second, (FN(i64x2)){0, 2});
+        *(FN(i64x2) *)(v->gaps + mu) = (FN(i64x2)){first[0], second[0]};
         sum += first;
         more += second;
     }

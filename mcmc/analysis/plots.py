@@ -74,7 +74,7 @@ def overview(results: Results) -> Figure:
         ("energy per pattern $E/P$", [("energy_per_pattern", "$E/P$", BLUE, "o")]),
         ("overlap", [("overlap", "$q$, two copies", BLUE, "o"), ("teacher_overlap", "$R$, teacher", ORANGE, "s")]),
         (r"generalisation error $\epsilon_g$", [("generalisation_error", r"$\epsilon_g$", GREEN, "o")]),
-        (r"heat capacity $\beta^2\,\mathrm{Var}(E)/n$ per weight", [("heat_capacity", "$C$", PURPLE, "o")]),
+        (r"heat capacity $\beta^2\,\mathrm{Var}(E)/N$", [("heat_capacity", "$C$", PURPLE, "o")]),
     ]
     with mpl.rc_context(STYLE):
         drawn = [
@@ -162,8 +162,8 @@ def traces(results: Results) -> Figure:
 def _walkers(ax: Axes, sweep: np.ndarray, walker: np.ndarray) -> None:
     """Which rung the walkers born at both ends sit on; `walker` is (rung, sample)."""
     rung_of = np.argsort(walker, axis=0)  # each column is a permutation
-    for birth, colour in ((0, ORANGE), (len(walker) - 1, BLUE)):
-        ax.step(sweep, rung_of[birth], where="post", color=colour, lw=0.8, label=f"walker {birth}")
+    for birth, colour, end in ((0, ORANGE, "hottest"), (len(walker) - 1, BLUE, "coldest")):
+        ax.step(sweep, rung_of[birth], where="post", color=colour, lw=0.8, label=f"born {end}")
     ax.set_ylabel("rung of the walker")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -201,8 +201,9 @@ def _beta_axis(ax: Axes, rungs: list[Rung]) -> None:
 
 def _title(results: Results, summary: Summary) -> str:
     model = results.config["model"]
+    architecture, weights = model.get("architecture", "perceptron"), model.get("weights", "ising").capitalize()
     return (
-        f"{model.get('architecture', 'perceptron')}, {model.get('weights', 'ising')} weights, {model['loss']['name']}: "
+        f"{architecture}, {weights} weights, {model['loss']['name']}: "
         f"N = {summary.n_weights}, P = {summary.n_patterns}, instances: {summary.n_instances}, "
         f"copies: {summary.n_copies}, samples: {summary.n_samples}"
     )

@@ -61,7 +61,7 @@ class Rung:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """Per-rung results of one run; `print` it for the table."""
 
@@ -82,6 +82,8 @@ class Summary:
 
     def __str__(self) -> str:
         return self.table()
+
+    __repr__ = __str__
 
     def table(self) -> str:
         """Aligned text: one line per rung, the errors of several instances apart, a legend, the verdict."""

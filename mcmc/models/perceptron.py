@@ -13,7 +13,6 @@ Data and loss decide which kernel family holds the walkers:
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +20,10 @@ from numpy.typing import NDArray
 from mcmc.data import Inputs, Instance
 from mcmc.kernels import aligned, bitslice, fields, quadratic, tabulated
 from mcmc.losses import Loss, tie
+from mcmc.models.base import Block
 
 _SLACK = 1e-9
 """Integer fields are compared with margin sqrt(N) up to this, so that the rounding of the root decides nothing."""
-
-
-class Block(Protocol):
-    """The walkers of one instance on one rank, in a kernel family; `capsule` is what the samplers drive."""
-
-    weights: NDArray[np.int8]  # (n_walkers, n_weights), +-1
-    energy: NDArray[np.float64]  # (n_walkers,)
-    capsule: object
-
-    def caches(self) -> dict[str, NDArray]:
-        """Arrays (n_walkers, ...) that a checkpoint must hold besides the weights."""
-
-    def restore(self, weights: NDArray[np.int8], caches: dict[str, NDArray]) -> None:
-        """Continue from a checkpoint, bit for bit."""
 
 
 class Perceptron:
@@ -52,29 +38,46 @@ class Perceptron:
         return self.n_inputs
 
     def block(self, instance: Instance, weights: NDArray[np.int8]) -> Block:
-        """Walkers at the given weights, int8 (n_walkers, n_weights) of +-1."""
+        """Walkers at the given weights, int8 (n_walkers, n_weights) of +-1.
+
+        Raises ValueError if instance or weights do not fit the model.
+        """
         inputs, labels = instance.inputs, instance.labels
+        if inputs.n_inputs != self.n_inputs or weights.shape[1:] != (self.n_weights,):
+            raise ValueError(
+                f"block: got {inputs.n_inputs} inputs and weights {weights.shape}, expected {self.n_inputs} and "
+                f"(n_walkers, {self.n_weights})"
+            )
+        if not (np.abs(weights) == 1).all():
+            raise ValueError("weights: expected -1 and +1 only")
+        if self.loss.name != "square" and not (np.abs(labels) == 1).all():
+            raise ValueError(f"labels: expected -1 and +1 only for the {self.loss.name} loss")
+        builders = {
+            "bitslice": self._error_count if self.loss.name == "error-count" else self._symmetric,
+            "tabulated": self._tabulated,
+            "quadratic": self._quadratic,
+            "fields": self._fields,
+        }
+        return builders[self.family(inputs.binary)](inputs, labels, weights)
+
+    def family(self, binary: bool) -> str:
+        """Kernel family for +-1 (or real) inputs, see the head of the file."""
         if self.loss.name == "square":
-            return self._quadratic(inputs, labels, weights)
-        if not inputs.binary:
-            return self._fields(inputs, labels, weights)
-        if self.loss.name == "error-count":
-            return self._error_count(inputs, labels, weights)
-        if self.loss.name == "symmetric":
-            return self._symmetric(inputs, weights)
-        return self._tabulated(inputs, labels, weights)
+            return "quadratic"
+        if not binary:
+            return "fields"
+        return "bitslice" if self.loss.name in ("error-count", "symmetric") else "tabulated"
 
     def memory(self, n_patterns: int, binary: bool) -> tuple[int, int]:
-        """Bytes that an instance and each walker take, about."""
-        n, packed = self.n_inputs, n_patterns // 8 + 64
-        data = n * packed if binary else 8 * n * n_patterns
-        if self.loss.name == "square":
-            return data + n * n * ((2 if n_patterns < 2**15 else 4) if binary else 8), 8 * n
-        if not binary:
-            return 2 * data, 16 * n_patterns
-        if self.loss.name in ("error-count", "symmetric"):
-            return 2 * data, packed * (n.bit_length() + 2)
-        return 2 * data, 12 * n_patterns
+        """Bytes that an instance (of +-1 inputs if `binary`) and each walker take, about."""
+        n, words = self.n_inputs, -(-n_patterns // 512) * 64
+        coupling = (2 if n_patterns < 2**15 else 4) if binary else 8
+        return {
+            "bitslice": (n * words, words * (n.bit_length() + 2)),
+            "tabulated": (n * words, 96 * words),
+            "quadratic": (n * n * coupling, (4 if binary else 8) * n),
+            "fields": (8 * n * n_patterns, 16 * n_patterns),
+        }[self.family(binary)]
 
     # In the bit-sliced kernel T is an integer by which a pattern is judged, 2 T = D sqrt(N) - threshold, rounded down.
 
@@ -87,7 +90,7 @@ class Perceptron:
         start = _padded((-n - threshold) // 2, inputs, padding=1)
         return bitslice.Block(_signed(inputs.columns, labels), start, None, inputs.n_patterns, weights)
 
-    def _symmetric(self, inputs: Inputs, weights: NDArray[np.int8]) -> Block:
+    def _symmetric(self, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
         n = self.n_inputs
         largest = _clamped(math.floor(self.loss.margin * math.sqrt(n) + _SLACK), n)
         largest -= (largest - n) % 2  # fields have the parity of N

@@ -11,7 +11,7 @@ from mcmc.kernels import flips
 from mcmc.kernels.random import MOVES, SITES, SWAPS, stream_key
 
 if TYPE_CHECKING:
-    from mcmc.models.perceptron import Block
+    from mcmc.models.base import Block
 
 Chain = flips.Flips
 
