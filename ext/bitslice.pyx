@@ -4,7 +4,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 import numpy as np
 
-from mcmc.kernels import aligned, cpu
+from mcmc.kernels import aligned, check, checked_weights, cpu
 
 cdef extern from "bitslice.h" nogil:
     ctypedef struct bitslice_model:
@@ -37,6 +37,9 @@ cdef class Block:
 
     def __init__(self, const uint64_t[:, ::1] columns, const int32_t[::1] start, top, int64_t n_patterns, weights):
         cdef int64_t n_walkers = weights.shape[0], n_sites = columns.shape[0], words = columns.shape[1]
+        weights = checked_weights(weights, n_sites)
+        check(words > 0 and words % 8 == 0, f"columns: got {words} words, expected a multiple of 8")
+        check(0 < n_patterns <= 64 * words == start.shape[0], "n_patterns, start: do not fit columns")
         both = top is not None
         self.columns, self.start, self.n_patterns = columns.base, start.base, n_patterns
         self.weights = aligned((n_walkers, n_sites), np.int8)
@@ -65,6 +68,8 @@ cdef class Block:
 
     def load(self, weights):
         """Take over weights (n_walkers, n_sites) and rebuild everything from them."""
+        weights = checked_weights(weights, self.target.n_sites)
+        check(len(weights) == self.target.n_walkers, f"weights: expected {self.target.n_walkers} walkers")
         self.weights[...] = weights
         cdef const int32_t[::1] start = self.start
         cdef int64_t walker

@@ -1,6 +1,8 @@
 """The instruction-set level in use: the best one the CPU has, or the one MCMC_ISA names (portable, avx2, avx512)."""
 import os
 
+from mcmc.errors import ConfigError
+
 cdef extern from "isa.h" nogil:
     int isa_best()
 
@@ -23,10 +25,10 @@ def index():
 
 
 def use(str name):
-    """Choose a level for the blocks built from now on. ValueError if the CPU lacks it."""
+    """Choose a level for the blocks built from now on. ConfigError, a ValueError, if the CPU lacks it."""
     global _level
     if name not in available():
-        raise ValueError(f"MCMC_ISA: got {name!r}, this CPU has {', '.join(available())}")
+        raise ConfigError(f"MCMC_ISA: got {name!r}, this CPU has {', '.join(available())}")
     _level = LEVELS.index(name)
 
 

@@ -14,6 +14,9 @@ def decide(const double[::1] beta, const double[::1] energy, uint64_t key, int64
     beta: (n_rungs,); energy: (n_rungs,) by walker; walker_at: int32 (n_rungs,), walker on each rung.
     Returns the new walker_at and a bool (n_rungs - 1,), true where rungs s and s + 1 swapped.
     """
+    n = beta.shape[0]
+    if energy.shape[0] != n or not np.array_equal(np.sort(walker_at), np.arange(n)):
+        raise ValueError(f"exchange: got {energy.shape[0]} energies and walkers {walker_at}, expected {n} rungs")
     after = np.array(walker_at, dtype=np.int32)
     swapped = np.zeros(max(beta.shape[0], 1), dtype=np.int8)
     cdef int32_t[::1] at = after

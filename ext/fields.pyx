@@ -4,7 +4,7 @@ from libc.stdint cimport int8_t, int64_t
 
 import numpy as np
 
-from mcmc.kernels import aligned, cpu
+from mcmc.kernels import aligned, check, checked_weights, cpu
 
 cdef extern from "fields.h" nogil:
     ctypedef struct loss_params:
@@ -50,6 +50,7 @@ def project(const double[:, ::1] columns, const double[:, ::1] weights):
 
     columns (n_sites, patterns), weights (walkers, n_sites) -> float64 (walkers, patterns)
     """
+    check(weights.shape[1] == columns.shape[0], "weights: do not fit columns")
     out = np.zeros((weights.shape[0], columns.shape[1]))
     cdef double[:, ::1] view = out
     cdef int64_t walker, i
@@ -81,6 +82,9 @@ cdef class Block:
     def __init__(self, const double[:, ::1] columns, const double[::1] tie, double scale, int64_t n_patterns, int code,
                  double margin, double sharpness, weights):
         cdef int64_t n_walkers = weights.shape[0], n_sites = columns.shape[0], stride = columns.shape[1]
+        weights = checked_weights(weights, n_sites)
+        check(stride % 8 == 0 and stride == tie.shape[0], f"columns: got {stride} patterns, expected a multiple of 8")
+        check(0 < n_patterns <= stride and 0 <= code < N_LOSSES, "n_patterns, code: out of range")
         self.columns, self.tie = columns.base, tie.base
         self.code, self.margin, self.sharpness = code, margin, sharpness
         self.weights = aligned((n_walkers, n_sites), np.int8)
@@ -105,6 +109,8 @@ cdef class Block:
 
     def load(self, weights):
         """Take over weights (n_walkers, n_sites) and rebuild everything from them."""
+        weights = checked_weights(weights, self.target.n_sites)
+        check(len(weights) == self.target.n_walkers, f"weights: expected {self.target.n_walkers} walkers")
         self.weights[...] = weights
         cdef int64_t walker
         with nogil:

@@ -2,11 +2,14 @@
 from flip_target cimport flip_target, flip_target_of
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
+from functools import lru_cache
+
 import numpy as np
 
 from mcmc.kernels import aligned, cpu
 
 cdef extern from "flips.h" nogil:
+    int acceptance_rule(int rule, double beta)
     double acceptance_probability(int rule, double x)
     uint64_t acceptance_threshold(double probability)
     enum:
@@ -20,7 +23,7 @@ cdef extern from "flips.h" nogil:
         int64_t n_copies, n_rungs, first
         const double *beta
         const uint64_t *threshold
-        uint64_t site_key
+        const uint64_t *site_key
         const uint64_t *move_key
         const uint64_t *swap_key
         int32_t *walker_at
@@ -61,12 +64,21 @@ def thresholds(str rule, const double[::1] beta, int64_t max_delta):
     with nogil:
         for rung in range(beta.shape[0]):
             for d in range(-max_delta, max_delta + 1):
-                view[rung, d + max_delta] = acceptance_threshold(acceptance_probability(code, beta[rung] * d))
+                view[rung, d + max_delta] = acceptance_threshold(
+                    acceptance_probability(acceptance_rule(code, beta[rung]), beta[rung] * d))
     return out
+
+
+@lru_cache(maxsize=4)
+def _shared_thresholds(rule, beta, max_delta):
+    """One table for all instances; a dummy for real energies, which need none."""
+    return thresholds(rule, np.array(beta), max_delta) if max_delta else np.zeros((1, 1), dtype=np.uint64)
 
 
 def sum_weights(const uint64_t[:, :, ::1] rows, int64_t n_weights):
     """Sum over rows of packed weights uint64 (rows, walkers, words): int64 (walkers, n_weights)."""
+    if not 0 < n_weights <= 64 * rows.shape[2]:
+        raise ValueError(f"n_weights: got {n_weights}, expected 1 to {64 * rows.shape[2]}")
     total = np.zeros((rows.shape[1], n_weights), dtype=np.int64)
     cdef int64_t[:, ::1] view = total
     cdef int64_t walker
@@ -91,7 +103,8 @@ cdef class Flips:
     """Runs a block: walkers first .. first + n_walkers - 1 of the flattened (copy, rung of birth) of one instance.
 
     block: of a kernel family, with `capsule`
-    beta: float64 (n_rungs,); site_key, move_keys uint64 (n_walkers,), swap_keys uint64 (n_copies,): random streams
+    beta: float64 (n_rungs,), finite and >= 0
+    site_keys, swap_keys uint64 (n_copies,), move_keys uint64 (n_walkers,): random streams
     exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
 
     Arrays kept from call to call: walker_at int32 (n_copies, n_rungs), the walker on each rung; accepted int64
@@ -101,12 +114,12 @@ cdef class Flips:
 
     cdef flip_run run
     cdef readonly object block, walker_at, accepted, exchange_accepted, exchange_proposed
-    cdef object beta, table, move_keys, swap_keys, rung_of, sites, swapped
+    cdef object beta, table, site_keys, move_keys, swap_keys, rung_of, sites, swapped
     cdef object row_energy, row_weights, row_walker_at, row_accepted
     cdef int64_t room
 
     def __init__(self, block, *, str rule, str order, int64_t n_copies, int64_t first, const double[::1] beta,
-                 uint64_t site_key, const uint64_t[::1] move_keys, const uint64_t[::1] swap_keys,
+                 const uint64_t[::1] site_keys, const uint64_t[::1] move_keys, const uint64_t[::1] swap_keys,
                  int64_t exchange_every, int64_t burn_in, int64_t measure_every):
         cdef const flip_target *target = flip_target_of(block.capsule)
         cdef int64_t n_rungs = beta.shape[0]
@@ -114,13 +127,16 @@ cdef class Flips:
         if not 0 <= first < first + target.n_walkers <= n:
             raise ValueError(f"block: got walkers {first} to {first + target.n_walkers - 1}, expected some of the {n} "
                              f"of {n_copies} copies x {n_rungs} rungs")
-        if move_keys.shape[0] != target.n_walkers or swap_keys.shape[0] != n_copies:
+        if move_keys.shape[0] != target.n_walkers or not site_keys.shape[0] == swap_keys.shape[0] == n_copies:
             raise ValueError(f"keys: got {move_keys.shape[0]} of walkers and {swap_keys.shape[0]} of copies, expected "
                              f"{target.n_walkers} and {n_copies}")
+        if not (np.isfinite(beta) & (np.asarray(beta) >= 0)).all():
+            raise ValueError("beta: expected finite numbers >= 0")
         if min(exchange_every, burn_in, measure_every) < 0:
             raise ValueError("exchange_every, burn_in, measure_every: expected integers >= 0")
-        self.block, self.beta, self.move_keys, self.swap_keys = block, beta.base, move_keys.base, swap_keys.base
-        self.table = thresholds(rule, beta, target.max_delta) if target.max_delta else np.zeros((1, 1), dtype=np.uint64)
+        self.block, self.beta = block, beta.base
+        self.site_keys, self.move_keys, self.swap_keys = site_keys.base, move_keys.base, swap_keys.base
+        self.table = _shared_thresholds(rule, tuple(beta), target.max_delta)
         self.walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
         self.rung_of = self.walker_at.copy()
         self.accepted = np.zeros((n_copies, n_rungs), dtype=np.int64)
@@ -137,7 +153,7 @@ cdef class Flips:
         self.run.level, self.run.rule, self.run.order = cpu.index(), RULES[rule], ORDERS[order]
         self.run.n_copies, self.run.n_rungs, self.run.first = n_copies, n_rungs, first
         self.run.beta, self.run.threshold = &beta[0], &table[0, 0]
-        self.run.site_key, self.run.move_key, self.run.swap_key = site_key, &move_keys[0], &swap_keys[0]
+        self.run.site_key, self.run.move_key, self.run.swap_key = &site_keys[0], &move_keys[0], &swap_keys[0]
         self.run.walker_at, self.run.rung_of, self.run.accepted = &walker_at[0, 0], &rung_of[0, 0], &accepted[0, 0]
         if n_rungs > 1:
             self.run.exchange_accepted, self.run.exchange_proposed = &exchange_accepted[0, 0], &exchange_proposed[0, 0]
@@ -178,7 +194,9 @@ cdef class Flips:
                 "exchange_proposed": self.exchange_proposed}
 
     def restore(self, state):
-        """Continue from a state."""
+        """Continue from a state. ValueError unless each row of walker_at is a permutation of the rungs."""
+        if not (np.sort(state["walker_at"], axis=1) == np.arange(self.run.n_rungs)).all():
+            raise ValueError("walker_at: expected permutations of the rungs")
         for name, array in self.state().items():
             array[...] = state[name]
         rungs = np.arange(self.run.n_rungs, dtype=np.int32)[None, :]

@@ -4,7 +4,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 import numpy as np
 
-from mcmc.kernels import aligned, cpu
+from mcmc.kernels import aligned, check, checked_weights, cpu
 
 cdef extern from "quadratic.h" nogil:
     ctypedef struct quadratic_model:
@@ -79,6 +79,8 @@ cdef class Block:
 
     def __init__(self, coupling, double unit, const double[::1] bias, double constant, weights):
         cdef int64_t n_walkers = weights.shape[0], n_sites = coupling.shape[0], stride = coupling.shape[1]
+        weights = checked_weights(weights, n_sites)
+        check(stride >= n_sites == bias.shape[0] and coupling.dtype in _KINDS, "coupling, bias: do not fit together")
         self.coupling, self.bias = coupling, bias.base
         self.weights = aligned((n_walkers, n_sites), np.int8)
         self.energy = aligned((n_walkers,), np.float64)
@@ -102,6 +104,8 @@ cdef class Block:
 
     def load(self, weights):
         """Take over weights (n_walkers, n_sites) and rebuild everything from them."""
+        weights = checked_weights(weights, self.target.n_sites)
+        check(len(weights) == self.target.n_walkers, f"weights: expected {self.target.n_walkers} walkers")
         self.weights[...] = weights
         cdef int64_t walker
         with nogil:

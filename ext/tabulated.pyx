@@ -4,7 +4,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 import numpy as np
 
-from mcmc.kernels import aligned, cpu
+from mcmc.kernels import aligned, check, checked_weights, cpu
 
 cdef extern from "tabulated.h" nogil:
     ctypedef struct tabulated_model:
@@ -41,6 +41,10 @@ cdef class Block:
 
     def __init__(self, const uint64_t[:, ::1] columns, loss, int64_t n_patterns, weights):
         cdef int64_t n_walkers = weights.shape[0], n_sites = columns.shape[0], words = columns.shape[1]
+        weights = checked_weights(weights, n_sites)
+        check(words > 0 and words % 8 == 0, f"columns: got {words} words, expected a multiple of 8")
+        check(0 < n_patterns <= 64 * words, "n_patterns: does not fit columns")
+        check(len(loss) == n_sites + 1 and bool(np.isfinite(n_patterns * np.abs(loss).max())), "loss: not finite")
         self.columns = columns.base
         # sums of losses must fit into 62 bits, sums of differences into the 53 bits of a double
         _, total_bits = np.frexp(n_patterns * max(np.abs(loss).max(), 1e-300))
@@ -76,6 +80,8 @@ cdef class Block:
 
     def load(self, weights):
         """Take over weights (n_walkers, n_sites) and rebuild everything from them."""
+        weights = checked_weights(weights, self.target.n_sites)
+        check(len(weights) == self.target.n_walkers, f"weights: expected {self.target.n_walkers} walkers")
         self.weights[...] = weights
         cdef const int64_t[::1] loss = self.loss
         cdef int64_t walker

@@ -22,7 +22,7 @@ import tomli_w
 from msgspec import Meta, Struct
 
 from mcmc.errors import ConfigError
-from mcmc.losses import LOSSES
+from mcmc.losses import LARGEST, LOSSES
 from mcmc.models import MODELS
 from mcmc.samplers import SAMPLERS
 
@@ -318,7 +318,6 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_model(config)
     _check_data(config, raw["data"])
     _check_ladder(config.ladder.beta)
-    _check_sampler(config)
     _check_schedule(config)
     return config
 
@@ -377,6 +376,10 @@ def _check_model(config: Config) -> None:
         _refuse("model.loss.margin", loss.margin, "a number > 0 (the symmetric loss counts fields beyond it)")
     if loss.name != "logistic" and loss.sharpness != 1:
         _refuse("model.loss.sharpness", loss.sharpness, f"1 (the {loss.name} loss has no sharpness)")
+    if abs(loss.margin) > LARGEST:
+        _refuse("model.loss.margin", loss.margin, f"a number from -{LARGEST:g} to {LARGEST:g}")
+    if not 1 / LARGEST <= loss.sharpness <= LARGEST:
+        _refuse("model.loss.sharpness", loss.sharpness, f"a number from {1 / LARGEST:g} to {LARGEST:g}")
     if config.model.n_inputs is None and config.data.source != "file":
         raise ConfigError("model.n_inputs: missing, expected an integer >= 1 (only data from a file know it)")
 
@@ -388,7 +391,7 @@ def _check_data(config: Config, given: Mapping[str, Any]) -> None:
         return
     for name in _FILE_ONLY:
         if name in given and given[name] != "none":
-            raise ConfigError(f"data.{name}: not allowed with data.source = {data.source!r}, only with 'file'")
+            raise ConfigError(f"data.{name}: got {_show(given[name])}, allowed only with data.source = 'file'")
     _check_size(config)
     _check_labels(config)
 
@@ -398,7 +401,8 @@ def _check_file(data: Data, given: Mapping[str, Any]) -> None:
         raise ConfigError("data.path: missing, expected the path of a .npz, .h5 or .csv file (data.source = 'file')")
     for name in _NOT_FOR_FILES:
         if name in given:
-            raise ConfigError(f"data.{name}: not allowed with data.source = 'file', where the file decides; remove it")
+            got = _show(given[name])
+            raise ConfigError(f"data.{name}: got {got}, not allowed with data.source = 'file': the file decides")
     if data.n_instances != 1:
         _refuse("data.n_instances", data.n_instances, "1 (a file is one instance)")
 
@@ -444,14 +448,6 @@ def _check_ladder(beta: list[float] | BetaRange) -> None:
         _refuse("ladder.beta", beta, "at least one inverse temperature")
     if any(low >= high for low, high in pairwise(beta)):
         _refuse("ladder.beta", beta, "a strictly increasing list")
-
-
-def _check_sampler(config: Config) -> None:
-    beta = config.ladder.beta
-    lowest = beta.min if isinstance(beta, BetaRange) else beta[0]
-    if lowest == 0 and (config.sampler.method, config.sampler.order) == ("metropolis", "sequential"):
-        trap = "in sequence, metropolis at beta = 0 accepts every flip and goes from w to -w and back"
-        _refuse("sampler.order", config.sampler.order, f"'random', or method = 'heat-bath': {trap}")
 
 
 def _check_schedule(config: Config) -> None:

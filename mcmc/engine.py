@@ -29,7 +29,7 @@ from mcmc.problem import Problem
 from mcmc.progress import Progress
 from mcmc.schema import VARIABLES
 from mcmc.stop import REASONS, Stop
-from mcmc.storage import RESULTS, RunDirectory, Segment
+from mcmc.storage import RESULTS, RUN_TOML, RunDirectory, Segment, is_alive
 
 if TYPE_CHECKING:
     from mcmc.config import Config
@@ -39,14 +39,14 @@ DONE, STOPPED = 0, 75
 
 _STRETCH = 0.05
 """Seconds of a stretch on the slowest rank."""
-_FIRST_GUESS = 20e-9
-"""Seconds per proposal, for the first stretch alone."""
 _STRETCH_BYTES = 8 << 20
 """What the packed weights in the rows of one stretch may take on the busiest rank."""
 _ROWS_BYTES = 64 << 20
-"""Bytes of observables waiting on one rank that force a checkpoint, which writes them."""
+"""Bytes of observables waiting on all ranks that force a checkpoint, which gathers and writes them."""
 _STATUS_EVERY = 2.0
 """Seconds between two writings of status.json."""
+_ALIVE = 60.0
+"""Seconds after which a heartbeat no longer shows that the process that wrote it lives."""
 
 
 def run(config: Config, directory: Path, world: World, walltime: float | None = None, quiet: bool = False) -> int:
@@ -168,6 +168,8 @@ class _Run:
         except BaseException as error:
             self._failed(error)
             raise
+        for part in self.parts:
+            part.group.free()
         if reason:
             self._end("stopped", f"stopped by {reason} at sweep {self.sweep}; the same command continues")
             return STOPPED
@@ -190,13 +192,19 @@ class _Run:
         if found is None:
             self.files.create(self.config.text)
             return False
+        self._refuse_if_running()
         checkpoint = self.files.read_checkpoint()
         if checkpoint is None:
+            if (self.files.path / RESULTS).exists():
+                raise StorageError(f"{self.files.path}: holds results but no checkpoint to continue from; use another")
             self.files.clean()
             self.files.replace_run_toml(self.config.text)
             self.files.log("no checkpoint yet: starting anew")
             return False
-        differences = self.config.changes_since(found)
+        try:
+            differences = self.config.changes_since(found)
+        except ConfigError as error:
+            raise StorageError(f"{self.files.path / RUN_TOML}: damaged: {error}") from None
         if differences:
             raise StorageError(
                 f"{self.files.path}: holds a run with another configuration: {'; '.join(differences)}; choose another "
@@ -210,11 +218,25 @@ class _Run:
         self.sweep, self.segments = int(checkpoint.attrs["sweep"]), checkpoint.segments
         self.checkpoint_arrays = checkpoint.arrays
         status = self.files.read_status() or {}
-        if self.sweep == self.sweeps and status.get("state") == "complete" and (self.files.path / RESULTS).exists():
+        if self.sweep == self.sweeps and status.get("state") == "complete" and self.files.results_are_whole():
             return True
         self.files.clean()
         self.files.replace_run_toml(self.config.text)
         return False
+
+    def _refuse_if_running(self) -> None:
+        """StorageError if another process is at work in the directory: the two would destroy each other's files."""
+        status = self.files.read_status() or {}
+        silent = time.time() - status.get("heartbeat", 0)
+        if status.get("state") != "running" or not 0 <= silent < _ALIVE:
+            return
+        pid, host = status.get("pid"), (status.get("hosts") or ["?"])[0]
+        if host == os.uname().nodename and not is_alive(pid):
+            return
+        raise StorageError(
+            f"{self.files.path}: process {pid} on {host} is running here, last heard of {silent:.0f} s ago; "
+            f"stop it, or wait until it has been silent for {_ALIVE:.0f} s"
+        )
 
     def _make_parts(self) -> None:
         """The parts of this rank in the order of the walkers, at their initial weights or those of the checkpoint."""
@@ -246,7 +268,7 @@ class _Run:
             return ""
         per_sweep = self.problem.n_instances * self.problem.n_walkers * self.problem.n_weights
         progress = Progress(self.sweeps, self.sweep, per_sweep, self.quiet or self.world.rank > 0)
-        stretch = self._bounded(_STRETCH / (_FIRST_GUESS * self.busiest))
+        stretch, longest = 1, 0.0  # the first stretch tells how long a sweep takes
         checkpoint_due = time.monotonic() + self.config.checkpoint.every
         agreement: Callable[[], list[int]] | None = None
         reason, start, loop_began = 0, self.sweep, time.monotonic()
@@ -259,12 +281,14 @@ class _Run:
             self._write_status()
             if agreement is not None:
                 reason, due, nanoseconds, length = agreement()
-                stretch = self._bounded(min(max(_STRETCH * 1e9 / max(nanoseconds, 1), 0.25), 4.0) * length)
+                stretch = self._bounded(min(_STRETCH * 1e9 / max(nanoseconds, 1), 4.0) * length)
+                longest = nanoseconds * 1e-9
                 if due and not reason:
                     self._checkpoint()
                     checkpoint_due = time.monotonic() + self.config.checkpoint.every
-            due = time.monotonic() >= checkpoint_due or sum(part.waiting for part in self.parts) > _ROWS_BYTES
-            reserve = 3 * _STRETCH + 2 * self.checkpoint_seconds
+            waiting = sum(part.waiting for part in self.parts) * self.world.size
+            due = time.monotonic() >= checkpoint_due or waiting > _ROWS_BYTES
+            reserve = 2 * max(longest, seconds) + 2 * self.checkpoint_seconds
             agreement = self.world.start_maximum([stop.reason(reserve), due, int(1e9 * seconds), self.sweep - first])
         agreement()  # never leave a reduction under way
         progress.close()

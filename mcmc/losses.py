@@ -23,6 +23,9 @@ LOSSES: dict[str, str] = {
 }
 """Names and formulas."""
 
+LARGEST = 1e6
+"""Of |margin| and sharpness: beyond it nothing but overflow is gained."""
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -35,6 +38,10 @@ class Loss:
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
             raise ValueError(f"loss: got {self.name!r}, expected one of {', '.join(LOSSES)}")
+        if not abs(self.margin) <= LARGEST or (self.name == "symmetric" and self.margin <= 0):
+            raise ValueError(f"margin: got {self.margin}, expected at most {LARGEST:g}, and > 0 for the symmetric loss")
+        if not 1 / LARGEST <= self.sharpness <= LARGEST:
+            raise ValueError(f"sharpness: got {self.sharpness}, expected {1 / LARGEST:g} to {LARGEST:g}")
 
     @property
     def code(self) -> int:

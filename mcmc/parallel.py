@@ -57,6 +57,9 @@ class World(Protocol):
     def group(self, ranks: Sequence[int]) -> World:
         """The given ranks as a world of their own; only they may call."""
 
+    def free(self) -> None:
+        """Gives a group back; MPI libraries have some thousand of them."""
+
     def hosts(self) -> list[str]:
         """Names of the hosts, each once, on rank 0."""
 
@@ -84,6 +87,9 @@ class Serial:
 
     def group(self, ranks: Sequence[int]) -> World:
         return self
+
+    def free(self) -> None:
+        pass
 
     def hosts(self) -> list[str]:
         return [os.uname().nodename]
@@ -158,6 +164,9 @@ class Mpi:
     def group(self, ranks: Sequence[int]) -> World:
         members = self.comm.Get_group().Incl(list(ranks))
         return Mpi(self.comm.Create_group(members))
+
+    def free(self) -> None:
+        self.comm.Free()
 
     def hosts(self) -> list[str]:
         names = self.comm.gather(os.uname().nodename)

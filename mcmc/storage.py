@@ -333,6 +333,14 @@ class RunDirectory:
 
         _write_sealed(self.path / RESULTS, "results", fill)
 
+    def results_are_whole(self) -> bool:
+        """Whether results.h5 is there and matches its checksum."""
+        try:
+            _open_verified(self.path / RESULTS, "results").close()
+        except StorageError:
+            return False
+        return True
+
     def _series_shapes(self, segments: Sequence[Segment]) -> dict[str, tuple[int, ...]]:
         """The shape of every time series of all segments together, which are verified on the way."""
         common: dict[str, tuple[int, ...]] = {}
@@ -586,14 +594,15 @@ def _stale(path: Path) -> bool:
     if owner is None:
         return False
     process, host = owner
-    if host == socket.gethostname() and not _alive(process):
+    if host == socket.gethostname() and not is_alive(process):
         return True
     with suppress(FileNotFoundError):
         return time.time() - path.stat().st_mtime > _STALE_SECONDS
     return False
 
 
-def _alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether another process of this number runs on this host."""
     if process == os.getpid():  # an earlier process of the same number: this one is not writing now
         return False
     try:

@@ -62,12 +62,6 @@ EDITS = [
     ("margin = 0.0", "kappa = 0.0", ["model.loss.kappa", "allowed in [model.loss]", "margin"]),
     ("store_data = true", '"a\\nb" = 1', ["output.a b", "unknown key"]),
     ("beta = [0.5, 1.0]", "beta = { min = 1.0, max = 2.0, m = 3 }", ["ladder.beta.m", "unknown key", "spacing"]),
-    # what cannot sample
-    (
-        'method = "metropolis"\n[ladder]\nbeta = [0.5, 1.0]',
-        'order = "sequential"\n[ladder]\nbeta = [0, 1.0]',
-        ["sampler.order", "got 'sequential'", "from w to -w", "heat-bath"],
-    ),
     # missing keys
     ("seed = 1", "", ["seed", "missing", "an integer from 0"]),
     ("n_inputs = 11", "", ["model.n_inputs", "missing", "an integer >= 1"]),

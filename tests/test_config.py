@@ -33,7 +33,7 @@ def test_defaults() -> None:
     assert (run.schedule.burn_in, run.schedule.measure_every, run.schedule.start) == (0, 1, "random")
     assert (run.checkpoint.every, run.checkpoint.walltime) == (300.0, None)
     assert (run.output.store_data, run.output.weights_every) == (True, 0)
-    assert (run.n_weights, run.n_patterns, run.n_rungs, run.data_path) == (501, 601, 3, None)
+    assert (run.n_weights, run.n_patterns, run.data_path) == (501, 601, None)
 
 
 def test_the_template_is_a_run_file_that_shows_every_key() -> None:
@@ -205,7 +205,6 @@ def test_differences(overrides: list[str], expected: list[str]) -> None:
 def test_a_generated_ladder_equals_itself() -> None:
     overrides = ["ladder.beta={min=0, max=1, n=3}"]
     assert config.differences(config.loads(MINIMAL, overrides), config.loads(MINIMAL, overrides)) == []
-    assert config.loads(MINIMAL, overrides).n_rungs == 3
 
 
 def test_windows_line_ends_and_greek_comments(tmp_path: Path) -> None:

@@ -6,9 +6,6 @@ over the squared standard error of the mean. Every statistic must reach EFFECTIV
 quantile of its exact value. The error rate of the whole file is FAMILY_RATE, shared equally among the cases and, inside
 a case, among its statistics (Bonferroni).
 
-The visits are common to all copies, so exact values are those given the visits: that matters to the acceptance alone,
-which is weighted with the frequencies of the sites.
-
 The statistics: energy and its variance, every weight, the laws of the overlaps between copies and with the teacher,
 acceptance, exchange rates, and two joint statistics of pairs of copies, which vanish if copies are independent: the
 covariances of their energies, and of their decisions on the same swap in the same round. A swap uniform that copies
@@ -37,7 +34,6 @@ from mcmc.kernels.random import MOVES, SITES, SWAPS, stream_key
 from mcmc.losses import LOSSES, Loss
 from mcmc.priors import pack
 from mcmc.reference import flips as twin
-from mcmc.reference import philox
 from mcmc.samplers import SAMPLERS
 from problems import INPUT_LAWS, Problem, problem, random_weights
 
@@ -110,20 +106,18 @@ class Samples:
     state: NDArray[np.uint32]  # (rows, n_copies, n_rungs)
     walker_at: NDArray[np.int32]  # (rows + 1, n_copies, n_rungs), from the row before the first one on
     first_sweep: int
-    visits: NDArray[np.float64]  # (n,): frequencies of the sites, common to all walkers
     acceptance: NDArray[np.float64]  # (n_copies, n_rungs)
     exchange_rate: NDArray[np.float64]  # (n_copies, n_rungs - 1)
 
 
-def samples_of(states, walker_at, accepted, exchange_accepted, exchange_proposed, visits) -> Samples:
-    """From rows of every sweep 1, 2, ...; states (rows, n_copies, n_rungs) by rung of birth, visits (rows, n)."""
-    kept, n = slice(BURN_IN, None), visits.shape[1]
+def samples_of(case: Case, states, walker_at, accepted, exchange_accepted, exchange_proposed) -> Samples:
+    """From rows of every sweep 1, 2, ...; states (rows, n_copies, n_rungs) by rung of birth."""
+    kept = slice(BURN_IN, None)
     return Samples(
         state=np.take_along_axis(states[kept], walker_at[kept], axis=2).astype(np.uint32),
         walker_at=walker_at[BURN_IN - 1 :],
         first_sweep=BURN_IN + 1,
-        visits=np.bincount(visits[kept].reshape(-1), minlength=n) / visits[kept].size,
-        acceptance=accepted[kept].mean(axis=0) / n,
+        acceptance=accepted[kept].mean(axis=0) / case.n,
         exchange_rate=exchange_accepted / exchange_proposed,
     )
 
@@ -135,13 +129,6 @@ def task_of(case: Case) -> Problem:
 @cache
 def enumeration_of(case: Case) -> Enumeration:
     return Enumeration(task_of(case).energy, case.n)
-
-
-def visits_of(case: Case, sweeps: int) -> NDArray[np.int64]:
-    """(sweeps, n)."""
-    if case.order == "sequential":
-        return np.tile(np.arange(case.n), (sweeps, 1))
-    return philox.visits(philox.stream_key(SEED, "sites"), np.arange(1, sweeps + 1)[:, None], case.n)
 
 
 def chain_of(case: Case, beta: ArrayLike | None = None) -> flips.Flips:
@@ -163,7 +150,7 @@ def taken(case: Case, chain: flips.Flips) -> Samples:
     states = bits[..., 0]
     np.testing.assert_allclose(energy, enumeration_of(case).energy[states], rtol=1e-9, atol=1e-9)
     counts = chain.exchange_accepted, chain.exchange_proposed
-    return samples_of(states.reshape(walker_at.shape), walker_at, accepted, *counts, visits_of(case, len(states)))
+    return samples_of(case, states.reshape(walker_at.shape), walker_at, accepted, *counts)
 
 
 # Statistics
@@ -217,7 +204,7 @@ def statistics(samples: Samples, exact: Enumeration, case: Case) -> list[Statist
             reference = int(pack(teacher)[0])
             distance = np.bitwise_count(state ^ np.uint32(reference))
             found += _overlaps(f"teacher overlap {rung}", distance, exact.overlap_law(beta, reference))
-        rate = samples.visits @ exact.acceptance(beta, rule)
+        rate = exact.acceptance(beta, rule).mean()
         found.append(Statistic(f"acceptance {rung}", samples.acceptance[:, rung], rate, rate * (1 - rate)))
     for swap, (low, high) in enumerate(pairwise(case.beta)):
         rate = exact.exchange_rate(low, high)
@@ -317,7 +304,7 @@ def twin_samples(case: Case, rule: Callable[[NDArray[np.float64]], NDArray[np.fl
     )
     states = pack(rows.weights)[..., 0].reshape(rows.walker_at.shape)
     counts = rows.exchange_accepted, rows.exchange_proposed
-    return samples_of(states, rows.walker_at, rows.accepted, *counts, visits_of(case, sweeps))
+    return samples_of(case, states, rows.walker_at, rows.accepted, *counts)
 
 
 WRONG_RULES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
@@ -372,7 +359,7 @@ def test_swap_uniforms_shared_between_copies_fail():
         n_copies=N_COPIES,
         first=0,
         beta=np.array(case.beta),
-        site_key=stream_key(SEED, SITES),
+        site_keys=np.array([stream_key(SEED, SITES, 0, copy) for copy in range(N_COPIES)], dtype=np.uint64),
         move_keys=np.array([stream_key(SEED, MOVES, 0, *walker) for walker in walkers], dtype=np.uint64),
         swap_keys=np.array(keys, dtype=np.uint64),
         exchange_every=1,

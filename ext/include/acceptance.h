@@ -13,6 +13,13 @@
 
 enum { METROPOLIS, HEAT_BATH };
 
+/* The rule in force at a rung. Metropolis accepts every flip at beta = 0: a sweep of N flips would keep the parity of the state, and
+ * in sequence lead from w to -w and back. There the heat bath takes its place. */
+static inline int acceptance_rule(int rule, double beta)
+{
+    return beta == 0.0 ? HEAT_BATH : rule;
+}
+
 static inline double acceptance_probability(int rule, double x)
 {
     if (rule == METROPOLIS)

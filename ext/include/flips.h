@@ -1,9 +1,10 @@
 /* Single-flip sampling of a block of walkers: visits, uniforms, exchange and the record of rows, over any flip_target.
  *
- * A block is a contiguous piece of the walkers (copy, rung of birth) of one instance. Its walkers visit the sites in one common order,
- * keyed by (seed, instance, sweep), with uniforms of their own: each walker is a chain with the right stationary law for any
- * sequence of sites, so walkers in equilibrium stay independent. In return the block goes through the pattern columns once
- * for all its walkers: a stretch of CHUNK visits is made by every walker before the next.
+ * A block is a contiguous piece of the walkers (copy, rung of birth) of one instance. The walkers of a copy visit the sites in one
+ * common order, keyed by (seed, instance, copy, sweep), with uniforms of their own: each walker is a chain with the right stationary law
+ * for any sequence of sites, so walkers in equilibrium stay independent. In return the block goes through the pattern columns once
+ * for all rungs: a stretch of CHUNK visits is made by every walker of the copy before the next. Copies do not share the order: at
+ * small beta, where nearly every flip is accepted, their overlap would hardly move.
  */
 #ifndef MCMC_FLIPS_H
 #define MCMC_FLIPS_H
@@ -35,7 +36,7 @@ typedef struct {
     int64_t first;             /* the block holds walkers first .. first + n_walkers - 1 of copy * n_rungs + rung of birth */
     const double *beta;        /* (n_rungs,) */
     const uint64_t *threshold; /* (n_rungs, 2 max_delta + 1), integer energies */
-    uint64_t site_key;
+    const uint64_t *site_key; /* (n_copies,) */
     const uint64_t *move_key; /* (n_walkers,) */
     const uint64_t *swap_key; /* (n_copies,) */
     int32_t *walker_at;       /* (n_copies, n_rungs): rung of birth of the walker on each rung */
@@ -55,26 +56,29 @@ typedef struct {
     int32_t *sites;          /* (n_sites rounded up to 4,): scratch */
 } flip_run;
 
-/* One sweep of every walker of the block. */
-static void flips_sweep(const flip_run *r, int64_t sweep)
+/* The sites that the walkers of a copy visit, in order. Any law of the visits keeps the measure; the random one is uniform to 2^-32. */
+static void flips_visits(const flip_run *r, int64_t copy, int64_t sweep)
+{
+    const int64_t n = r->target->n_sites;
+    uint32_t *words = (uint32_t *)r->sites;
+    if (r->order == ORDER_RANDOM)
+        philox_fill[r->level](r->site_key[copy], sweep, 0, (n + 3) / 4, HALF_HIGH, words);
+    for (int64_t k = 0; k < n; k++)
+        r->sites[k] = r->order == ORDER_RANDOM ? (int32_t)((uint64_t)words[k] * (uint64_t)n >> 32) : (int32_t)k;
+}
+
+/* One sweep of walkers first .. last - 1 of the block, which belong to one copy. */
+static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int64_t last, int64_t sweep)
 {
     const flip_target *t = r->target;
     const int64_t n = t->n_sites;
     uint32_t high[CHUNK], low[CHUNK];
     double variates[CHUNK];
-    if (r->order == ORDER_RANDOM) {
-        uint32_t *words = (uint32_t *)r->sites;
-        philox_fill[r->level](r->site_key, sweep, 0, (n + 3) / 4, HALF_HIGH, words);
-        for (int64_t k = 0; k < n; k++) /* any law of the visits keeps the measure; this one is uniform to 2^-32 */
-            r->sites[k] = (int32_t)((uint64_t)words[k] * (uint64_t)n >> 32);
-    } else {
-        for (int64_t k = 0; k < n; k++)
-            r->sites[k] = (int32_t)k;
-    }
+    flips_visits(r, copy, sweep);
     for (int64_t slot = 0; slot < n; slot += CHUNK) {
         const int64_t chunk = n - slot < CHUNK ? n - slot : CHUNK, blocks = (chunk + 3) / 4;
-        for (int64_t w = 0; w < t->n_walkers; w++) {
-            const int64_t walker = r->first + w, copy = walker / r->n_rungs, rung = r->rung_of[walker];
+        for (int64_t w = first; w < last; w++) {
+            const int64_t rung = r->rung_of[r->first + w];
             flip_moves moves = {.sites = r->sites + slot, .n = chunk, .key = r->move_key[w], .row = sweep, .slot = slot,
                                 .high = high, .variates = variates, .beta = r->beta[rung]};
             philox_fill[r->level](moves.key, sweep, slot / 4, blocks, HALF_HIGH, high);
@@ -82,10 +86,22 @@ static void flips_sweep(const flip_run *r, int64_t sweep)
                 moves.thresholds = r->threshold + rung * (2 * t->max_delta + 1) + t->max_delta;
             } else {
                 philox_fill[r->level](moves.key, sweep, slot / 4, blocks, HALF_LOW, low);
-                flips_variates[r->level](r->rule, high, low, 4 * blocks, variates);
+                flips_variates[r->level](acceptance_rule(r->rule, moves.beta), high, low, 4 * blocks, variates);
             }
             r->accepted[copy * r->n_rungs + rung] += t->flips(t->model, w, &moves);
         }
+    }
+}
+
+/* One sweep of every walker of the block. */
+static void flips_sweep(const flip_run *r, int64_t sweep)
+{
+    const flip_target *t = r->target;
+    for (int64_t w = 0; w < t->n_walkers;) {
+        const int64_t copy = (r->first + w) / r->n_rungs, end = (copy + 1) * r->n_rungs - r->first;
+        const int64_t last = end < t->n_walkers ? end : t->n_walkers;
+        flips_sweep_copy(r, copy, w, last, sweep);
+        w = last;
     }
     if (t->refresh && sweep % REFRESH_EVERY == 0)
         for (int64_t w = 0; w < t->n_walkers; w++)

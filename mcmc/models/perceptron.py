@@ -43,13 +43,10 @@ class Perceptron:
         Raises ValueError if instance or weights do not fit the model.
         """
         inputs, labels = instance.inputs, instance.labels
-        if inputs.n_inputs != self.n_inputs or weights.shape[1:] != (self.n_weights,):
-            raise ValueError(
-                f"block: got {inputs.n_inputs} inputs and weights {weights.shape}, expected {self.n_inputs} and "
-                f"(n_walkers, {self.n_weights})"
-            )
-        if not (np.abs(weights) == 1).all():
-            raise ValueError("weights: expected -1 and +1 only")
+        if inputs.n_inputs != self.n_inputs:
+            raise ValueError(f"instance: got {inputs.n_inputs} inputs, expected {self.n_inputs}")
+        if not inputs.n_patterns:
+            raise ValueError("instance: got no patterns")
         if self.loss.name != "square" and not (np.abs(labels) == 1).all():
             raise ValueError(f"labels: expected -1 and +1 only for the {self.loss.name} loss")
         builders = {
@@ -106,6 +103,8 @@ class Perceptron:
         n = self.n_inputs
         if inputs.binary:
             coupling = quadratic.couplings_of_bits(inputs.columns, inputs.n_patterns)
+            if n * inputs.n_patterns >= 2**31:  # fields might not fit into int32; float64 is exact for these integers
+                coupling = coupling.astype(np.float64)
         else:
             coupling = quadratic.couplings_of_reals(inputs.values)
         bias = _ordered_sum(inputs, labels) / math.sqrt(n)

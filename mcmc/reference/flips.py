@@ -1,7 +1,7 @@
 """Single-flip sampling of the walkers of an instance, with exchange and rows. Twin of ext/include/flips.h.
 
-All walkers go through the sites in one common order; each has its own uniforms. Proposal k of a sweep is slot k of that
-sweep's row in the walker's stream.
+The walkers of a copy go through the sites in one common order; each has its own uniforms. Proposal k of a sweep is slot
+k of that sweep's row in the walker's stream. At beta = 0 every rule is the heat bath, which flips half of the time.
 """
 
 from __future__ import annotations
@@ -63,15 +63,16 @@ def run(
     """Sweeps 1 .. sweeps from weights (n_copies * n_rungs, n_sites), walkers ordered by copy, then rung of birth."""
     n_rungs, n_sites = len(beta), weights.shape[1]
     copies, births = np.divmod(np.arange(n_copies * n_rungs), n_rungs)
-    site_key = philox.stream_key(seed, "sites", instance)
+    site_keys = [philox.stream_key(seed, "sites", instance, copy) for copy in range(n_copies)]
+    site_keys = np.array(site_keys, dtype=np.uint64)
     move_keys = [philox.stream_key(seed, "moves", instance, c, b) for c, b in zip(copies, births, strict=True)]
     move_keys = np.array(move_keys, dtype=np.uint64)
     swap_keys = [philox.stream_key(seed, "swaps", instance, copy) for copy in range(n_copies)]
 
     every_sweep, slots = np.arange(1, sweeps + 1), np.arange(n_sites)
-    sites = np.broadcast_to(slots, (sweeps, n_sites))
+    sites = np.broadcast_to(slots, (n_copies, sweeps, n_sites))
     if order == "random":
-        sites = philox.visits(site_key, every_sweep[:, None], n_sites)
+        sites = philox.visits(site_keys[:, None, None], every_sweep[:, None], n_sites)
     uniforms = philox.uniforms(move_keys[:, None], every_sweep[:, None, None], slots)  # (sweeps, n_walkers, n_sites)
 
     w, e = weights.copy(), energy(weights)
@@ -82,11 +83,12 @@ def run(
     rows = []
     for sweep in every_sweep:
         rungs = np.argsort(walker_at, axis=1).reshape(-1)  # (n_walkers,): where each walker is
-        for slot, site in enumerate(sites[sweep - 1]):
+        for slot in slots:
             proposed = w.copy()
-            proposed[:, site] *= -1
+            proposed[np.arange(len(w)), sites[copies, sweep - 1, slot]] *= -1
             proposed_e = energy(proposed)
-            flips = uniforms[sweep - 1, :, slot] < rule(beta[rungs] * (proposed_e - e))
+            probability = np.where(beta[rungs] == 0, 0.5, rule(beta[rungs] * (proposed_e - e)))
+            flips = uniforms[sweep - 1, :, slot] < probability
             w[flips], e[flips] = proposed[flips], proposed_e[flips]
             accepted[copies, rungs] += flips
         if exchange_every and sweep % exchange_every == 0:

@@ -56,7 +56,7 @@ class FlipSampler:
             n_copies=n_copies,
             first=first,
             beta=beta,
-            site_key=stream_key(seed, SITES, instance),
+            site_keys=_keys(stream_key(seed, SITES, instance, copy) for copy in range(n_copies)),
             move_keys=_keys(stream_key(seed, MOVES, instance, *divmod(walker, beta.size)) for walker in walkers),
             swap_keys=_keys(stream_key(seed, SWAPS, instance, copy) for copy in range(n_copies)),
             exchange_every=exchange_every,
