@@ -85,9 +85,12 @@ def test_walkers_move_by_accepted_exchanges_alone(tmp_path: Path) -> None:
     assert np.array_equal(swapped.sum(axis=0), found["exchange_accepted"][0])
 
 
-def test_beta_zero_accepts_everything(tmp_path: Path) -> None:
+def test_beta_zero_is_the_heat_bath(tmp_path: Path) -> None:
+    """Metropolis would accept every flip, and keep the parity of the state."""
     found = mcmc.run(tables({"ladder": {"beta": [0.0, 1e-12]}}), tmp_path, quiet=True).dataset
-    assert (found["acceptance"] == 1).all()
+    acceptance = found["acceptance"].mean(["instance", "sample", "copy"])
+    assert abs(acceptance[0] - 0.5) < 0.05  # 4000 flips: six standard errors
+    assert acceptance[1] == 1
 
 
 @pytest.mark.parametrize(
@@ -188,23 +191,24 @@ def test_data_lie_beside_the_run_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert mcmc.run(tables(changes), tmp_path / "other", quiet=True).dataset.sizes["weight"] == 9
 
 
-def test_a_stopped_run_gives_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "_STRETCH", 1e-4)
-        part = mcmc.run(tables(), tmp_path, walltime=1e-6, quiet=True)
-    assert 0 < part.dataset.sizes["sample"] < 12
+EVERY_SWEEP = {"schedule.measure_every": 1}
+
+
+def test_a_stopped_run_gives_what_there_is(tmp_path: Path) -> None:
+    part = mcmc.run(tables(EVERY_SWEEP), tmp_path, walltime=1e-6, quiet=True)
+    assert 0 < part.dataset.sizes["sample"] < 120
     assert part.dataset.attrs["complete"] == 0
-    whole = mcmc.run(tables(), tmp_path, quiet=True)
+    whole = mcmc.run(tables(EVERY_SWEEP), tmp_path, quiet=True)
     n = part.dataset.sizes["sample"]
     assert np.array_equal(whole.dataset["energy"][:, :n], part.dataset["energy"])
 
 
-def test_a_run_that_is_extended_shows_its_new_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_extended_shows_its_new_rows(tmp_path: Path) -> None:
     """results.h5 of the shorter run is not taken for the results of the longer one."""
-    mcmc.run(tables(), tmp_path, quiet=True)
-    monkeypatch.setattr(engine, "_STRETCH", 1e-4)
-    longer = mcmc.run(tables({"schedule.sweeps": 1000}), tmp_path, walltime=1e-6, quiet=True).dataset
-    assert longer.sizes["sample"] > 12
+    mcmc.run(tables(EVERY_SWEEP), tmp_path, quiet=True)
+    more = tables(EVERY_SWEEP | {"schedule.sweeps": 100000})
+    longer = mcmc.run(more, tmp_path, walltime=1e-6, quiet=True).dataset
+    assert 120 < longer.sizes["sample"] < 100000
     assert longer.attrs["complete"] == 0
 
 
@@ -354,4 +358,4 @@ def test_stretches_do_not_grow_beyond_the_memory_for_rows(tmp_path: Path, monkey
     monkeypatch.setattr(engine, "_STRETCH_BYTES", 100)  # less than 8 walkers x 33 bits times 4
     mcmc.run(tables(), tmp_path, quiet=True)
     assert sum(lengths) == 120
-    assert all(length == 30 for length in lengths)
+    assert max(lengths) == 30

@@ -79,7 +79,7 @@ def test_with_a_teacher_and_a_test_set(made: Made, inputs: data.InputLaw) -> Non
     test_inputs, test_labels = instance.test
     fields = np.einsum("rctn,pn->rctp", made.weights, test_inputs.dense())
     wrong = np.where(fields >= 0, 1.0, -1.0) != test_labels
-    assert np.array_equal(observables.test_error(made.rows, instance), wrong.mean(-1))
+    assert np.array_equal(observables.test_error(made.rows, *instance.test), wrong.mean(-1))
 
 
 def test_ties_of_the_test_set_count_as_plus_one() -> None:
@@ -87,7 +87,7 @@ def test_ties_of_the_test_set_count_as_plus_one() -> None:
     instance = data.Instance(inputs, np.ones(2), None, (inputs, np.array([1.0, -1.0])), "binary")
     weights = pack(np.ones((1, 1, 1, 2), dtype=np.int8))  # fields 2 and 0
     rows = Rows(np.zeros((1, 1, 1)), np.zeros((1, 1, 1), np.int32), np.zeros((1, 1, 1), np.int64), weights, 2, 2)
-    assert observables.test_error(rows, instance) == 0.5
+    assert observables.test_error(rows, *instance.test) == 0.5
 
 
 def test_series_holds_what_there_is() -> None:
@@ -95,10 +95,10 @@ def test_series_holds_what_there_is() -> None:
     plain = data.random_instance(1, 0, 9, 5)
     taught = data.teacher_instance(1, 0, 9, 5, n_test=3)
     always = {"energy", "walker", "acceptance"}
-    assert observables.series(single, plain).keys() == always
-    assert observables.series(several, plain).keys() == always | {"overlap"}
-    assert observables.series(single, taught).keys() == always | {"teacher_overlap", "test_error"}
-    shapes = {name: values.shape for name, values in observables.series(several, taught).items()}
+    assert observables.series(single, plain.teacher, plain.test).keys() == always
+    assert observables.series(several, plain.teacher, plain.test).keys() == always | {"overlap"}
+    assert observables.series(single, taught.teacher, taught.test).keys() == always | {"teacher_overlap", "test_error"}
+    shapes = {name: values.shape for name, values in observables.series(several, taught.teacher, taught.test).items()}
     assert shapes.pop("overlap") == (N_ROWS, 3, N_RUNGS)
     assert set(shapes.values()) == {(N_ROWS, N_COPIES, N_RUNGS)}
 
