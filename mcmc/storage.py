@@ -611,6 +611,8 @@ def is_alive(process: int) -> bool:
         return False
     except PermissionError:
         return True
+    with suppress(OSError):  # a killed process that its parent has not collected yet is as dead (Linux: state Z)
+        return not re.search(r"\) Z ", Path(f"/proc/{process}/stat").read_text())
     return True
 
 

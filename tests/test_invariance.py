@@ -11,7 +11,7 @@ from launchers import Launcher
 from mcmc.kernels import cpu
 from running import CASES, DRIVE, assert_same_results, contents, write_cases, write_run_file
 
-WHOLE, TINY = "10", "5e-4"
+WHOLE, TINY = "10", "5e-3"
 """Seconds of a stretch: a run in one piece, or in many with checkpoints in between."""
 
 

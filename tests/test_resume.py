@@ -107,8 +107,9 @@ def test_stopped_again_and_again(
     stopped_at = []
     for session, level in enumerate(itertools.cycle(cpu.available())):
         cpu.use(level)
-        short_stretches(1e-6 * rng.uniform(1, 2) * 1.5**session)  # a few sweeps at first, more later
-        code = run_command([*command, "--walltime", "0.000001"])
+        short_stretches(1e-4)
+        walltime = 1e-3 * rng.random() * 1.5**session  # a few sweeps at first, more later
+        code = run_command([*command, "--walltime", f"{walltime:.9f}"])
         if code == 0:
             break
         assert (code, status(tmp_path / "out")["state"]) == (75, "stopped")
