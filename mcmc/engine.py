@@ -225,18 +225,25 @@ class _Run:
         return False
 
     def _refuse_if_running(self) -> None:
-        """StorageError if another process is at work in the directory: the two would destroy each other's files."""
-        status = self.files.read_status() or {}
-        silent = time.time() - status.get("heartbeat", 0)
-        if status.get("state") != "running" or not 0 <= silent < _ALIVE:
-            return
-        pid, host = status.get("pid"), (status.get("hosts") or ["?"])[0]
-        if host == os.uname().nodename and not is_alive(pid):
-            return
-        raise StorageError(
-            f"{self.files.path}: process {pid} on {host} is running here, last heard of {silent:.0f} s ago; "
-            f"stop it, or wait until it has been silent for {_ALIVE:.0f} s"
-        )
+        """StorageError if another process is at work in the directory: the two would destroy each other's files.
+
+        Of a process on another host only its heartbeat tells: this one waits until it beats again or is too old.
+        """
+        first = None
+        while True:
+            status = self.files.read_status() or {}
+            heartbeat, pid, host = status.get("heartbeat", 0), status.get("pid"), (status.get("hosts") or ["?"])[0]
+            here = host == os.uname().nodename
+            first = heartbeat if first is None else first
+            if (
+                status.get("state") != "running"
+                or abs(time.time() - heartbeat) > _ALIVE
+                or (here and not is_alive(pid))
+            ):
+                return
+            if here or heartbeat != first:
+                raise StorageError(f"{self.files.path}: process {pid} on {host} is running here; stop it first")
+            time.sleep(1)
 
     def _make_parts(self) -> None:
         """The parts of this rank in the order of the walkers, at their initial weights or those of the checkpoint."""

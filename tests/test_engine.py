@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -359,3 +361,68 @@ def test_stretches_do_not_grow_beyond_the_memory_for_rows(tmp_path: Path, monkey
     mcmc.run(tables(), tmp_path, quiet=True)
     assert sum(lengths) == 120
     assert max(lengths) == 30
+
+
+# --- a directory that somebody else works in, or that has lost files ---
+
+
+def running_status(path: Path, **changes: Any) -> None:
+    """Makes the run in `path` look like one that another process is running."""
+    file = path / "status.json"
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps(known | {"state": "running", "heartbeat": time.time(), "pid": os.getppid()} | changes))
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
+    mcmc.run(tables(), tmp_path, quiet=True)
+    before = (tmp_path / "results.h5").read_bytes()
+    running_status(tmp_path)
+    with pytest.raises(mcmc.StorageError, match=rf"process {os.getppid()} on .* is running here"):
+        mcmc.run(tables({"schedule.sweeps": 240}), tmp_path, quiet=True)
+    assert (tmp_path / "results.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize("changes", [{"pid": 2**22 + 1}, {"heartbeat": 1.0}, {"state": "failed"}])
+def test_what_a_dead_process_left_is_continued(tmp_path: Path, changes: dict[str, Any]) -> None:
+    mcmc.run(tables(), tmp_path, quiet=True)
+    running_status(tmp_path, **changes)
+    assert mcmc.run(tables({"schedule.sweeps": 240}), tmp_path, quiet=True).dataset.sizes["sample"] == 24
+
+
+def test_a_silent_process_on_another_host_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_ALIVE", 1.5)
+    mcmc.run(tables(), tmp_path, quiet=True)
+    running_status(tmp_path, hosts=["elsewhere"])
+    assert mcmc.run(tables({"schedule.sweeps": 240}), tmp_path, quiet=True).dataset.sizes["sample"] == 24
+
+
+def test_results_without_a_checkpoint_are_not_overwritten(tmp_path: Path) -> None:
+    mcmc.run(tables(), tmp_path, quiet=True)
+    for file in tmp_path.glob("checkpoint*.h5"):
+        file.unlink()
+    with pytest.raises(mcmc.StorageError, match="holds results but no checkpoint"):
+        mcmc.run(tables(), tmp_path, quiet=True)
+    assert (tmp_path / "results.h5").exists()
+    assert list((tmp_path / "segments").glob("*.h5"))
+
+
+def test_damaged_results_are_made_again(tmp_path: Path) -> None:
+    whole = mcmc.run(tables(), tmp_path, quiet=True).dataset
+    file = tmp_path / "results.h5"
+    file.write_bytes(file.read_bytes()[:-200])
+    assert mcmc.run(tables(), tmp_path, quiet=True).dataset.identical(whole)
+
+
+def test_slow_sweeps_stop_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first stretch is one sweep: a stop is never far, however wrong a guess of the speed would have been."""
+    sweeps: list[int] = []
+    real = Part.advance
+
+    def slow(self: Part, first: int, last: int) -> None:
+        sweeps.append(last)
+        time.sleep(0.2 * (last - first + 1))
+        real(self, first, last)
+
+    monkeypatch.setattr(Part, "advance", slow)
+    mcmc.run(tables(EVERY_SWEEP), tmp_path, walltime=0.3, quiet=True)
+    assert sweeps[-1] <= 5
