@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from enumeration import all_states
-from mcmc.kernels import cpu, exchange, fields, flips, random, special
+from mcmc.kernels import cpu, exchange, fields, flips, quadratic, random, special
 from mcmc.losses import Loss
 from mcmc.reference import exchange as twin_exchange
 from mcmc.reference import flips as twin
 from mcmc.reference import losses as reference_losses
 from mcmc.reference import philox as twin_philox
 from mcmc.samplers import Metropolis
-from problems import INPUT_LAWS, VARIANTS, Problem, label, problem
+from problems import INPUT_LAWS, VARIANTS, Problem, label, problem, random_weights
 
 RNG_SEED = 20240601
 DIGITS = 60
@@ -367,3 +367,73 @@ def test_chain_exchanges_every_copy_at_its_own_uniforms():
         np.testing.assert_array_equal(chain.walker_at, at)
         differing += (at != at[0]).any()
     assert differing > 10
+
+
+# Sizes: the compiled loops check nothing, so what reaches them must fit
+
+
+def block_of(n_walkers: int = 8, n: int = 21):
+    task = problem(Loss("error-count"), "binary", n, 29)
+    return task.model.block(task.instance, random_weights(n_walkers, n))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"beta": [1.0]},  # 8 walkers on one rung
+        {"beta": [0.5, 1.0], "n_copies": 3},
+        {"beta": [0.5, 1.0], "n_copies": 4, "first": 1},
+        {"beta": [0.5, np.nan], "n_copies": 4},
+        {"beta": [-0.5, 1.0], "n_copies": 4},
+        {"beta": [0.5, 1.0], "n_copies": 4, "exchange_every": -1},
+    ],
+)
+def test_chains_that_do_not_fit_their_block_are_refused(arguments):
+    chain = Metropolis().chain
+    block = block_of()
+    with pytest.raises(ValueError, match="expected"):
+        chain(block, seed=1, **arguments)
+
+
+def test_calls_that_do_not_fit_the_chain_are_refused():
+    part = Metropolis().chain(block_of(2), seed=1, beta=[0.5, 1.0, 1.5])
+    with pytest.raises(ValueError, match="a part of its instance"):
+        part.advance(1, 10)
+    with pytest.raises(ValueError, match="energies"):
+        part.exchange(1, np.zeros(2))
+    still = Metropolis().chain(block_of(2), seed=1, beta=[0.5, 1.0], exchange_every=0)
+    with pytest.raises(ValueError, match="exchange_every = 0"):
+        still.exchange(1, np.zeros(2))
+    with pytest.raises(ValueError, match="permutations"):
+        still.restore(still.state() | {"walker_at": np.zeros((1, 2), dtype=np.int32)})
+
+
+@pytest.mark.parametrize("loss", VARIANTS, ids=label)
+@pytest.mark.parametrize("inputs", INPUT_LAWS)
+@pytest.mark.parametrize(
+    "weights",
+    [np.ones(21, dtype=np.int8), np.ones((3, 1), dtype=np.int8), np.ones((0, 21), dtype=np.int8), np.zeros((2, 21))],
+    ids=["one-dimensional", "narrow", "no walkers", "zeros"],
+)
+def test_weights_that_do_not_fit_are_refused(loss, inputs, weights):
+    task = problem(loss, inputs, 21, 29)
+    with pytest.raises(ValueError, match="weights"):
+        task.model.block(task.instance, weights)
+    with pytest.raises(ValueError, match="weights"):
+        task.model.block(task.instance, random_weights(2, 21)).restore(weights, {})
+
+
+def test_instances_that_do_not_fit_the_model_are_refused():
+    task = problem(Loss("error-count"), "binary", 21, 29)
+    with pytest.raises(ValueError, match="21 inputs, expected 20"):
+        type(task.model)(20, Loss("error-count")).block(task.instance, random_weights(2, 20))
+
+
+def test_large_integer_couplings_do_not_overflow():
+    """Fields up to N P: beyond 2^31 the couplings are float64, which is exact for these integers."""
+    n, p = 12, 2**28
+    columns = np.full((n, p // 64), 2**64 - 1, dtype=np.uint64)  # every input +1
+    coupling = quadratic.couplings_of_bits(columns, p)
+    assert (coupling[:, :n] == p).all()
+    block = quadratic.Block(coupling.astype(np.float64), 1 / n, np.zeros(n), 0.0, np.ones((1, n), dtype=np.int8))
+    assert block.energy[0] == p * n / 2
