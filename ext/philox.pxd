@@ -9,7 +9,5 @@ cdef extern from "philox.h" nogil:
     ctypedef void (*philox_fill_fn)(uint64_t, uint64_t, uint64_t, int64_t, uint32_t, uint32_t *) noexcept
     philox_fill_fn philox_fill[3]
     uint64_t philox_stream(uint64_t seed, uint32_t purpose, uint32_t instance, uint32_t copy, uint32_t rung)
-    uint64_t philox_u64(uint64_t key, uint64_t row, uint64_t slot)
-    uint32_t philox_word(uint64_t key, uint64_t row, uint64_t slot, uint32_t half)
     void philox4x32(uint32_t *counter, uint64_t key)
     double unit_interval(uint64_t u)

@@ -150,14 +150,12 @@ class Instance:
     labels: float64 (n_patterns,), +-1 for classification.
     teacher: int8 (n_weights,) +-1, or None.
     test: fresh patterns and their clean labels float64 (n_test,), or None.
-    input_law: what the inputs were drawn from; None for a file, where it is unknown.
     """
 
     inputs: Inputs
     labels: NDArray[np.float64]
     teacher: NDArray[np.int8] | None = None
     test: tuple[Inputs, NDArray[np.float64]] | None = None
-    input_law: InputLaw | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", _read_only(self.labels, np.float64, (self.inputs.n_patterns,)))
@@ -220,7 +218,6 @@ def random_instance(seed: int, instance: int, n_inputs: int, n_patterns: int, in
     return Instance(
         inputs=_draw_inputs(stream_key(seed, INPUTS, instance), n_patterns, n_inputs, inputs),
         labels=np.where(slots[:, _RANDOM_LABEL] < 0.5, -1.0, 1.0),
-        input_law=inputs,
     )
 
 
@@ -260,7 +257,7 @@ def teacher_instance(
         fresh = _draw_inputs(stream_key(seed, TEST_INPUTS, instance), n_test, n_inputs, inputs)
         clean = fresh.fields(teacher) / np.sqrt(n_inputs)
         test = (fresh, clean if labels == "real" else _sign(clean))
-    return Instance(inputs=patterns, labels=noisy, teacher=teacher, test=test, input_law=inputs)
+    return Instance(inputs=patterns, labels=noisy, teacher=teacher, test=test)
 
 
 def _draw_inputs(key: int, n_patterns: int, n_inputs: int, law: InputLaw) -> Inputs:

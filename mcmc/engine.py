@@ -78,7 +78,6 @@ def plan(config: Config, size: int) -> str:
     schedule = config.schedule
     n_rows = schedule.sweeps // schedule.measure_every
     busiest = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
-    proposals = problem.n_instances * problem.n_walkers * problem.n_weights * schedule.sweeps
     row_bytes = sum(
         np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series
     )
@@ -87,7 +86,7 @@ def plan(config: Config, size: int) -> str:
         "weights": f"{problem.n_weights} per walker, {problem.n_patterns} patterns",
         "walkers": f"{problem.n_instances} instances x {problem.n_copies} copies x {problem.n_rungs} rungs",
         "beta": ", ".join(f"{beta:.4g}" for beta in problem.beta),
-        "proposals": f"{proposals:.3g}",
+        "proposals": f"{problem.proposals_per_sweep * schedule.sweeps:.3g}",
         "rows": f"{n_rows} (every {schedule.measure_every} sweeps, burn-in {schedule.burn_in})",
         "files": f"{_size(n_rows * row_bytes)} of time series before compression",
         "memory": f"about {_size(memory)} on the busiest rank, and Python's 100 MB",
@@ -273,7 +272,7 @@ class _Run:
         """Sweeps up to the end or to a reason to stop, which is returned; a checkpoint at the end."""
         if self.sweep == self.sweeps:
             return ""
-        per_sweep = self.problem.n_instances * self.problem.n_walkers * self.problem.n_weights
+        per_sweep = self.problem.proposals_per_sweep
         progress = Progress(self.sweeps, self.sweep, per_sweep, self.quiet or self.world.rank > 0)
         stretch, longest = 1, 0.0  # the first stretch tells how long a sweep takes
         checkpoint_due = time.monotonic() + self.config.checkpoint.every
@@ -412,8 +411,7 @@ class _Run:
     def _status(self, state: str, message: str) -> dict[str, object]:
         left = None
         if self.rate:
-            per_sweep = self.problem.n_instances * self.problem.n_walkers * self.problem.n_weights
-            left = (self.sweeps - self.sweep) * per_sweep / self.rate
+            left = (self.sweeps - self.sweep) * self.problem.proposals_per_sweep / self.rate
         return {
             "state": state,
             "sweep": self.sweep,

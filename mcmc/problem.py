@@ -53,6 +53,11 @@ class Problem:
         return self.model.n_weights
 
     @property
+    def proposals_per_sweep(self) -> int:
+        """Of all walkers together."""
+        return self.n_instances * self.n_walkers * self.n_weights
+
+    @property
     def has_teacher(self) -> bool:
         from_file = self._from_file
         return self.config.data.source == "teacher" if from_file is None else from_file.teacher is not None

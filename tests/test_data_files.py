@@ -47,7 +47,7 @@ def test_every_format_gives_the_same_instance(tmp_path, name):
     write(path.with_suffix(path.suffix.lower()), REAL, LABELS).rename(path)
     instance = load(path, n_inputs=N)
     assert not instance.inputs.binary
-    assert instance.input_law is instance.teacher is instance.test is None
+    assert instance.teacher is instance.test is None
     np.testing.assert_array_equal(instance.inputs.values, REAL)
     np.testing.assert_array_equal(instance.labels, LABELS)
     assert fingerprint(instance) == fingerprint(load(write(tmp_path / "reference.npz", REAL, LABELS)))

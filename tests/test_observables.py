@@ -84,7 +84,7 @@ def test_with_a_teacher_and_a_test_set(made: Made, inputs: data.InputLaw) -> Non
 
 def test_ties_of_the_test_set_count_as_plus_one() -> None:
     inputs = data.Inputs.from_dense(np.array([[1, 1], [1, -1]], dtype=np.int8))
-    instance = data.Instance(inputs, np.ones(2), None, (inputs, np.array([1.0, -1.0])), "binary")
+    instance = data.Instance(inputs, np.ones(2), None, (inputs, np.array([1.0, -1.0])))
     weights = pack(np.ones((1, 1, 1, 2), dtype=np.int8))  # fields 2 and 0
     rows = Rows(np.zeros((1, 1, 1)), np.zeros((1, 1, 1), np.int32), np.zeros((1, 1, 1), np.int64), weights, 2, 2)
     assert observables.test_error(rows, *instance.test) == 0.5
