@@ -1,5 +1,5 @@
 """Blocks of perceptrons with +-1 inputs and threshold losses, by bit arithmetic; see bitslice.h."""
-from flip_target cimport flip_capsule, flip_target, flips_fn
+from flip_target cimport flip_capsule, flip_functions, flip_target, flip_target_set
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 import numpy as np
@@ -16,7 +16,7 @@ cdef extern from "bitslice.h" nogil:
         int8_t *weights
         double *energy
     int64_t bitslice_load(const bitslice_model *m, int64_t walker, const int32_t *start, int64_t n_patterns)
-    flips_fn bitslice_flips[2][3]
+    const flip_functions *bitslice_functions[2][3]
 
 
 cdef class Block:
@@ -59,10 +59,8 @@ cdef class Block:
             columns=&columns[0, 0], planes=&planes[0, 0, 0, 0], masks=&masks[0, 0, 0], base=&base[0, 0],
             weights=&w[0, 0], energy=&energy[0],
         )
-        self.target = flip_target(
-            model=&self.model, flips=bitslice_flips[1 if both else 0][<int>cpu.index()], refresh=NULL,
-            n_sites=n_sites, n_walkers=n_walkers, max_delta=n_patterns, weights=&w[0, 0], energy=&energy[0],
-        )
+        cdef const flip_functions *call = bitslice_functions[1 if both else 0][<int>cpu.index()]
+        flip_target_set(&self.target, &self.model, call, NULL, 1, n_patterns, w, energy)
         self.capsule = flip_capsule(&self.target)
         self.load(weights)
 

@@ -1,5 +1,5 @@
 """Blocks of perceptrons with real inputs and any loss, by float64 fields; see fields.h. Also the losses themselves."""
-from flip_target cimport flip_capsule, flip_target, flips_fn, refresh_fn
+from flip_target cimport flip_capsule, flip_functions, flip_target, flip_target_set, refresh_fn
 from libc.stdint cimport int8_t, int64_t
 
 import numpy as np
@@ -24,7 +24,7 @@ cdef extern from "fields.h" nogil:
         int8_t *weights
         double *energy
     void fields_add(double weight, const double *column, int64_t n, double *field)
-    flips_fn fields_flips_of(int code, int level)
+    const flip_functions *fields_functions_of(int code, int level)
     refresh_fn fields_load_of(int code, int level)
 
 LOSS_CODES = {loss_names[code].decode().replace("_", "-"): code for code in range(N_LOSSES)}
@@ -100,10 +100,8 @@ cdef class Block:
             field=&field[0, 0], loss=&loss[0, 0], weights=&w[0, 0], energy=&energy[0],
         )
         self.load_walker = fields_load_of(code, cpu.index())
-        self.target = flip_target(
-            model=&self.model, flips=fields_flips_of(code, cpu.index()), refresh=self.load_walker,
-            n_sites=n_sites, n_walkers=n_walkers, max_delta=0, weights=&w[0, 0], energy=&energy[0],
-        )
+        flip_target_set(&self.target, &self.model, fields_functions_of(code, cpu.index()), self.load_walker, 1, 0, w,
+                        energy)
         self.capsule = flip_capsule(&self.target)
         self.load(weights)
 

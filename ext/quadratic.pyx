@@ -1,5 +1,5 @@
 """Blocks of perceptrons with the square loss, by local fields; see quadratic.h."""
-from flip_target cimport flip_capsule, flip_target, flips_fn, refresh_fn
+from flip_target cimport flip_capsule, flip_functions, flip_target, flip_target_set, refresh_fn
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 import numpy as np
@@ -16,7 +16,7 @@ cdef extern from "quadratic.h" nogil:
         int8_t *weights
         double *energy
     ctypedef struct quadratic_functions:
-        flips_fn flips
+        const flip_functions *call
         refresh_fn load
         refresh_fn refresh
     quadratic_functions quadratic[3][3]
@@ -95,10 +95,7 @@ cdef class Block:
         )
         cdef quadratic_functions functions = quadratic[<int>cpu.index()][<int>_KINDS[coupling.dtype]]
         self.load_walker = functions.load
-        self.target = flip_target(
-            model=&self.model, flips=functions.flips, refresh=functions.refresh, n_sites=n_sites,
-            n_walkers=n_walkers, max_delta=0, weights=&w[0, 0], energy=&energy[0],
-        )
+        flip_target_set(&self.target, &self.model, functions.call, functions.refresh, 1, 0, w, energy)
         self.capsule = flip_capsule(&self.target)
         self.load(weights)
 

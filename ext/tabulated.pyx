@@ -1,5 +1,5 @@
 """Blocks of perceptrons with +-1 inputs and any loss, by tables in fixed point; see tabulated.h."""
-from flip_target cimport flip_capsule, flip_target, flips_fn
+from flip_target cimport flip_capsule, flip_functions, flip_target, flip_target_set
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 import numpy as np
@@ -19,7 +19,7 @@ cdef extern from "tabulated.h" nogil:
         int8_t *weights
         double *energy
     void tabulated_load(const tabulated_model *m, int64_t walker, const int64_t *loss)
-    flips_fn tabulated_flips[3]
+    const flip_functions *tabulated_functions[3]
 
 
 cdef class Block:
@@ -71,10 +71,7 @@ cdef class Block:
             change=&change[0, 0], count=&count[0, 0], gaps=&gaps[0, 0], sums=&sums[0, 0], total=&total[0],
             weights=&w[0, 0], energy=&energy[0],
         )
-        self.target = flip_target(
-            model=&self.model, flips=tabulated_flips[<int>cpu.index()], refresh=NULL, n_sites=n_sites,
-            n_walkers=n_walkers, max_delta=0, weights=&w[0, 0], energy=&energy[0],
-        )
+        flip_target_set(&self.target, &self.model, tabulated_functions[<int>cpu.index()], NULL, 1, 0, w, energy)
         self.capsule = flip_capsule(&self.target)
         self.load(weights)
 

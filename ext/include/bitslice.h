@@ -101,6 +101,6 @@ static int64_t bitslice_load(const bitslice_model *m, int64_t walker, const int3
 #define ISA_BODY "bitslice_body.h"
 #include "each_isa.h"
 
-static const flips_fn bitslice_flips[2][N_ISA] = {ISA_TABLE(bitslice_lower), ISA_TABLE(bitslice_both)};
+static const flip_functions *const bitslice_functions[2][N_ISA] = {ISA_TABLE(&bitslice_lower), ISA_TABLE(&bitslice_both)};
 
 #endif

@@ -90,6 +90,7 @@ INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, int64_t delta, c
 
 #define INTEGER_DELTA 1
 #define LOOP bitslice_lower
+#define MODEL bitslice_model
 #define VIEW bitslice_view
 #define OPEN bitslice_open
 #define DELTA(view, site) FN(bitslice_delta)(view, site, 0)
@@ -98,6 +99,7 @@ INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, int64_t delta, c
 
 #define INTEGER_DELTA 1
 #define LOOP bitslice_both
+#define MODEL bitslice_model
 #define VIEW bitslice_view
 #define OPEN bitslice_open
 #define DELTA(view, site) FN(bitslice_delta)(view, site, 1)

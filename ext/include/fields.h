@@ -53,14 +53,14 @@ static inline void fields_add(double weight, const double *restrict column, int6
 #define ISA_BODY "fields_body.h"
 #include "each_isa.h"
 
-#define FIELDS_FLIPS(name) ISA_TABLE(fields_flips_##name),
+#define FIELDS_FUNCTIONS(name) ISA_TABLE(&fields_##name),
 #define FIELDS_LOAD(name) ISA_TABLE(fields_load_##name),
-static const flips_fn fields_flips[N_LOSSES][N_ISA] = {LOSS_ROWS(FIELDS_FLIPS)};
+static const flip_functions *const fields_functions[N_LOSSES][N_ISA] = {LOSS_ROWS(FIELDS_FUNCTIONS)};
 static const refresh_fn fields_load[N_LOSSES][N_ISA] = {LOSS_ROWS(FIELDS_LOAD)};
 
-static inline flips_fn fields_flips_of(int code, int level)
+static inline const flip_functions *fields_functions_of(int code, int level)
 {
-    return fields_flips[code][level];
+    return fields_functions[code][level];
 }
 
 static inline refresh_fn fields_load_of(int code, int level)

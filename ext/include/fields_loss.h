@@ -49,7 +49,8 @@ INLINE void LN(fields_commit)(fields_view *v, int64_t site, double delta)
 }
 
 #define INTEGER_DELTA 0
-#define LOOP ISA_JOIN(fields_flips, LOSS)
+#define LOOP ISA_JOIN(fields, LOSS)
+#define MODEL fields_model
 #define VIEW fields_view
 #define OPEN fields_open
 #define DELTA LN(fields_delta)

@@ -24,13 +24,25 @@ typedef struct {
 } flip_moves;
 
 typedef int64_t (*flips_fn)(void *model, int64_t walker, const flip_moves *moves); /* number of accepted flips */
+typedef double (*delta_fn)(void *model, int64_t walker, int64_t site);            /* energy change of one flip */
+typedef void (*deltas_fn)(void *model, int64_t walker, void *deltas);              /* of every flip, (n_sites,): int32_t for integer energies, else double */
+typedef void (*flip_fn)(void *model, int64_t walker, int64_t site);                /* carry out one flip */
 typedef void (*refresh_fn)(void *model, int64_t walker);                           /* float caches anew from the weights */
+
+/* What flip_loop.h makes of a family. */
+typedef struct {
+    flips_fn flips;
+    delta_fn delta;
+    deltas_fn deltas;
+    flip_fn flip;
+} flip_functions;
 
 typedef struct {
     void *model;
-    flips_fn flips;
+    flip_functions call;
     refresh_fn refresh; /* NULL where all is exact */
     int64_t n_sites, n_walkers;
+    int64_t n_units; /* hidden units, n_sites / n_units sites each, one unit after the other */
     int64_t max_delta; /* largest |dE| of integer energies; 0: energies are real */
     const int8_t *weights; /* (n_walkers, n_sites), +-1 */
     const double *energy;  /* (n_walkers,) */

@@ -88,7 +88,7 @@ static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int
                 philox_fill[r->level](moves.key, sweep, slot / 4, blocks, HALF_LOW, low);
                 flips_variates[r->level](acceptance_rule(r->rule, moves.beta), high, low, 4 * blocks, variates);
             }
-            r->accepted[copy * r->n_rungs + rung] += t->flips(t->model, w, &moves);
+            r->accepted[copy * r->n_rungs + rung] += t->call.flips(t->model, w, &moves);
         }
     }
 }

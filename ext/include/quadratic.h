@@ -28,7 +28,7 @@ typedef struct {
 #include "each_isa.h"
 
 typedef struct {
-    flips_fn flips;
+    const flip_functions *call;
     refresh_fn load;    /* field and energy from the weights */
     refresh_fn refresh; /* what has drifted: field and energy, or the energy alone */
 } quadratic_functions;
@@ -40,9 +40,9 @@ static const quadratic_gram_real_fn quadratic_gram_real[N_ISA] = ISA_TABLE(quadr
 
 enum { QUADRATIC_INT16, QUADRATIC_INT32, QUADRATIC_FLOAT64, N_QUADRATIC };
 #define QUADRATIC_ROW(level) \
-    {{quadratic_flips_int16_##level, quadratic_load_int16_##level, quadratic_energy_int16_##level}, \
-     {quadratic_flips_int32_##level, quadratic_load_int32_##level, quadratic_energy_int32_##level}, \
-     {quadratic_flips_float64_##level, quadratic_load_float64_##level, quadratic_load_float64_##level}}
+    {{&quadratic_int16_##level, quadratic_load_int16_##level, quadratic_energy_int16_##level}, \
+     {&quadratic_int32_##level, quadratic_load_int32_##level, quadratic_energy_int32_##level}, \
+     {&quadratic_float64_##level, quadratic_load_float64_##level, quadratic_load_float64_##level}}
 #ifdef MCMC_X86
 static const quadratic_functions quadratic[N_ISA][N_QUADRATIC] = {QUADRATIC_ROW(portable), QUADRATIC_ROW(avx2), QUADRATIC_ROW(avx512)};
 #else

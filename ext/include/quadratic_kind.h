@@ -61,7 +61,8 @@ INLINE void KN(quadratic_commit)(KN(quadratic_view) *v, int64_t site, double del
 }
 
 #define INTEGER_DELTA 0
-#define LOOP ISA_JOIN(quadratic_flips, KIND)
+#define LOOP ISA_JOIN(quadratic, KIND)
+#define MODEL quadratic_model
 #define VIEW KN(quadratic_view)
 #define OPEN KN(quadratic_open)
 #define DELTA KN(quadratic_delta)

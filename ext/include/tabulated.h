@@ -74,6 +74,6 @@ static const int32_t tabulated_steps[16][4] __attribute__((aligned(16))) = {
 #define ISA_BODY "tabulated_body.h"
 #include "each_isa.h"
 
-static const flips_fn tabulated_flips[N_ISA] = ISA_TABLE(tabulated_loop);
+static const flip_functions *const tabulated_functions[N_ISA] = ISA_TABLE(&tabulated_loop);
 
 #endif

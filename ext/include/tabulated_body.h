@@ -97,6 +97,7 @@ INLINE void FN(tabulated_commit)(tabulated_view *v, int64_t site, double delta)
 
 #define INTEGER_DELTA 0
 #define LOOP tabulated_loop
+#define MODEL tabulated_model
 #define VIEW tabulated_view
 #define OPEN tabulated_open
 #define DELTA(view, site) FN(tabulated_delta)(view, site)
