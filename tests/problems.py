@@ -11,8 +11,8 @@ from mcmc.data import Instance, random_instance, teacher_instance
 from mcmc.losses import LOSSES, Loss
 from mcmc.models import Perceptron
 from mcmc.priors import draw_ising
-from mcmc.reference import perceptron
-from mcmc.reference.perceptron import Energy
+from mcmc.reference import machines
+from mcmc.reference.machines import Energy
 
 INPUT_LAWS = ("binary", "gaussian")
 
@@ -59,7 +59,7 @@ def problem(
 
 
 def of(instance: Instance, loss: Loss) -> Problem:
-    energy = perceptron.energy(instance.inputs.dense(), instance.labels, loss.name, loss.margin, loss.sharpness)
+    energy = machines.energy(instance.inputs.dense(), instance.labels, loss.name, loss.margin, loss.sharpness)
     return Problem(instance, Perceptron(instance.inputs.n_inputs, loss), energy)
 
 

@@ -26,6 +26,7 @@ LAYERS = (
     ("problem", "parallel", "storage", "observables", "stop", "progress"),
     ("samplers", "models"),
     ("losses", "data", "priors", "ladder"),
+    ("architectures",),
     ("kernels",),
     ("errors", "schema", "_version"),
 )

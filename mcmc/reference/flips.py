@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcmc.reference import exchange, philox
-from mcmc.reference.perceptron import Energy
+from mcmc.reference.machines import Energy
 
 Rule = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 

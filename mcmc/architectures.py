@@ -1,0 +1,119 @@
+"""Architectures: how weights and inputs give an output, for students and teachers alike.
+
+The weights of a multi-unit machine are one vector, a unit after the other. In a fully connected machine every unit sees
+all inputs, in a tree unit k sees inputs k N/K ... (k+1) N/K - 1 alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mcmc.kernels import special
+
+if TYPE_CHECKING:
+    from mcmc.data import Inputs
+
+ARCHITECTURES: dict[str, str] = {
+    "perceptron": "f = h = w.x / sqrt(N)",
+    "committee": "f = (1/sqrt K) sum_k g(h_k), h_k = w_k.x / sqrt(N)",
+    "tree-committee": "f = (1/sqrt K) sum_k g(h_k), h_k = w_k.x_k / sqrt(N/K)",
+    "parity": "f = prod_k sign(h_k), h_k = w_k.x / sqrt(N)",
+    "tree-parity": "f = prod_k sign(h_k), h_k = w_k.x_k / sqrt(N/K)",
+}
+"""Names and outputs."""
+
+ACTIVATIONS: dict[str, str] = {
+    "sign": "sign(h), sign(0) = +1",
+    "erf": "erf(h / sqrt 2)",
+    "tanh": "tanh(h)",
+    "relu": "max(0, h)",
+    "linear": "h",
+}
+"""Names and formulas of g, the output of a hidden unit of a committee."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture with its sizes. Raises ValueError for unknown names and sizes that do not fit together."""
+
+    name: str
+    n_inputs: int
+    n_hidden: int = 1
+    activation: str = "sign"
+
+    def __post_init__(self) -> None:
+        if self.name not in ARCHITECTURES:
+            raise ValueError(f"architecture: got {self.name!r}, expected one of {', '.join(ARCHITECTURES)}")
+        if self.activation not in ACTIVATIONS or (self.activation != "sign" and not self.is_committee):
+            allowed = ", ".join(ACTIVATIONS) if self.is_committee else "sign"
+            raise ValueError(f"activation: got {self.activation!r}, expected one of {allowed}")
+        if self.n_inputs < 1 or self.n_hidden < 1 or (self.name == "perceptron" and self.n_hidden != 1):
+            raise ValueError(
+                f"n_inputs, n_hidden: got {self.n_inputs}, {self.n_hidden}, expected >= 1 (perceptron: one unit)"
+            )
+        if self.is_tree and self.n_inputs % self.n_hidden:
+            raise ValueError(f"n_inputs: got {self.n_inputs}, expected a multiple of n_hidden = {self.n_hidden}")
+
+    @property
+    def is_tree(self) -> bool:
+        """True if the units see different inputs."""
+        return self.name.startswith("tree-")
+
+    @property
+    def is_committee(self) -> bool:
+        """True if the output is a sum over units."""
+        return self.name.endswith("committee")
+
+    @property
+    def is_parity(self) -> bool:
+        """True if the output is a product over units."""
+        return self.name.endswith("parity")
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs of a unit, which is the number of its weights."""
+        return self.n_inputs // self.n_hidden if self.is_tree else self.n_inputs
+
+    @property
+    def n_weights(self) -> int:
+        return self.n_hidden * self.fan_in
+
+    def hidden_fields(self, inputs: Inputs, weights: ArrayLike) -> NDArray[np.int64] | NDArray[np.float64]:
+        """Unscaled sums w_k.x of weights (..., n_weights): (..., n_hidden, n_patterns), exact int64 for integers on +-1."""
+        units = np.asarray(weights)
+        units = units.reshape(*units.shape[:-1], self.n_hidden, self.fan_in)
+        if not self.is_tree:
+            return inputs.fields(units)
+        fields = [
+            inputs.block(k * self.fan_in, (k + 1) * self.fan_in).fields(units[..., k, :]) for k in range(self.n_hidden)
+        ]
+        return np.stack(fields, axis=-2)
+
+    def output(self, inputs: Inputs, weights: ArrayLike) -> NDArray[np.float64]:
+        """f of weights (..., n_weights) on every pattern: (..., n_patterns). Its sign is exact where the fields are integers."""
+        fields = self.hidden_fields(inputs, weights)
+        if self.name == "perceptron":
+            return fields[..., 0, :] / math.sqrt(self.fan_in)
+        if self.is_parity:
+            return np.where(fields >= 0, 1.0, -1.0).prod(axis=-2)
+        hidden = activate(self.activation, fields / math.sqrt(self.fan_in))
+        total = np.zeros(hidden.shape[:-2] + hidden.shape[-1:])
+        for k in range(self.n_hidden):  # in order: numpy's sums are not the same on every machine
+            total += hidden[..., k, :]
+        return total / math.sqrt(self.n_hidden)
+
+
+def activate(activation: str, h: NDArray[np.float64]) -> NDArray[np.float64]:
+    """g(h) of an activation, the same bits on every machine: float64, shape of h."""
+    if activation == "sign":
+        return np.where(h >= 0, 1.0, -1.0)
+    if activation == "erf":
+        return special.erf(h / math.sqrt(2))
+    if activation == "tanh":
+        return special.tanh(h)
+    return np.maximum(h, 0.0) if activation == "relu" else np.asarray(h, dtype=np.float64)

@@ -1,0 +1,68 @@
+"""The energy of every architecture, anew from the sums w.x at every call.
+
+Twin of the families that hold the walkers (bitslice, tabulated, quadratic, fields): they differ in how they get the
+energy, not in what it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from mcmc.reference import losses
+
+Energy = Callable[[NDArray[np.int8]], NDArray[np.float64]]
+
+ACTIVATIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "sign": losses.sign,
+    "erf": lambda h: special.erf(h / math.sqrt(2)),
+    "tanh": np.tanh,
+    "relu": lambda h: np.where(h > 0, h, 0.0),
+    "linear": lambda h: h,
+}
+
+
+def energy(
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    loss: str,
+    margin: float = 0.0,
+    sharpness: float = 1.0,
+    architecture: str = "perceptron",
+    n_hidden: int = 1,
+    activation: str = "sign",
+) -> Energy:
+    """E of weights (n, n_weights) -> (n,), for inputs (P, N) and labels (P,)."""
+    x, y = np.asarray(inputs, dtype=np.float64), np.asarray(labels, dtype=np.float64)[:, None]
+    k = n_hidden
+    if architecture.startswith("tree-"):
+        units = np.stack(np.split(x, k, axis=1))  # (K, P, N/K)
+    else:
+        units = np.stack([x] * k)
+    fan_in = units.shape[2]
+    on_lattice = bool((np.abs(x) == 1).all())
+
+    def of(weights: NDArray[np.int8]) -> NDArray[np.float64]:
+        w = weights.reshape(-1, k, fan_in).astype(np.float64)
+        field = np.einsum("kpi,nki->kpn", units, w)  # exact for integers
+        if architecture == "perceptron":
+            integer, terms, f = field[0], fan_in, field[0] / math.sqrt(fan_in)
+        elif architecture.endswith("parity"):
+            integer, terms, f = losses.sign(field).prod(axis=0), 1, losses.sign(field).prod(axis=0)
+        else:
+            total = ACTIVATIONS[activation](field / math.sqrt(fan_in)).sum(axis=0)
+            integer, terms, f = total, k, total / math.sqrt(k)
+        votes = architecture == "perceptron" or activation == "sign"
+        if on_lattice and votes and loss == "error-count" and margin != 0:
+            values = y * integer < math.ceil(margin * math.sqrt(terms) - 1e-9)
+        elif on_lattice and loss == "symmetric":
+            values = np.abs(integer) > math.floor(margin * math.sqrt(terms) + 1e-9)
+        else:
+            values = losses.LOSSES[loss](f, y, margin, sharpness)
+        return values.sum(axis=0, dtype=np.float64)
+
+    return of
