@@ -1,66 +1,123 @@
-"""Blocks of perceptrons with +-1 inputs and threshold losses, by bit arithmetic; see bitslice.h."""
+"""Blocks of machines of sign units on +-1 inputs, by bit arithmetic; see bitslice.h."""
 from flip_target cimport flip_capsule, flip_functions, flip_target, flip_target_set
-from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint16_t, uint64_t
 
 import numpy as np
 
-from mcmc.kernels import aligned, check, checked_weights, cpu
+from mcmc.kernels import aligned, check, checked_weights, cpu, fixed_point
 
 cdef extern from "bitslice.h" nogil:
     ctypedef struct bitslice_model:
-        int64_t n_sites, n_groups, n_planes, n_masks, top
+        int64_t n_sites, n_units, n_patterns, n_groups, n_planes, n_masks, skip
+        const uint16_t *unit_of
         const uint64_t *columns
+        int64_t top, n_count_planes
+        const int64_t *threshold
+        const int64_t *step
+        int64_t least
+        double unit
+        const uint64_t *negative
         uint64_t *planes
+        uint64_t *near
+        uint64_t *counts
         uint64_t *masks
         int64_t *base
+        int64_t *total
         int8_t *weights
         double *energy
-    int64_t bitslice_load(const bitslice_model *m, int64_t walker, const int32_t *start, int64_t n_patterns)
-    const flip_functions *bitslice_functions[2][3]
+    enum:
+        BITSLICE_ERROR_COUNT
+        BITSLICE_SYMMETRIC
+        BITSLICE_MAJORITY
+        BITSLICE_VOTES
+        BITSLICE_PARITY
+    const flip_functions *bitslice_functions[5][3][3]
+    void bitslice_load(bitslice_model *m, int64_t walker, const int32_t *start, int kind, int level)
 
 
 cdef class Block:
     """Walkers of one instance.
 
-    columns: uint64 (n_sites, words), bit mu set where label times input is +1, words a multiple of 8, padding bits 0
-    start: int32 (64 words,): T of each pattern with no site in agreement; padding patterns start beyond every threshold
-    top: None for an error where T < 0; else also where T > top
+    columns: uint64 (n_columns, words), bit mu set where label times input (parity: the input) is +1, words a multiple of
+        8, padding bits 0; n_columns: n_sites (a perceptron, a tree) or n_sites / n_units (units share the columns)
+    start: int32 (64 words,): T of each pattern in a unit where no site agrees; padding patterns start beyond every threshold
     n_patterns: patterns that count
     weights: int8 (n_walkers, n_sites) of +-1, copied
+    n_units: hidden units, n_sites / n_units sites each
+
+    At most one of these; with none a pattern is wrong where T < 0 (one unit):
+    top: wrong where T < 0 or T > top (one unit)
+    losses: float64 (n_units + 1,): loss of a pattern by its number of right votes, a vote being right where T >= 0
+    negative: uint64 (words,): bit mu set where the label is -1; wrong where the product of the signs of T is not the label
     """
 
     cdef bitslice_model model
     cdef flip_target target
+    cdef int kind
     cdef readonly object capsule, weights, energy
-    cdef object columns, start, planes, masks, base
-    cdef int64_t n_patterns
+    cdef object columns, start, unit_of, threshold, step, negative, planes, near, counts, masks, base, total
 
-    def __init__(self, const uint64_t[:, ::1] columns, const int32_t[::1] start, top, int64_t n_patterns, weights):
-        cdef int64_t n_walkers = weights.shape[0], n_sites = columns.shape[0], words = columns.shape[1]
+    def __init__(self, const uint64_t[:, ::1] columns, const int32_t[::1] start, int64_t n_patterns, weights, *,
+                 int64_t n_units=1, top=None, losses=None, negative=None):
+        cdef int64_t n_walkers = weights.shape[0], n_sites = weights.shape[1], words = columns.shape[1]
         weights = checked_weights(weights, n_sites)
         check(words > 0 and words % 8 == 0, f"columns: got {words} words, expected a multiple of 8")
         check(0 < n_patterns <= 64 * words == start.shape[0], "n_patterns, start: do not fit columns")
-        both = top is not None
-        self.columns, self.start, self.n_patterns = columns.base, start.base, n_patterns
+        check(0 < n_units <= 2**16 and n_sites % n_units == 0, f"n_units: got {n_units}, expected a divisor of {n_sites}")
+        check(columns.shape[0] in (n_sites, n_sites // n_units), f"columns: got {columns.shape[0]}, do not fit weights")
+        check((top is not None) + (losses is not None) + (negative is not None) <= 1, "top, losses, negative: one at most")
+        check(n_units == 1 or losses is not None or negative is not None, "n_units: several need losses or negative")
+        self.columns, self.start = columns.base, start.base
+        fan_in = n_sites // n_units
+        self.unit_of = np.repeat(np.arange(n_units, dtype=np.uint16), fan_in)
+        self.threshold, self.step, least, unit = _steps(losses, n_units, n_patterns)
+        self.negative = np.zeros(words, dtype=np.uint64) if negative is None else np.ascontiguousarray(negative, np.uint64)
+        check(len(self.negative) == words, f"negative: got {len(self.negative)} words, expected {words}")
+        n_masks, n_count_planes = 1, 1
+        if top is not None:
+            self.kind, n_masks = BITSLICE_SYMMETRIC, 2
+        elif negative is not None:
+            self.kind, n_masks = BITSLICE_PARITY, 2
+        elif losses is not None:
+            n_masks, n_count_planes = len(self.threshold), n_units.bit_length()
+            # a single step of 1 is an error count, with integer energies
+            counted = n_masks == 1 and self.step[0] * unit == 1 and least == 0
+            self.kind = BITSLICE_MAJORITY if counted else BITSLICE_VOTES
+            if counted:
+                self.step, unit = np.ones(1, dtype=np.int64), 1.0
+        else:
+            self.kind = BITSLICE_ERROR_COUNT
+        lowest, highest = int(np.min(start)), int(np.max(start)) + fan_in
+        n_planes = max(-lowest - 1, highest, 0 if top is None else top + 1).bit_length() + 1
         self.weights = aligned((n_walkers, n_sites), np.int8)
         self.energy = aligned((n_walkers,), np.float64)
-        lowest, highest = int(np.min(start)), int(np.max(start)) + n_sites
-        n_planes = max(-lowest - 1, highest, 0 if top is None else top + 1).bit_length() + 1
-        self.planes = aligned((n_walkers, words // 8, n_planes, 8), np.uint64)
-        self.masks = aligned((n_walkers, 1 + both, words), np.uint64)
-        self.base = aligned((n_walkers, 2), np.int64)
-        cdef uint64_t[:, :, :, ::1] planes = self.planes
-        cdef uint64_t[:, :, ::1] masks = self.masks
-        cdef int64_t[:, ::1] base = self.base
+        self.planes = aligned((n_walkers, n_units, words // 8, n_planes, 8), np.uint64)
+        self.near = aligned((n_walkers, n_units, words), np.uint64)
+        self.counts = aligned((n_walkers, words // 8, n_count_planes, 8), np.uint64)
+        self.masks = aligned((n_walkers, n_units, n_masks, words), np.uint64)
+        self.base = aligned((n_walkers, n_units, n_masks, 2), np.int64)
+        self.total = aligned((n_walkers,), np.int64)
+        cdef const uint16_t[::1] unit_of = self.unit_of
+        cdef const int64_t[::1] threshold = self.threshold, step = self.step
+        cdef const uint64_t[::1] label = self.negative
+        cdef uint64_t[:, :, :, :, ::1] planes = self.planes
+        cdef uint64_t[:, :, ::1] near = self.near
+        cdef uint64_t[:, :, :, ::1] counts = self.counts, masks = self.masks
+        cdef int64_t[:, :, :, ::1] base = self.base
+        cdef int64_t[::1] total = self.total
         cdef int8_t[:, ::1] w = self.weights
         cdef double[::1] energy = self.energy
         self.model = bitslice_model(
-            n_sites=n_sites, n_groups=words // 8, n_planes=n_planes, n_masks=1 + both, top=top if both else 0,
-            columns=&columns[0, 0], planes=&planes[0, 0, 0, 0], masks=&masks[0, 0, 0], base=&base[0, 0],
+            n_sites=n_sites, n_units=n_units, n_patterns=n_patterns, n_groups=words // 8, n_planes=n_planes,
+            n_masks=n_masks, skip=fan_in if columns.shape[0] < n_sites else 0, unit_of=&unit_of[0],
+            columns=&columns[0, 0], top=0 if top is None else top, n_count_planes=n_count_planes, threshold=&threshold[0],
+            step=&step[0], least=least, unit=unit, negative=&label[0], planes=&planes[0, 0, 0, 0, 0], near=&near[0, 0, 0],
+            counts=&counts[0, 0, 0, 0], masks=&masks[0, 0, 0, 0], base=&base[0, 0, 0, 0], total=&total[0],
             weights=&w[0, 0], energy=&energy[0],
         )
-        cdef const flip_functions *call = bitslice_functions[1 if both else 0][<int>cpu.index()]
-        flip_target_set(&self.target, &self.model, call, NULL, 1, n_patterns, w, energy)
+        groups = words // 8 if words <= 16 else 0
+        flip_target_set(&self.target, &self.model, bitslice_functions[self.kind][<int>groups][<int>cpu.index()], NULL,
+                        n_units, 0 if self.kind == BITSLICE_VOTES else n_patterns, w, energy)
         self.capsule = flip_capsule(&self.target)
         self.load(weights)
 
@@ -71,9 +128,10 @@ cdef class Block:
         self.weights[...] = weights
         cdef const int32_t[::1] start = self.start
         cdef int64_t walker
+        cdef int level = cpu.index()
         with nogil:
             for walker in range(self.target.n_walkers):
-                bitslice_load(&self.model, walker, &start[0], self.n_patterns)
+                bitslice_load(&self.model, walker, &start[0], self.kind, level)
 
     def caches(self):
         """What a checkpoint must hold besides the weights: nothing, all is exact."""
@@ -82,3 +140,14 @@ cdef class Block:
     def restore(self, weights, caches):
         """Continue from a checkpoint."""
         self.load(weights)
+
+
+def _steps(losses, n_units, n_patterns):
+    """The loss by number of right votes as steps: thresholds r and losses of C < r over C >= r (at least one), least, unit."""
+    if losses is None:
+        return np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64), 0, 1.0
+    check(len(losses) == n_units + 1, f"losses: got {len(losses)} values, expected {n_units + 1}")
+    table, unit = fixed_point(losses, n_patterns)
+    steps = -np.diff(table)
+    which = np.flatnonzero(steps) if steps.any() else np.zeros(1, dtype=np.intp)
+    return which.astype(np.int64) + 1, steps[which], int(table[n_units]), unit

@@ -4,7 +4,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 import numpy as np
 
-from mcmc.kernels import aligned, check, checked_weights, cpu
+from mcmc.kernels import aligned, check, checked_weights, cpu, fixed_point
 
 cdef extern from "tabulated.h" nogil:
     ctypedef struct tabulated_model:
@@ -44,13 +44,9 @@ cdef class Block:
         weights = checked_weights(weights, n_sites)
         check(words > 0 and words % 8 == 0, f"columns: got {words} words, expected a multiple of 8")
         check(0 < n_patterns <= 64 * words, "n_patterns: does not fit columns")
-        check(len(loss) == n_sites + 1 and bool(np.isfinite(n_patterns * np.abs(loss).max())), "loss: not finite")
+        check(len(loss) == n_sites + 1, f"loss: got {len(loss)} values, expected {n_sites + 1}")
         self.columns = columns.base
-        # sums of losses must fit into 62 bits, sums of differences into the 53 bits of a double
-        _, total_bits = np.frexp(n_patterns * max(np.abs(loss).max(), 1e-300))
-        _, delta_bits = np.frexp(n_patterns * max(np.abs(np.diff(loss)).max(), 1e-300))
-        self.unit = 2.0 ** max(int(total_bits) - 61, int(delta_bits) - 52, -50)
-        self.loss = np.rint(np.asarray(loss) / self.unit).astype(np.int64)
+        self.loss, self.unit = fixed_point(loss, n_patterns)
         grow, drop = np.append(np.diff(self.loss), 0), np.append(0, -np.diff(self.loss))
         self.change = aligned((n_sites + 1, 2), np.int64)
         self.change[:, 0], self.change[:, 1] = drop - grow, grow

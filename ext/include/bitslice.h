@@ -1,17 +1,26 @@
-/* Perceptrons with +-1 inputs and a loss that counts patterns beyond a threshold: bit arithmetic on whole pattern columns.
+/* Machines of sign units on +-1 inputs: bit arithmetic on whole pattern columns.
  *
- * Design. Pattern mu is described by an integer T, which a flip moves by -1 (where its input agrees with the weight before the flip)
- * or +1. Binary digit j of T of 512 patterns is one row of 512 bits, so that +-1 is a ripple of carries through bit planes: three
- * logical operations a plane for 512 patterns, where int16 fields take some hundred.
- *   error-count   wrong where T < 0. A flip that lowers T makes those with T = 0 wrong, one that raises it those with T = -1 right.
- *                 With A = {T = 0}, B = {T = -1}, "down" the patterns that go down and |.| counting patterns,
- *                     dE = |A & down| - |B & up| = |(A + B) & down| - |B|
- *                 so one mask M = A + B and one popcount of M & column decide a proposal.
- *   symmetric     wrong outside 0 <= T <= top: likewise with a second mask Q = {T = top} + {T = top + 1}, entering with minus.
- * For a weight +1 "down" is the column itself, for -1 its complement, |M & ~column| = |M| - |M & column|. Hence
- *     dE = base[0] + p for a weight +1, base[1] - p for -1, with p = |M & column| - |Q & column|
- * and two numbers a walker, kept at each accepted flip. Everything is an exact integer; nothing ever needs a refresh.
+ * Design. What unit k makes of pattern mu is described by an integer T, which a flip of one of its weights moves by -1 (where the
+ * column agrees with the weight before the flip) or +1; its vote is the sign of T. Binary digit j of T of 512 patterns is one row of
+ * 512 bits, so that +-1 is a ripple of carries through bit planes: three logical operations a plane for 512 patterns, where int16
+ * fields take some hundred. Only patterns with T = 0 or -1 can change their vote, and among them only those count whose loss
+ * depends on that vote. With A those of them at T = 0, B those at T = -1, "down" the patterns that go down and |.| counting
+ * patterns, a loss of 0 or 1 changes by
+ *     dE = |A & down| - |B & up| = |(A + B) & down| - |B|
+ * so one mask M = A + B and one popcount of M & column decide a proposal. For a weight +1 "down" is the column itself, for -1 its
+ * complement, |M & ~column| = |M| - |M & column|. Hence
+ *     dE = base[0] + p for a weight +1, base[1] - p for -1, with p = |M & column|, base[0] = -|B|, base[1] = |A|
+ * and two numbers a mask, kept at each accepted flip. Everything is an exact integer; nothing ever needs a refresh.
  *
+ *   error-count   perceptron: wrong where T < 0. M as above.
+ *   symmetric     wrong outside 0 <= T <= top: a second mask {T = top} + {T = top + 1}, which enters with minus.
+ *   votes         committee: the loss is a function of the number C of right votes, a sum over r of steps[r] times (C < r).
+ *                 For each r with a step, A is cut down to C = r and B to C = r - 1: there the vote is pivotal. C is a counter in
+ *                 bit planes like T, moved by +-1 where a vote changes. The error-count has a single step.
+ *   parity        wrong where the product of the votes is not the label. Every change of a vote counts, up or down by what the
+ *                 pattern is now: M = {right, T = 0} + {wrong, T = -1} with plus, the others next to the threshold with minus.
+ *
+ * Units of a fully connected machine share the columns; those of a tree have their own.
  * Padding patterns (columns 0) start at a T from which they never reach a mask.
  */
 #ifndef MCMC_BITSLICE_H
@@ -24,21 +33,34 @@
 #define GROUP 8 /* 64-bit words that one group of bit planes spans: 512 patterns */
 
 typedef struct {
-    int64_t n_sites, n_groups, n_planes, n_masks; /* n_masks: 1, or 2 with an upper threshold */
-    int64_t top;                                  /* T of the upper threshold */
-    const uint64_t *columns;                      /* (n_sites, n_groups, GROUP): bit set where label times input is +1 */
-    uint64_t *planes;                             /* (n_walkers, n_groups, n_planes, GROUP) */
-    uint64_t *masks;                              /* (n_walkers, n_masks, n_groups, GROUP) */
-    int64_t *base;                                /* (n_walkers, 2) */
-    int8_t *weights;                              /* (n_walkers, n_sites) */
-    double *energy;                               /* (n_walkers,) */
+    int64_t n_sites, n_units, n_patterns;
+    int64_t n_groups, n_planes, n_masks; /* n_masks: per unit */
+    int64_t skip;                        /* sites of a unit if units share the columns, else 0: column = site - unit * skip */
+    const uint16_t *unit_of;             /* (n_sites,) */
+    const uint64_t *columns;             /* (n_columns, n_groups, GROUP): bit set where the input (times the label, but for parity) is +1 */
+    int64_t top;                         /* symmetric: T of the upper threshold */
+    int64_t n_count_planes;              /* votes */
+    const int64_t *threshold;            /* votes: (n_masks,): r */
+    const int64_t *step;                 /* votes: (n_masks,): loss of C < r over that of C >= r, in units */
+    int64_t least;                       /* votes: loss where all votes are right, in units */
+    double unit;                         /* energy of one unit */
+    const uint64_t *negative;            /* parity: (n_groups * GROUP,): bit set where the label is -1 */
+    uint64_t *planes;                    /* (n_walkers, n_units, n_groups, n_planes, GROUP): T */
+    uint64_t *near;                      /* (n_walkers, n_units, n_groups * GROUP): T = 0 or -1; several units */
+    uint64_t *counts;                    /* votes: (n_walkers, n_groups, n_count_planes, GROUP): C; parity: (n_walkers, n_groups * GROUP): wrong */
+    uint64_t *masks;                     /* (n_walkers, n_units, n_masks, n_groups * GROUP) */
+    int64_t *base;                       /* (n_walkers, n_units, n_masks, 2) */
+    int64_t *total;                      /* (n_walkers,): energy in units */
+    int8_t *weights;                     /* (n_walkers, n_sites) */
+    double *energy;                      /* (n_walkers,) */
 } bitslice_model;
 
 typedef struct {
-    int64_t n_groups, n_planes, top;
+    const bitslice_model *m;
+    int64_t words; /* of a column */
     const uint64_t *columns;
-    uint64_t *planes, *masks, *second;
-    int64_t *base;
+    uint64_t *planes, *near, *counts, *masks;
+    int64_t *base, *total;
     int8_t *weights;
     double *energy;
 } bitslice_view;
@@ -46,61 +68,64 @@ typedef struct {
 static inline __attribute__((always_inline)) bitslice_view bitslice_open(const bitslice_model *m, int64_t walker)
 {
     const int64_t words = m->n_groups * GROUP;
-    uint64_t *masks = m->masks + walker * m->n_masks * words;
-    return (bitslice_view){.n_groups = m->n_groups, .n_planes = m->n_planes, .top = m->top, .columns = m->columns,
-                           .planes = m->planes + walker * m->n_planes * words, .masks = masks, .second = masks + words,
-                           .base = m->base + 2 * walker, .weights = m->weights + walker * m->n_sites, .energy = m->energy + walker};
+    return (bitslice_view){.m = m, .words = words, .columns = m->columns,
+                           .planes = m->planes + walker * m->n_units * m->n_planes * words, .near = m->near + walker * m->n_units * words,
+                           .counts = m->counts + walker * m->n_count_planes * words,
+                           .masks = m->masks + walker * m->n_units * m->n_masks * words, .base = m->base + 2 * walker * m->n_units * m->n_masks,
+                           .total = m->total + walker, .weights = m->weights + walker * m->n_sites, .energy = m->energy + walker};
 }
 
-/* Sets planes from T = start[mu] + (number of sites whose weight agrees with label times input), then masks and base; returns E.
+/* Sets the planes of one unit from T = start[mu] + (number of its sites whose weight agrees with the column).
  * start: (n_groups * 512,), padding included. */
-static int64_t bitslice_load(const bitslice_model *m, int64_t walker, const int32_t *start, int64_t n_patterns)
+static void bitslice_load_unit(const bitslice_view *v, int64_t unit, const int32_t *start)
 {
-    bitslice_view v = bitslice_open(m, walker);
-    int64_t at_zero = 0, at_minus = 0, at_top = 0, beyond_top = 0, wrong = 0;
-    for (int64_t word = 0; word < v.n_groups * GROUP; word++) {
-        uint64_t count[32] = {0}; /* a counter of agreements in bit planes */
-        for (int64_t i = 0; i < m->n_sites; i++) {
-            uint64_t carry = v.columns[i * v.n_groups * GROUP + word];
-            if (v.weights[i] < 0)
-                carry = ~carry;
+    const bitslice_model *m = v->m;
+    const int64_t fan_in = m->n_sites / m->n_units, first = unit * fan_in;
+    uint64_t *planes = v->planes + unit * m->n_planes * v->words;
+    for (int64_t word = 0; word < v->words; word++) {
+        uint64_t count[32] = {0}, plane[32] = {0}; /* agreements, and T, in bit planes */
+        for (int64_t i = first; i < first + fan_in; i++) {
+            uint64_t carry = v->columns[(i - unit * m->skip) * v->words + word] ^ (v->weights[i] < 0 ? ~(uint64_t)0 : 0);
             for (int64_t j = 0; carry; j++) {
                 uint64_t next = count[j] & carry;
                 count[j] ^= carry;
                 carry = next;
             }
         }
-        uint64_t plane[32] = {0}, first = 0, second = 0;
         for (int bit = 0; bit < 64; bit++) {
             int64_t t = start[word * 64 + bit];
             for (int j = 0; j < 32; j++)
                 t += (int64_t)(count[j] >> bit & 1) << j;
-            for (int j = 0; j < v.n_planes; j++)
+            for (int j = 0; j < m->n_planes; j++)
                 plane[j] |= (uint64_t)(t >> j & 1) << bit;
-            first |= (uint64_t)(t == 0 || t == -1) << bit;
-            second |= (uint64_t)(t == v.top || t == v.top + 1) << bit;
-            at_zero += t == 0;
-            at_minus += t == -1;
-            at_top += t == v.top;
-            beyond_top += t == v.top + 1;
-            if (word * 64 + bit < n_patterns)
-                wrong += t < 0 || (m->n_masks == 2 && t > v.top);
         }
-        for (int j = 0; j < v.n_planes; j++)
-            v.planes[((word / GROUP) * v.n_planes + j) * GROUP + word % GROUP] = plane[j];
-        v.masks[word] = first;
-        if (m->n_masks == 2)
-            v.second[word] = second;
+        for (int j = 0; j < m->n_planes; j++)
+            planes[((word / GROUP) * m->n_planes + j) * GROUP + word % GROUP] = plane[j];
     }
-    v.base[0] = -at_minus + (m->n_masks == 2 ? at_top : 0);
-    v.base[1] = at_zero - (m->n_masks == 2 ? beyond_top : 0);
-    *v.energy = (double)wrong;
-    return wrong;
 }
+
+enum { BITSLICE_ERROR_COUNT, BITSLICE_SYMMETRIC, BITSLICE_MAJORITY, BITSLICE_VOTES, BITSLICE_PARITY, N_BITSLICE };
+
+typedef void (*bitslice_rebuild_fn)(void *model, int64_t walker); /* everything but weights and planes */
 
 #define ISA_BODY "bitslice_body.h"
 #include "each_isa.h"
 
-static const flip_functions *const bitslice_functions[2][N_ISA] = {ISA_TABLE(&bitslice_lower), ISA_TABLE(&bitslice_both)};
+#define BITSLICE_KINDS(ROW) ROW(error_count) ROW(symmetric) ROW(majority) ROW(votes) ROW(parity)
+
+/* By kind, number of groups (1, 2, or 0 for any) and instruction set. */
+#define BITSLICE_FUNCTIONS(kind) {ISA_TABLE(&bitslice_##kind##_any), ISA_TABLE(&bitslice_##kind##_1), ISA_TABLE(&bitslice_##kind##_2)},
+static const flip_functions *const bitslice_functions[N_BITSLICE][3][N_ISA] = {BITSLICE_KINDS(BITSLICE_FUNCTIONS)};
+#define BITSLICE_REBUILD(kind) ISA_TABLE(bitslice_rebuild_##kind),
+static const bitslice_rebuild_fn bitslice_rebuild[N_BITSLICE][N_ISA] = {BITSLICE_KINDS(BITSLICE_REBUILD)};
+
+/* Everything from the weights. start: see bitslice_load_unit. */
+static void bitslice_load(bitslice_model *m, int64_t walker, const int32_t *start, int kind, int level)
+{
+    bitslice_view v = bitslice_open(m, walker);
+    for (int64_t unit = 0; unit < m->n_units; unit++)
+        bitslice_load_unit(&v, unit, start);
+    bitslice_rebuild[kind][level](m, walker);
+}
 
 #endif

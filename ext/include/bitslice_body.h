@@ -1,4 +1,4 @@
-/* Proposal and commit of bitslice.h for one instruction-set level. */
+/* Proposal and commit of bitslice.h for one instruction-set level. `kind` and `groups` (0: any number) are constants where these are inlined. */
 
 typedef uint64_t FN(bits) __attribute__((vector_size(VEC_BYTES), aligned(8), may_alias));
 #define V FN(bits)
@@ -37,74 +37,266 @@ INLINE int64_t FN(total)(V x)
 #endif
 }
 
-INLINE int64_t FN(bitslice_delta)(const bitslice_view *v, int64_t site, const int both)
+INLINE int64_t FN(bitslice_words)(const bitslice_view *v, const int groups)
 {
-    const V *column = (const V *)(v->columns + site * v->n_groups * GROUP), *first = (const V *)v->masks, *second = (const V *)v->second;
-    V count = {0};
-    for (int64_t q = 0; q < v->n_groups * GROUP / LANES; q++) {
-        count += FN(popcount)(column[q] & first[q]);
-        if (both)
-            count -= FN(popcount)(column[q] & second[q]);
-    }
-    const int64_t negative = v->weights[site] >> 7; /* 0 or -1; no branch: the sign of a weight cannot be predicted */
-    return v->base[-negative] + ((FN(total)(count) ^ negative) - negative);
+    return groups ? groups * GROUP : v->words;
 }
 
-INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, int64_t delta, const int both)
+INLINE int64_t FN(bitslice_n_masks)(const bitslice_view *v, const int kind)
 {
-    const int64_t n_planes = v->n_planes;
-    const uint64_t *column = v->columns + site * v->n_groups * GROUP;
+    return kind == BITSLICE_VOTES ? v->m->n_masks : kind == BITSLICE_SYMMETRIC || kind == BITSLICE_PARITY ? 2 : 1;
+}
+
+INLINE int64_t FN(bitslice_unit)(const bitslice_view *v, int64_t site, const int kind)
+{
+    return kind == BITSLICE_ERROR_COUNT || kind == BITSLICE_SYMMETRIC ? 0 : v->m->unit_of[site];
+}
+
+INLINE const uint64_t *FN(bitslice_column)(const bitslice_view *v, int64_t site, int64_t unit, int64_t words)
+{
+    return v->columns + (site - unit * v->m->skip) * words;
+}
+
+/* |mask & column| */
+INLINE int64_t FN(bitslice_common)(const uint64_t *mask, const uint64_t *column, int64_t words)
+{
+    V count = {0};
+    for (int64_t word = 0; word < words; word += LANES)
+        count += FN(popcount)(*(const V *)(mask + word) & *(const V *)(column + word));
+    return FN(total)(count);
+}
+
+INLINE int64_t FN(bitslice_delta)(const bitslice_view *v, int64_t site, const int kind, const int groups)
+{
+    const int64_t words = FN(bitslice_words)(v, groups), n_masks = FN(bitslice_n_masks)(v, kind), unit = FN(bitslice_unit)(v, site, kind);
+    const uint64_t *column = FN(bitslice_column)(v, site, unit, words), *mask = v->masks + unit * n_masks * words;
+    const int64_t *base = v->base + 2 * unit * n_masks;
+    const int64_t negative = v->weights[site] >> 7; /* 0 or -1; no branch: the sign of a weight cannot be predicted */
+    if (kind == BITSLICE_VOTES) {
+        int64_t sum = 0;
+        for (int64_t r = 0; r < n_masks; r++, base += 2, mask += words)
+            sum += v->m->step[r] * (base[-negative] + ((FN(bitslice_common)(mask, column, words) ^ negative) - negative));
+        return sum;
+    }
+    V count = {0};
+    for (int64_t word = 0; word < words; word += LANES) {
+        const V bits = *(const V *)(column + word);
+        count += FN(popcount)(bits & *(const V *)(mask + word));
+        if (n_masks == 2)
+            count -= FN(popcount)(bits & *(const V *)(mask + words + word));
+    }
+    return base[-negative] + ((FN(total)(count) ^ negative) - negative);
+}
+
+/* Counters in bit planes, plane j at plane[j * GROUP], move by one where `carry` is set: down where `down` is set, else up. Returns where
+ * all digits are equal, which is at 0 and -1. */
+INLINE V FN(bitslice_move)(uint64_t *plane, int64_t n_planes, V carry, V down)
+{
+    V previous = *(V *)plane ^ carry, unequal = {0};
+    for (int64_t j = 0; j < n_planes; j++, plane += GROUP) {
+        /* going up a carry runs through ones, going down a borrow runs through zeros */
+        const V old = *(V *)plane, now = old ^ carry;
+        *(V *)plane = now;
+        carry &= old ^ down;
+        unequal |= now ^ previous;
+        previous = now;
+    }
+    return ~unequal;
+}
+
+/* Where a counter in bit planes is `value`. */
+INLINE V FN(bitslice_equal)(const uint64_t *plane, int64_t n_planes, int64_t value)
+{
+    V unequal = {0};
+    for (int64_t j = 0; j < n_planes; j++, plane += GROUP)
+        unequal |= *(const V *)plane ^ ((V){0} - (uint64_t)(value >> j & 1));
+    return ~unequal;
+}
+
+/* Address of digit 0 of word `word` of a counter. */
+INLINE uint64_t *FN(bitslice_digits)(uint64_t *planes, int64_t n_planes, int64_t word)
+{
+    return planes + (word / GROUP) * n_planes * GROUP + word % GROUP;
+}
+
+/* Masks and bases of a unit among several, from `near`, the votes and what the patterns are now. */
+INLINE void FN(bitslice_masks)(bitslice_view *v, int64_t unit, const int kind, const int groups)
+{
+    const bitslice_model *m = v->m;
+    const int64_t words = FN(bitslice_words)(v, groups), n_masks = FN(bitslice_n_masks)(v, kind);
+    uint64_t *planes = v->planes + unit * m->n_planes * words, *mask = v->masks + unit * n_masks * words;
+    const uint64_t *near = v->near + unit * words;
+    int64_t *base = v->base + 2 * unit * n_masks;
+    if (kind == BITSLICE_PARITY) {
+        V zero = {0}, minus = {0};
+        for (int64_t word = 0; word < words; word += LANES) {
+            const V sign = *(V *)(FN(bitslice_digits)(planes, m->n_planes, word) + (m->n_planes - 1) * GROUP);
+            const V wrong = *(V *)(v->counts + word), side = sign ^ wrong, close = *(const V *)(near + word);
+            const V first = close & ~side, second = close & side;
+            *(V *)(mask + word) = first;
+            *(V *)(mask + words + word) = second;
+            zero += FN(popcount)(first & ~sign) - FN(popcount)(second & ~sign);
+            minus += FN(popcount)(first & sign) - FN(popcount)(second & sign);
+        }
+        base[0] = -FN(total)(minus);
+        base[1] = FN(total)(zero);
+        return;
+    }
+    for (int64_t r = 0; r < n_masks; r++, mask += words, base += 2) {
+        const int64_t threshold = m->threshold[r];
+        V zero = {0}, minus = {0};
+        for (int64_t word = 0; word < words; word += LANES) {
+            const V sign = *(V *)(FN(bitslice_digits)(planes, m->n_planes, word) + (m->n_planes - 1) * GROUP);
+            const uint64_t *count = FN(bitslice_digits)(v->counts, m->n_count_planes, word);
+            const V at = FN(bitslice_equal)(count, m->n_count_planes, threshold), below = FN(bitslice_equal)(count, m->n_count_planes, threshold - 1);
+            const V close = *(const V *)(near + word), a = close & at & ~sign, b = close & below & sign;
+            *(V *)(mask + word) = a | b;
+            zero += FN(popcount)(a);
+            minus += FN(popcount)(b);
+        }
+        base[0] = -FN(total)(minus);
+        base[1] = FN(total)(zero);
+    }
+}
+
+INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, const int kind, const int groups)
+{
+    const bitslice_model *m = v->m;
+    const int64_t words = FN(bitslice_words)(v, groups), n_planes = m->n_planes, unit = FN(bitslice_unit)(v, site, kind);
+    const uint64_t *column = FN(bitslice_column)(v, site, unit, words);
     const V flip = (V){0} - (uint64_t)(v->weights[site] < 0);
-    V minus = {0}, zero = {0}, at_top = {0}, beyond_top = {0};
-    for (int64_t word = 0; word < v->n_groups * GROUP; word += LANES) {
-        V *plane = (V *)(v->planes + (word / GROUP) * n_planes * GROUP + word % GROUP);
-        const V down = *(const V *)(column + word) ^ flip;
-        V carry = ~(V){0}, previous = plane[0] ^ carry, unequal = {0}, off_top = {0}, off_next = {0};
-        for (int64_t j = 0; j < n_planes; j++, plane += GROUP / LANES) {
-            /* going up a carry runs through ones, going down a borrow runs through zeros */
-            const V old = *plane, now = old ^ carry;
-            *plane = now;
-            carry &= old ^ down;
-            unequal |= now ^ previous;
-            previous = now;
-            if (both) {
-                off_top |= now ^ ((V){0} - (uint64_t)(v->top >> j & 1));
-                off_next |= now ^ ((V){0} - (uint64_t)((v->top + 1) >> j & 1));
+    uint64_t *planes = v->planes + unit * n_planes * words;
+    V minus = {0}, zero = {0};
+    for (int64_t word = 0; word < words; word += LANES) {
+        uint64_t *plane = FN(bitslice_digits)(planes, n_planes, word);
+        const V down = *(const V *)(column + word) ^ flip, before = *(V *)(plane + (n_planes - 1) * GROUP);
+        const V close = FN(bitslice_move)(plane, n_planes, ~(V){0}, down), sign = *(V *)(plane + (n_planes - 1) * GROUP);
+        switch (kind) {
+        case BITSLICE_ERROR_COUNT:
+            *(V *)(v->masks + word) = close;
+            minus += FN(popcount)(close & sign);
+            zero += FN(popcount)(close & ~sign);
+            break;
+        case BITSLICE_SYMMETRIC: {
+            const V at_top = FN(bitslice_equal)(plane, n_planes, m->top), beyond = FN(bitslice_equal)(plane, n_planes, m->top + 1);
+            *(V *)(v->masks + word) = close;
+            *(V *)(v->masks + words + word) = at_top | beyond;
+            minus += FN(popcount)(close & sign) - FN(popcount)(at_top);
+            zero += FN(popcount)(close & ~sign) - FN(popcount)(beyond);
+            break;
+        }
+        case BITSLICE_PARITY:
+            *(V *)(v->near + unit * words + word) = close;
+            *(V *)(v->counts + word) ^= before ^ sign;
+            break;
+        default:
+            *(V *)(v->near + unit * words + word) = close;
+            FN(bitslice_move)(FN(bitslice_digits)(v->counts, m->n_count_planes, word), m->n_count_planes, before ^ sign, sign);
+        }
+    }
+    if (kind == BITSLICE_ERROR_COUNT || kind == BITSLICE_SYMMETRIC) {
+        v->base[0] = -FN(total)(minus);
+        v->base[1] = FN(total)(zero);
+    } else {
+        for (int64_t k = 0; k < m->n_units; k++)
+            FN(bitslice_masks)(v, k, kind, groups);
+    }
+    v->weights[site] = -v->weights[site];
+}
+
+/* Sum over patterns of the loss, in units, from the planes and counts. */
+static inline int64_t FN(bitslice_energy)(const bitslice_view *v, const int kind)
+{
+    const bitslice_model *m = v->m;
+    int64_t energy = m->n_patterns * m->least;
+    for (int64_t mu = 0; mu < m->n_patterns; mu++) {
+        const int64_t word = mu / 64;
+        const int counted = kind == BITSLICE_MAJORITY || kind == BITSLICE_VOTES;
+        const int64_t n_planes = counted ? m->n_count_planes : m->n_planes;
+        const uint64_t *plane = (counted ? v->counts : v->planes) + (word / GROUP) * n_planes * GROUP + word % GROUP;
+        int64_t value = 0;
+        for (int64_t j = 0; j < n_planes; j++)
+            value += (int64_t)(plane[j * GROUP] >> mu % 64 & 1) << j;
+        if (!counted && value >> (n_planes - 1) & 1)
+            value -= (int64_t)1 << n_planes;
+        if (counted)
+            for (int64_t r = 0; r < m->n_masks; r++)
+                energy += value < m->threshold[r] ? m->step[r] : 0;
+        else if (kind == BITSLICE_PARITY)
+            energy += v->counts[word] >> mu % 64 & 1;
+        else
+            energy += value < 0 || (kind == BITSLICE_SYMMETRIC && value > m->top);
+    }
+    return energy;
+}
+
+/* Everything but weights and planes. */
+INLINE void FN(bitslice_rebuild)(bitslice_view *v, const int kind)
+{
+    const bitslice_model *m = v->m;
+    const int64_t words = v->words, n_planes = m->n_planes;
+    if (kind == BITSLICE_PARITY)
+        memcpy(v->counts, m->negative, sizeof(uint64_t) * words);
+    else
+        memset(v->counts, 0, sizeof(uint64_t) * words * m->n_count_planes);
+    V minus = {0}, zero = {0};
+    for (int64_t unit = 0; unit < m->n_units; unit++)
+        for (int64_t word = 0; word < words; word += LANES) {
+            uint64_t *plane = FN(bitslice_digits)(v->planes + unit * n_planes * words, n_planes, word);
+            const V close = FN(bitslice_equal)(plane, n_planes, 0) | FN(bitslice_equal)(plane, n_planes, -1);
+            const V sign = *(V *)(plane + (n_planes - 1) * GROUP);
+            if (kind == BITSLICE_PARITY) {
+                *(V *)(v->near + unit * words + word) = close;
+                *(V *)(v->counts + word) ^= sign;
+            } else if (kind == BITSLICE_MAJORITY || kind == BITSLICE_VOTES) {
+                *(V *)(v->near + unit * words + word) = close;
+                FN(bitslice_move)(FN(bitslice_digits)(v->counts, m->n_count_planes, word), m->n_count_planes, ~sign, (V){0});
+            } else {
+                *(V *)(v->masks + word) = close;
+                minus += FN(popcount)(close & sign);
+                zero += FN(popcount)(close & ~sign);
+                if (kind == BITSLICE_SYMMETRIC) {
+                    const V at_top = FN(bitslice_equal)(plane, n_planes, m->top), beyond = FN(bitslice_equal)(plane, n_planes, m->top + 1);
+                    *(V *)(v->masks + words + word) = at_top | beyond;
+                    minus -= FN(popcount)(at_top);
+                    zero -= FN(popcount)(beyond);
+                }
             }
         }
-        /* T = 0 or -1 where all digits are equal; `previous` is the sign */
-        *(V *)(v->masks + word) = ~unequal;
-        minus += FN(popcount)(~unequal & previous);
-        zero += FN(popcount)(~unequal & ~previous);
-        if (both) {
-            *(V *)(v->second + word) = ~(off_top & off_next);
-            at_top += FN(popcount)(~off_top);
-            beyond_top += FN(popcount)(~off_next);
-        }
+    if (kind == BITSLICE_ERROR_COUNT || kind == BITSLICE_SYMMETRIC) {
+        v->base[0] = -FN(total)(minus);
+        v->base[1] = FN(total)(zero);
+    } else {
+        for (int64_t k = 0; k < m->n_units; k++)
+            FN(bitslice_masks)(v, k, kind, 0);
     }
-    v->base[0] = FN(total)(at_top - minus);
-    v->base[1] = FN(total)(zero - beyond_top);
-    v->weights[site] = -v->weights[site];
-    *v->energy += (double)delta;
+    *v->total = FN(bitslice_energy)(v, kind);
 }
 
-#define INTEGER_DELTA 1
-#define LOOP bitslice_lower
-#define MODEL bitslice_model
-#define VIEW bitslice_view
-#define OPEN bitslice_open
-#define DELTA(view, site) FN(bitslice_delta)(view, site, 0)
-#define COMMIT(view, site, delta) FN(bitslice_commit)(view, site, delta, 0)
-#include "flip_loop.h"
+#define KIND error_count
+#define CODE BITSLICE_ERROR_COUNT
+#define INTEGER 1
+#include "bitslice_kind.h"
 
-#define INTEGER_DELTA 1
-#define LOOP bitslice_both
-#define MODEL bitslice_model
-#define VIEW bitslice_view
-#define OPEN bitslice_open
-#define DELTA(view, site) FN(bitslice_delta)(view, site, 1)
-#define COMMIT(view, site, delta) FN(bitslice_commit)(view, site, delta, 1)
-#include "flip_loop.h"
+#define KIND symmetric
+#define CODE BITSLICE_SYMMETRIC
+#define INTEGER 1
+#include "bitslice_kind.h"
+
+#define KIND majority
+#define CODE BITSLICE_MAJORITY
+#define INTEGER 1
+#include "bitslice_kind.h"
+
+#define KIND votes
+#define CODE BITSLICE_VOTES
+#define INTEGER 0
+#include "bitslice_kind.h"
+
+#define KIND parity
+#define CODE BITSLICE_PARITY
+#define INTEGER 1
+#include "bitslice_kind.h"
 
 #undef V
 #undef LANES

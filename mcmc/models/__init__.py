@@ -1,12 +1,13 @@
-"""What is sampled: one architecture per file."""
+"""What is sampled: one kind of architecture per file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from mcmc.losses import Loss
 from mcmc.models.base import Model
+from mcmc.models.committee import Committee
+from mcmc.models.parity import Parity
 from mcmc.models.perceptron import Perceptron
 
-MODELS: dict[str, Callable[[int, Loss], Model]] = {"perceptron": Perceptron}
+MODELS: dict[str, type[Model]] = {
+    name: model for model in (Perceptron, Committee, Parity) for name in model.architectures
+}
 """Architectures by name."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc.data import Instance
+from mcmc.architectures import Architecture
+from mcmc.data import Inputs, Instance
+from mcmc.kernels import aligned, fields
+from mcmc.losses import Loss
 
 
 class Block(Protocol):
@@ -24,14 +28,94 @@ class Block(Protocol):
         """Continue from a checkpoint, bit for bit."""
 
 
-class Model(Protocol):
-    """An architecture under a loss."""
+class Model:
+    """An architecture with Ising weights under a loss: E(w) = sum over patterns of loss(y, f).
+
+    A subclass names the architectures that it is for and the losses they can have, and chooses the kernel family that
+    holds the walkers. Raises ValueError for an architecture or a loss that is not its own.
+    """
+
+    architectures: ClassVar[tuple[str, ...]]
+    losses: ClassVar[tuple[str, ...]]
+
+    def __init__(self, architecture: Architecture, loss: Loss) -> None:
+        if architecture.name not in self.architectures:
+            raise ValueError(f"architecture: got {architecture.name}, expected one of {', '.join(self.architectures)}")
+        if loss.name not in self.losses:
+            raise ValueError(f"loss: got {loss.name}, expected for a {architecture.name} {', '.join(self.losses)}")
+        self.architecture = architecture
+        self.loss = loss
 
     @property
-    def n_weights(self) -> int: ...
+    def n_weights(self) -> int:
+        return self.architecture.n_weights
 
     def block(self, instance: Instance, weights: NDArray[np.int8]) -> Block:
-        """Walkers at the given weights, int8 (n_walkers, n_weights) of +-1, under the energy of the instance."""
+        """Walkers at the given weights, int8 (n_walkers, n_weights) of +-1.
+
+        Raises ValueError if instance or weights do not fit the model.
+        """
+        inputs, labels = instance.inputs, instance.labels
+        if inputs.n_inputs != self.architecture.n_inputs:
+            raise ValueError(f"instance: got {inputs.n_inputs} inputs, expected {self.architecture.n_inputs}")
+        if not inputs.n_patterns:
+            raise ValueError("instance: got no patterns")
+        signs = bool((np.abs(labels) == 1).all())
+        if self.loss.name != "square" and not signs:
+            raise ValueError(f"labels: expected -1 and +1 only for the {self.loss.name} loss")
+        return self._block(self.family(inputs.binary, signs), inputs, labels, weights)
+
+    def family(self, binary: bool, signs: bool = True) -> str:
+        """Kernel family for inputs that are +-1 if `binary`, and labels that are +-1 if `signs`."""
+        raise NotImplementedError
 
     def memory(self, n_patterns: int, binary: bool) -> tuple[int, int]:
         """Bytes that an instance (of +-1 inputs if `binary`) and each walker take, about."""
+        raise NotImplementedError
+
+    def _block(self, family: str, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
+        raise NotImplementedError
+
+    # The family that can do everything, in float64
+
+    def _fields(self, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
+        architecture, loss = self.architecture, self.loss
+        stride = -(-inputs.n_patterns // 8) * 8
+        columns, y = aligned((inputs.n_inputs, stride), np.float64), aligned((stride,), np.float64)
+        for rows, block in inputs.blocks():
+            columns[:, rows] = block.T
+        y[: inputs.n_patterns], y[inputs.n_patterns :] = labels, 1.0
+        return fields.Block(
+            columns,
+            y,
+            inputs.n_patterns,
+            weights,
+            n_units=architecture.n_hidden,
+            activation=architecture.activation if architecture.is_committee else "linear",
+            parity=architecture.is_parity,
+            loss=loss.name,
+            margin=loss.margin,
+            sharpness=loss.sharpness,
+        )
+
+    def _fields_memory(self, n_patterns: int) -> tuple[int, int]:
+        arrays = 2 * self.architecture.n_hidden + 1
+        return 8 * self.architecture.n_inputs * n_patterns, 8 * arrays * n_patterns
+
+    def _bitslice_memory(self, n_patterns: int, n_masks: int) -> tuple[int, int]:
+        words = -(-n_patterns // 512) * 64
+        per_unit = self.architecture.fan_in.bit_length() + 3 + n_masks
+        return self.architecture.n_inputs * words, words * per_unit * self.architecture.n_hidden
+
+
+def votes_start(labels: NDArray[np.float64], fan_in: int) -> NDArray[np.int64]:
+    """T of a unit where no weight agrees with label times input, such that its vote is right where T >= 0.
+
+    2 T is label times field, up to the tie: sign(0) = +1, so a field of 0 is wrong for label -1.
+    """
+    return (-fan_in - np.where(labels > 0, 0, 1)) // 2
+
+
+def scaled_integers(n: int) -> NDArray[np.float64]:
+    """What n signs can add up to, -n, -n + 2, ..., n, over sqrt(n): float64 (n + 1,)."""
+    return (2.0 * np.arange(n + 1) - n) / math.sqrt(n)
