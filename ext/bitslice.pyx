@@ -38,9 +38,9 @@ cdef extern from "bitslice.h" nogil:
 cdef class Block:
     """Walkers of one instance.
 
-    columns: uint64 (n_columns, words), bit mu set where label times input (parity: the input) is +1, words a multiple of
-        8, padding bits 0; n_columns: n_sites (a perceptron, a tree) or n_sites / n_units (units share the columns)
-    start: int32 (64 words,): T of each pattern in a unit where no site agrees; padding patterns start beyond every threshold
+    columns: uint64 (n_columns, words), bit mu set where label times input (parity: the input) is +1, words a multiple
+        of 8, padding bits 0; n_columns: n_sites (a perceptron, a tree) or n_sites / n_units (units share the columns)
+    start: int32 (64 words,): T of each pattern in a unit where no site agrees; padding patterns start beyond thresholds
     n_patterns: patterns that count
     weights: int8 (n_walkers, n_sites) of +-1, copied
     n_units: hidden units, n_sites / n_units sites each
@@ -48,7 +48,7 @@ cdef class Block:
     At most one of these; with none a pattern is wrong where T < 0 (one unit):
     top: wrong where T < 0 or T > top (one unit)
     losses: float64 (n_units + 1,): loss of a pattern by its number of right votes, a vote being right where T >= 0
-    negative: uint64 (words,): bit mu set where the label is -1; wrong where the product of the signs of T is not the label
+    negative: uint64 (words,): bit mu set where the label is -1; wrong where the signs of T do not multiply to the label
     """
 
     cdef bitslice_model model
@@ -63,15 +63,15 @@ cdef class Block:
         weights = checked_weights(weights, n_sites)
         check(words > 0 and words % 8 == 0, f"columns: got {words} words, expected a multiple of 8")
         check(0 < n_patterns <= 64 * words == start.shape[0], "n_patterns, start: do not fit columns")
-        check(0 < n_units <= 2**16 and n_sites % n_units == 0, f"n_units: got {n_units}, expected a divisor of {n_sites}")
+        check(0 < n_units <= 2**16 and n_sites % n_units == 0, f"n_units: got {n_units}, no divisor of {n_sites}")
         check(columns.shape[0] in (n_sites, n_sites // n_units), f"columns: got {columns.shape[0]}, do not fit weights")
-        check((top is not None) + (losses is not None) + (negative is not None) <= 1, "top, losses, negative: one at most")
+        check((top is not None) + (losses is not None) + (negative is not None) <= 1, "top, losses, negative: one only")
         check(n_units == 1 or losses is not None or negative is not None, "n_units: several need losses or negative")
         self.columns, self.start = columns.base, start.base
         fan_in = n_sites // n_units
         self.unit_of = np.repeat(np.arange(n_units, dtype=np.uint16), fan_in)
         self.threshold, self.step, least, unit = _steps(losses, n_units, n_patterns)
-        self.negative = np.zeros(words, dtype=np.uint64) if negative is None else np.ascontiguousarray(negative, np.uint64)
+        self.negative = np.zeros(words, dtype=np.uint64) if negative is None else negative
         check(len(self.negative) == words, f"negative: got {len(self.negative)} words, expected {words}")
         n_masks, n_count_planes = 1, 1
         if top is not None:
@@ -110,10 +110,10 @@ cdef class Block:
         self.model = bitslice_model(
             n_sites=n_sites, n_units=n_units, n_patterns=n_patterns, n_groups=words // 8, n_planes=n_planes,
             n_masks=n_masks, skip=fan_in if columns.shape[0] < n_sites else 0, unit_of=&unit_of[0],
-            columns=&columns[0, 0], top=0 if top is None else top, n_count_planes=n_count_planes, threshold=&threshold[0],
-            step=&step[0], least=least, unit=unit, negative=&label[0], planes=&planes[0, 0, 0, 0, 0], near=&near[0, 0, 0],
-            counts=&counts[0, 0, 0, 0], masks=&masks[0, 0, 0, 0], base=&base[0, 0, 0, 0], total=&total[0],
-            weights=&w[0, 0], energy=&energy[0],
+            columns=&columns[0, 0], top=0 if top is None else top, n_count_planes=n_count_planes,
+            threshold=&threshold[0], step=&step[0], least=least, unit=unit, negative=&label[0],
+            planes=&planes[0, 0, 0, 0, 0], near=&near[0, 0, 0], counts=&counts[0, 0, 0, 0], masks=&masks[0, 0, 0, 0],
+            base=&base[0, 0, 0, 0], total=&total[0], weights=&w[0, 0], energy=&energy[0],
         )
         groups = words // 8 if words <= 16 else 0
         flip_target_set(&self.target, &self.model, bitslice_functions[self.kind][<int>groups][<int>cpu.index()], NULL,
@@ -143,7 +143,7 @@ cdef class Block:
 
 
 def _steps(losses, n_units, n_patterns):
-    """The loss by number of right votes as steps: thresholds r and losses of C < r over C >= r (at least one), least, unit."""
+    """A loss by number of right votes as thresholds r (at least one), losses of C < r over C >= r, least loss, unit."""
     if losses is None:
         return np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64), 0, 1.0
     check(len(losses) == n_units + 1, f"losses: got {len(losses)} values, expected {n_units + 1}")

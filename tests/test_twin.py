@@ -166,7 +166,7 @@ def tie_at(slot: int, above: bool) -> tuple[Problem, np.ndarray, float]:
     The way to that proposal depends on beta, which depends on the energy difference met there: sought by iteration.
     """
     n, key = slot + 3, stream_key(SEED, MOVES)
-    uniform = int(philox.uniforms64(key, 1, slot))
+    uniform = int(philox.move_uniforms64(key, 1, slot))
     target = uniform + (2**22 if above else -(2**22))
     for seed in range(1, 200):
         task = problem(Loss("error-count"), "binary", n, 40, seed=seed, labels="random")
@@ -187,7 +187,7 @@ def tie_at(slot: int, above: bool) -> tuple[Problem, np.ndarray, float]:
 
 def twin_states(task: Problem, start: np.ndarray, beta: float, slot: int) -> np.ndarray:
     """The weights before and after a flip at `slot` of the first sweep in sequential order, int8 (2, N)."""
-    uniforms = philox.uniforms(stream_key(SEED, MOVES), 1, np.arange(slot))
+    uniforms = philox.move_uniforms(stream_key(SEED, MOVES), 1, np.arange(slot))
     w = start[0].copy()
     for site in range(slot):
         flipped = w.copy()

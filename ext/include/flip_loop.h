@@ -6,37 +6,33 @@
  *   COMMIT(view, site, delta)   carry out the flip
  * It undefines them. Everything is inlined; the only branch a rejected proposal meets is the rejection. */
 
-#define PART(part) FN(ISA_JOIN(LOOP, part))
 #if INTEGER_DELTA
+#define flip_accepted flip_accepted_integer
 #define DELTA_TYPE int32_t
 #else
+#define flip_accepted flip_accepted_real
 #define DELTA_TYPE double
 #endif
+#define PART(part) FN(ISA_JOIN(LOOP, part))
 
 ISA_CODE int64_t PART(flips)(void *model, int64_t walker, const flip_moves *m)
 {
     VIEW view = OPEN(model, walker);
+    const flip_moves moves = *m;
     int64_t accepted = 0;
-    for (int64_t k = 0; k < m->n; k++) {
-        const int32_t site = m->sites[k];
-#if INTEGER_DELTA
-        const int64_t delta = DELTA(&view, site);
-        const uint64_t threshold = m->thresholds[delta];
-        const uint32_t high = m->high[k], bound = (uint32_t)(threshold >> 32);
-        if (__builtin_expect(high >= bound, 1)) {
-            /* the high half decides but in one case of 2^32 */
-            if (high > bound || philox_word(m->key, m->row, m->slot + k, HALF_LOW) > (uint32_t)threshold)
-                continue;
+    for (int64_t k = 0;; k++) {
+        DELTA_TYPE delta = 0;
+        /* no store in here: what DELTA reads of the walker may stay in registers from one rejection to the next */
+        for (; k < moves.n; k++) {
+            delta = (DELTA_TYPE)DELTA(&view, moves.sites[k]);
+            if (flip_accepted(&moves, k, delta))
+                break;
         }
-#else
-        const double delta = DELTA(&view, site);
-        if (!(m->beta * delta < m->variates[k]))
-            continue;
-#endif
-        COMMIT(&view, site, delta);
+        if (k == moves.n)
+            return accepted;
+        COMMIT(&view, moves.sites[k], delta);
         accepted++;
     }
-    return accepted;
 }
 
 ISA_CODE double PART(delta)(void *model, int64_t walker, int64_t site)
@@ -64,7 +60,7 @@ static const flip_functions FN(LOOP) = {PART(flips), PART(delta), PART(deltas), 
 
 #undef PART
 #undef DELTA_TYPE
-
+#undef flip_accepted
 #undef LOOP
 #undef MODEL
 #undef VIEW

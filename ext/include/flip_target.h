@@ -6,7 +6,7 @@
 #ifndef MCMC_FLIP_TARGET_H
 #define MCMC_FLIP_TARGET_H
 
-#include <stdint.h>
+#include "philox.h"
 
 #define FLIP_TARGET_CAPSULE "mcmc.flip_target"
 
@@ -16,7 +16,7 @@ typedef struct {
     int64_t n;
     /* integer energies: flip iff the 64-bit uniform of the slot <= thresholds[dE], dE in [-max_delta, max_delta] */
     const uint64_t *thresholds; /* centred on dE = 0 */
-    const uint32_t *high;       /* (n,) high halves of the uniforms; the low half is looked up when the high one ties */
+    const uint16_t *high;       /* (n,) highest 16 bits of the uniforms; the others are looked up when these tie */
     uint64_t key, row, slot;    /* address of proposal 0 */
     /* real energies: flip iff beta dE < variates[k] */
     double beta;
@@ -47,5 +47,19 @@ typedef struct {
     const int8_t *weights; /* (n_walkers, n_sites), +-1 */
     const double *energy;  /* (n_walkers,) */
 } flip_target;
+
+static inline __attribute__((always_inline)) int flip_accepted_integer(const flip_moves *m, int64_t k, int64_t delta)
+{
+    const uint64_t threshold = m->thresholds[delta];
+    const uint32_t high = m->high[k], bound = (uint32_t)(threshold >> 48);
+    if (__builtin_expect(high > bound, 1))
+        return 0;
+    return high < bound || philox_u48(m->key, m->row, m->slot + k) <= threshold; /* the high bits decide but in one case of 2^16 */
+}
+
+static inline __attribute__((always_inline)) int flip_accepted_real(const flip_moves *m, int64_t k, double delta)
+{
+    return m->beta * delta < m->variates[k];
+}
 
 #endif

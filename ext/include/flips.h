@@ -21,8 +21,10 @@ enum { ORDER_RANDOM, ORDER_SEQUENTIAL };
 #define ISA_BODY "flips_body.h"
 #include "each_isa.h"
 
-typedef void (*flips_variates_fn)(int rule, const uint32_t *high, const uint32_t *low, int64_t n, double *out);
+typedef void (*flips_variates_fn)(int rule, const uint16_t *high, const uint32_t *low, int64_t n, double *out);
 static const flips_variates_fn flips_variates[N_ISA] = ISA_TABLE(flips_variates);
+typedef void (*flips_scale_fn)(int64_t n, int64_t bound, int32_t *words);
+static const flips_scale_fn flips_scale[N_ISA] = ISA_TABLE(flips_scale);
 typedef void (*flips_pack_fn)(const int8_t *weights, int64_t n_walkers, int64_t n_sites, int64_t n_words, uint64_t *out);
 static const flips_pack_fn flips_pack[N_ISA] = ISA_TABLE(flips_pack);
 typedef void (*flips_sum_weights_fn)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites, int64_t *sum);
@@ -60,11 +62,13 @@ typedef struct {
 static void flips_visits(const flip_run *r, int64_t copy, int64_t sweep)
 {
     const int64_t n = r->target->n_sites;
-    uint32_t *words = (uint32_t *)r->sites;
-    if (r->order == ORDER_RANDOM)
-        philox_fill[r->level](r->site_key[copy], sweep, 0, (n + 3) / 4, HALF_HIGH, words);
-    for (int64_t k = 0; k < n; k++)
-        r->sites[k] = r->order == ORDER_RANDOM ? (int32_t)((uint64_t)words[k] * (uint64_t)n >> 32) : (int32_t)k;
+    if (r->order == ORDER_RANDOM) {
+        philox_fill[r->level](r->site_key[copy], sweep, 0, (n + 3) / 4, HALF_HIGH, (uint32_t *)r->sites);
+        flips_scale[r->level](n, n, r->sites);
+    } else {
+        for (int64_t k = 0; k < n; k++)
+            r->sites[k] = (int32_t)k;
+    }
 }
 
 /* One sweep of walkers first .. last - 1 of the block, which belong to one copy. */
@@ -72,21 +76,22 @@ static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int
 {
     const flip_target *t = r->target;
     const int64_t n = t->n_sites;
-    uint32_t high[CHUNK], low[CHUNK];
+    uint32_t low[CHUNK];
+    uint16_t high[CHUNK];
     double variates[CHUNK];
     flips_visits(r, copy, sweep);
     for (int64_t slot = 0; slot < n; slot += CHUNK) {
-        const int64_t chunk = n - slot < CHUNK ? n - slot : CHUNK, blocks = (chunk + 3) / 4;
+        const int64_t chunk = n - slot < CHUNK ? n - slot : CHUNK, blocks = (chunk + 7) / 8;
         for (int64_t w = first; w < last; w++) {
             const int64_t rung = r->rung_of[r->first + w];
             flip_moves moves = {.sites = r->sites + slot, .n = chunk, .key = r->move_key[w], .row = sweep, .slot = slot,
                                 .high = high, .variates = variates, .beta = r->beta[rung]};
-            philox_fill[r->level](moves.key, sweep, slot / 4, blocks, HALF_HIGH, high);
+            philox_fill[r->level](moves.key, sweep, slot / 8, blocks, HALF_HIGH, (uint32_t *)high);
             if (t->max_delta) {
                 moves.thresholds = r->threshold + rung * (2 * t->max_delta + 1) + t->max_delta;
             } else {
-                philox_fill[r->level](moves.key, sweep, slot / 4, blocks, HALF_LOW, low);
-                flips_variates[r->level](acceptance_rule(r->rule, moves.beta), high, low, 4 * blocks, variates);
+                philox_fill[r->level](moves.key, sweep, slot / 4, 2 * blocks, HALF_LOW, low);
+                flips_variates[r->level](acceptance_rule(r->rule, moves.beta), high, low, 8 * blocks, variates);
             }
             r->accepted[copy * r->n_rungs + rung] += t->call.flips(t->model, w, &moves);
         }

@@ -1,13 +1,17 @@
 /* flips.h: what is worth compiling for each instruction-set level. */
 
-
-/* The thresholds X of acceptance.h from the two halves of n uniforms; n a multiple of 4, room for a multiple of 8. */
-ISA_CODE void FN(flips_variates)(int rule, const uint32_t *high, const uint32_t *low, int64_t n, double *out)
+/* n random words to integers in [0, bound). */
+ISA_CODE void FN(flips_scale)(int64_t n, int64_t bound, int32_t *words)
 {
     for (int64_t k = 0; k < n; k++)
-        out[k] = unit_interval((uint64_t)high[k] << 32 | low[k]);
-    for (int64_t k = n; k < ((n + 7) & ~(int64_t)7); k++)
-        out[k] = 0.5;
+        words[k] = (int32_t)((uint64_t)(uint32_t)words[k] * (uint64_t)bound >> 32);
+}
+
+/* The thresholds X of acceptance.h from the two pieces of n uniforms; n a multiple of 8. */
+ISA_CODE void FN(flips_variates)(int rule, const uint16_t *high, const uint32_t *low, int64_t n, double *out)
+{
+    for (int64_t k = 0; k < n; k++)
+        out[k] = unit_interval(u48(high[k], low[k]));
     for (int64_t k = 0; k < n; k += N_REALS) {
         const REALS u = *(REALS *)(out + k);
         switch (rule) {

@@ -56,6 +56,19 @@ static inline uint64_t philox_u64(uint64_t key, uint64_t row, uint64_t slot)
     return (uint64_t)philox_word(key, row, slot, HALF_HIGH) << 32 | philox_word(key, row, slot, HALF_LOW);
 }
 
+/* The uniform of a slot that is decided upon piecewise: 16 high bits, two slots to a word, then 32 low ones; then half a cell, so that
+ * no number is a border. */
+static inline uint64_t u48(uint16_t high, uint32_t low)
+{
+    return (uint64_t)high << 48 | (uint64_t)low << 16 | 0x8000;
+}
+
+static inline uint64_t philox_u48(uint64_t key, uint64_t row, uint64_t slot)
+{
+    const uint32_t pair = philox_word(key, row, slot / 2, HALF_HIGH);
+    return u48((uint16_t)(slot % 2 ? pair >> 16 : pair), philox_word(key, row, slot, HALF_LOW));
+}
+
 /* (0, 1) by the midpoints of 2^52 equal cells: never 0 or 1, and symmetric under u -> 1 - u. */
 static inline double unit_interval(uint64_t u)
 {

@@ -50,6 +50,19 @@ def uniforms64(key: ArrayLike, row: ArrayLike, slot: ArrayLike) -> NDArray[np.ui
     return _word(key, row, slot, _HIGH_WORD) << _HALF | _word(key, row, slot, _LOW_WORD)
 
 
+def move_uniforms64(key: ArrayLike, row: ArrayLike, slot: ArrayLike) -> NDArray[np.uint64]:
+    """The uniforms on which moves are decided: 16 high bits (two slots to a word), 32 low ones, and half a cell."""
+    slot = np.asarray(slot, dtype=np.uint64)
+    pair = _word(key, row, slot // np.uint64(2), _HIGH_WORD)
+    high = pair >> np.uint64(16) * (slot % np.uint64(2)) & np.uint64(0xFFFF)
+    return high << np.uint64(48) | _word(key, row, slot, _LOW_WORD) << np.uint64(16) | np.uint64(0x8000)
+
+
+def move_uniforms(key: ArrayLike, row: ArrayLike, slot: ArrayLike) -> NDArray[np.float64]:
+    """The same in (0, 1)."""
+    return ((move_uniforms64(key, row, slot) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+
 def uniforms(key: ArrayLike, row: ArrayLike, slot: ArrayLike) -> NDArray[np.float64]:
     """The uniforms in (0, 1): midpoints of 2^52 equal cells."""
     return ((uniforms64(key, row, slot) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
