@@ -89,7 +89,7 @@ class Architecture:
         return self.n_hidden * self.fan_in
 
     def hidden_fields(self, inputs: Inputs, weights: ArrayLike) -> NDArray[np.int64] | NDArray[np.float64]:
-        """Unscaled sums w_k.x of weights (..., n_weights): (..., n_hidden, n_patterns), as `Inputs.fields` gives them."""
+        """Unscaled sums w_k.x of weights (..., n_weights): (..., n_hidden, n_patterns), see `Inputs.fields`."""
         units = np.asarray(weights)
         units = units.reshape(*units.shape[:-1], self.n_hidden, self.fan_in)
         if not self.is_tree:

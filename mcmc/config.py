@@ -448,9 +448,8 @@ def _check_architecture(config: Config) -> None:
 def _check_teacher(config: Config) -> None:
     """That the teacher exists, and that its labels mean something.
 
-    A committee of an even number of sign units may teach: its ties are labelled sign(0) = +1, like those of any machine.
-    More labels are +1 then, but each is a definite function of its pattern, and so is the posterior; a student is held
-    to odd numbers because it is the student whose ties would be a convention in the energy.
+    A committee of an even number of sign units may teach, although it may not be a student of error-count: its ties
+    get the label sign(0) = +1. Most labels are +1 then, but all are as definite as labels that come from a file.
     """
     data, model = config.data, config.model
     if data.source != "teacher":

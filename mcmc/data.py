@@ -14,7 +14,6 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -160,7 +159,7 @@ class Instance:
     labels: float64 (n_patterns,), +-1 for classification.
     teacher: int8 (n_weights,) +-1, or None.
     test: fresh patterns and their clean labels float64 (n_test,), or None.
-    teacher_architecture: what the teacher's weights are the weights of, by default a perceptron; None without a teacher.
+    teacher_architecture: what the teacher's weights are weights of, by default a perceptron; None without a teacher.
     """
 
     inputs: Inputs
@@ -174,7 +173,7 @@ class Instance:
         if self.teacher is None:
             object.__setattr__(self, "teacher_architecture", None)
         else:
-            architecture = self.teacher_architecture or Architecture("perceptron", self.inputs.n_inputs)
+            architecture = self.teacher_architecture or _perceptron(self.inputs.n_inputs)
             object.__setattr__(self, "teacher_architecture", architecture)
             object.__setattr__(self, "teacher", _read_only(self.teacher, np.int8, (architecture.n_weights,)))
         if self.test is not None:
@@ -199,6 +198,10 @@ def fingerprint(instance: Instance) -> str:
     if teacher is not None and teacher.name != "perceptron":
         digest.update(f"{teacher.name},{teacher.n_inputs},{teacher.n_hidden},{teacher.activation};".encode())
     return digest.hexdigest()
+
+
+def _perceptron(n_inputs: int) -> Architecture:
+    return Architecture("perceptron", n_inputs)
 
 
 def _read_only(values: ArrayLike, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -262,7 +265,7 @@ def teacher_instance(
 
     Raises ValueError if the teacher has another number of inputs.
     """
-    teacher = teacher or Architecture("perceptron", n_inputs)
+    teacher = teacher or _perceptron(n_inputs)
     if teacher.n_inputs != n_inputs:
         raise ValueError(f"teacher: got {teacher.n_inputs} inputs, expected n_inputs = {n_inputs}")
     n_weights = teacher.n_weights
@@ -323,7 +326,7 @@ def load_file(
     transform: Transform = "none",
     classification: bool,
     n_inputs: int | None,
-    architecture: Callable[[int], Architecture] = partial(Architecture, "perceptron"),
+    architecture: Callable[[int], Architecture] = _perceptron,
 ) -> Instance:
     """An instance from a data file.
 
