@@ -95,7 +95,7 @@ class Inputs:
     def block(self, start: int, stop: int) -> Inputs:
         """The inputs start .. stop - 1 of every pattern: a view of +-1 inputs, a copy of real ones."""
         if not 0 <= start < stop <= self.n_inputs:
-            raise ValueError(f"block: got inputs {start} to {stop}, expected a range within 0 to {self.n_inputs}, not empty")
+            raise ValueError(f"block: got inputs {start} to {stop}, expected some of 0 to {self.n_inputs}")
         if self.columns is not None:
             return Inputs(self.n_patterns, stop - start, columns=self.columns[start:stop])
         return Inputs(self.n_patterns, stop - start, values=self.values[:, start:stop])

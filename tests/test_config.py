@@ -15,6 +15,8 @@ from mcmc.losses import LOSSES
 from mcmc.problem import Problem
 from mcmc.samplers import SAMPLERS
 
+RUNS = Path(__file__).parent.parent / "runs"
+
 MINIMAL = """\
 seed = 7
 model = { n_inputs = 501, loss = { name = "error-count" } }
@@ -121,6 +123,7 @@ def test_every_architecture_takes_the_losses_that_mean_something(loss: str, marg
             if _means_something(student, loss, margin):
                 run = config.loads(MINIMAL, overrides)
                 assert run.student(12) == student
+                assert Problem(run).model.architecture == student
                 assert (run.n_weights, run.n_patterns) == (student.n_weights, int(1.2 * student.n_weights + 0.5))
             else:
                 with pytest.raises(ConfigError, match=r"^model\.(n_hidden|activation|loss\.name|loss\.margin): got "):
@@ -184,6 +187,13 @@ def test_a_problem_draws_from_the_teacher_that_the_run_file_names(start: str) ->
     np.testing.assert_array_equal(instance.labels, np.where(outputs >= 0, 1, -1))
     weights = problem.initial_weights(1, instance, range(3))
     assert (weights == instance.teacher).all() if start == "teacher" else weights.shape == (3, 33)
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_run_files_of_the_repository_are_right(path: Path) -> None:
+    run = config.load(path)
+    if run.data.source != "file":  # a script makes the file
+        assert Problem(run).n_weights == run.n_weights
 
 
 def test_a_problem_without_a_teacher() -> None:

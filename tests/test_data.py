@@ -137,7 +137,7 @@ def test_a_block_is_some_inputs_of_every_pattern(law, start, stop):
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 3), (3, 2), (5, 5), (0, 34)])
 def test_a_block_beyond_the_inputs_is_an_error(start, stop):
-    with pytest.raises(ValueError, match=rf"block: got inputs {start} to {stop}, expected .* 0 to 33"):
+    with pytest.raises(ValueError, match=rf"block: got inputs {start} to {stop}, expected some of 0 to 33"):
         random_instance(3, 0, 33, 20).inputs.block(start, stop)
 
 
