@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcmc import data
+from mcmc.architectures import Architecture
 from mcmc.kernels import cpu
 from mcmc.losses import Loss
 from mcmc.models.perceptron import Perceptron
@@ -88,7 +89,9 @@ class Engine:
     def __init__(self, case: Case, instance: data.Instance, level: str, weights: NDArray[np.int8]) -> None:
         cpu.use(level)
         self.case = case
-        self.block = Perceptron(case.n, Loss(case.loss, case.margin)).block(instance, weights)
+        self.block = Perceptron(Architecture("perceptron", case.n), Loss(case.loss, case.margin)).block(
+            instance, weights
+        )
         self.chain: Chain = SAMPLERS[case.sampler]().chain(
             self.block,
             seed=SEED,

@@ -39,7 +39,10 @@ ACTIVATIONS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture with its sizes. Raises ValueError for unknown names and sizes that do not fit together."""
+    """An architecture with its sizes.
+
+    Raises ValueError for unknown names and sizes that do not fit together; the message begins with the field.
+    """
 
     name: str
     n_inputs: int
@@ -50,14 +53,16 @@ class Architecture:
         if self.name not in ARCHITECTURES:
             raise ValueError(f"architecture: got {self.name!r}, expected one of {', '.join(ARCHITECTURES)}")
         if self.activation not in ACTIVATIONS or (self.activation != "sign" and not self.is_committee):
-            allowed = ", ".join(ACTIVATIONS) if self.is_committee else "sign"
-            raise ValueError(f"activation: got {self.activation!r}, expected one of {allowed}")
-        if self.n_inputs < 1 or self.n_hidden < 1 or (self.name == "perceptron" and self.n_hidden != 1):
-            raise ValueError(
-                f"n_inputs, n_hidden: got {self.n_inputs}, {self.n_hidden}, expected >= 1 (perceptron: one unit)"
-            )
+            allowed = f"one of {', '.join(ACTIVATIONS)}" if self.is_committee else "'sign' (others are for committees)"
+            raise ValueError(f"activation: got {self.activation!r}, expected {allowed}")
+        if self.n_inputs < 1:
+            raise ValueError(f"n_inputs: got {self.n_inputs}, expected an integer >= 1")
+        if self.n_hidden < 1 or (self.name == "perceptron" and self.n_hidden != 1):
+            allowed = "1 (a perceptron is one unit)" if self.name == "perceptron" else "an integer >= 1"
+            raise ValueError(f"n_hidden: got {self.n_hidden}, expected {allowed}")
         if self.is_tree and self.n_inputs % self.n_hidden:
-            raise ValueError(f"n_inputs: got {self.n_inputs}, expected a multiple of n_hidden = {self.n_hidden}")
+            allowed = f"a divisor of n_inputs = {self.n_inputs} (the units of a tree share the inputs out equally)"
+            raise ValueError(f"n_hidden: got {self.n_hidden}, expected {allowed}")
 
     @property
     def is_tree(self) -> bool:
@@ -84,18 +89,20 @@ class Architecture:
         return self.n_hidden * self.fan_in
 
     def hidden_fields(self, inputs: Inputs, weights: ArrayLike) -> NDArray[np.int64] | NDArray[np.float64]:
-        """Unscaled sums w_k.x of weights (..., n_weights): (..., n_hidden, n_patterns), exact int64 for integers on +-1."""
+        """Unscaled sums w_k.x of weights (..., n_weights): (..., n_hidden, n_patterns), see `Inputs.fields`."""
         units = np.asarray(weights)
         units = units.reshape(*units.shape[:-1], self.n_hidden, self.fan_in)
         if not self.is_tree:
             return inputs.fields(units)
-        fields = [
-            inputs.block(k * self.fan_in, (k + 1) * self.fan_in).fields(units[..., k, :]) for k in range(self.n_hidden)
-        ]
-        return np.stack(fields, axis=-2)
+        starts = [k * self.fan_in for k in range(self.n_hidden)]
+        blocks = (inputs.block(start, start + self.fan_in) for start in starts)
+        return np.stack([block.fields(units[..., k, :]) for k, block in enumerate(blocks)], axis=-2)
 
     def output(self, inputs: Inputs, weights: ArrayLike) -> NDArray[np.float64]:
-        """f of weights (..., n_weights) on every pattern: (..., n_patterns). Its sign is exact where the fields are integers."""
+        """f of weights (..., n_weights) on every pattern, (..., n_patterns), the same bits on every machine.
+
+        Its sign is exact where perceptrons or units with sign activation meet integer weights and +-1 inputs.
+        """
         fields = self.hidden_fields(inputs, weights)
         if self.name == "perceptron":
             return fields[..., 0, :] / math.sqrt(self.fan_in)

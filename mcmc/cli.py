@@ -197,16 +197,26 @@ def _hdf5() -> str:
     return f"{h5py.version.hdf5_version} (h5py {h5py.version.version})"
 
 
-def _models() -> str:
-    from mcmc.models import MODELS
+def _formulas(formulas: Mapping[str, str]) -> str:
+    return "\n".join(f"{name:<14} {formula}" for name, formula in formulas.items()).replace("\n", "\n" + 11 * " ")
 
-    return ", ".join(MODELS)
+
+def _models() -> str:
+    from mcmc.architectures import ARCHITECTURES
+
+    return _formulas(ARCHITECTURES)
+
+
+def _activations() -> str:
+    from mcmc.architectures import ACTIVATIONS
+
+    return _formulas(ACTIVATIONS)
 
 
 def _losses() -> str:
     from mcmc.losses import LOSSES
 
-    return "\n".join(f"{name:<14} {formula}" for name, formula in LOSSES.items()).replace("\n", "\n" + 11 * " ")
+    return _formulas(LOSSES)
 
 
 def _samplers() -> str:
@@ -220,6 +230,7 @@ _FACTS: dict[str, Callable[[], str]] = {
     "mpi": _mpi,
     "hdf5": _hdf5,
     "models": _models,
+    "activation": _activations,
     "losses": _losses,
     "samplers": _samplers,
 }

@@ -10,7 +10,8 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import time
 from importlib import resources
 from itertools import pairwise
@@ -21,9 +22,9 @@ import msgspec
 import tomli_w
 from msgspec import Meta, Struct
 
+from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.errors import ConfigError
 from mcmc.losses import LARGEST, LOSSES
-from mcmc.models import MODELS
 from mcmc.samplers import SAMPLERS
 
 _INT_MAX = 2**31 - 1
@@ -56,6 +57,17 @@ class Model(_Table, kw_only=True):
     architecture: Text = "perceptron"
     weights: Text = "ising"
     n_inputs: Count | None = None  # None: as in the data file
+    n_hidden: Count | None = None  # None: perceptron
+    activation: Text = "sign"
+
+
+class Teacher(_Table, kw_only=True):
+    """None: as the student."""
+
+    architecture: Text | None = None
+    weights: Text | None = None
+    n_hidden: Count | None = None
+    activation: Text | None = None
 
 
 class Data(_Table, kw_only=True):
@@ -73,6 +85,7 @@ class Data(_Table, kw_only=True):
     labels_key: Text = "labels"
     teacher_key: Text = "teacher"
     transform: Text = "none"
+    teacher: Teacher = Teacher()
 
 
 class Sampler(_Table, kw_only=True):
@@ -141,7 +154,25 @@ class Config(RunFile, kw_only=True):
     @property
     def n_weights(self) -> int | None:
         """Weights of one walker; None where only the data file knows."""
-        return self.model.n_inputs
+        n_inputs = self.model.n_inputs
+        return None if n_inputs is None else self.student(n_inputs).n_weights
+
+    def student(self, n_inputs: int) -> Architecture:
+        """What is sampled. Raises ValueError where that cannot have so many inputs."""
+        model = self.model
+        return Architecture(model.architecture, n_inputs, model.n_hidden or 1, model.activation)
+
+    def teacher(self, n_inputs: int) -> Architecture:
+        """What labels the patterns where `data.source` is "teacher": the student but for what `[data.teacher]` says.
+
+        A perceptron has no n_hidden to take over, and only a committee has an activation. Raises ValueError as above.
+        """
+        asked, model = self.data.teacher, self.model
+        name = asked.architecture or model.architecture
+        one_unit = Architecture(name, n_inputs)
+        n_hidden = asked.n_hidden or (1 if name == "perceptron" else model.n_hidden or 1)
+        activation = asked.activation or (model.activation if one_unit.is_committee else "sign")
+        return replace(one_unit, n_hidden=n_hidden, activation=activation)
 
     @property
     def n_patterns(self) -> int | None:
@@ -164,13 +195,17 @@ class Config(RunFile, kw_only=True):
 
 # Which names are values of which key: (available, known but of later work).
 _CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "model.architecture": (tuple(MODELS), ("committee", "tree-committee", "parity", "tree-parity")),
+    "model.architecture": (tuple(ARCHITECTURES), ()),
     "model.weights": (("ising",), ("spherical", "gaussian")),
+    "model.activation": (tuple(ACTIVATIONS), ()),
     "model.loss.name": (tuple(LOSSES), ()),
     "data.source": (("teacher", "random", "file"), ()),
     "data.inputs": (("binary", "gaussian"), ()),
     "data.labels": (("sign", "real", "logistic"), ()),
     "data.transform": (("none", "binarise", "standardise"), ()),
+    "data.teacher.architecture": (tuple(ARCHITECTURES), ()),
+    "data.teacher.weights": (("ising",), ("spherical", "gaussian")),
+    "data.teacher.activation": (tuple(ACTIVATIONS), ()),
     "sampler.method": (
         tuple(SAMPLERS),
         (
@@ -192,8 +227,7 @@ _CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 # Keys of the contract that later work brings.
 _LATER = {
-    "model": ("n_hidden", "activation", "prior_precision"),
-    "data": ("teacher",),
+    "model": ("prior_precision",),
     "sampler": ("step_size", "n_steps", "friction", "batch_size", "precision"),
 }
 
@@ -202,6 +236,7 @@ _TABLES: dict[str, type[_Table]] = {
     "model": Model,
     "model.loss": Loss,
     "data": Data,
+    "data.teacher": Teacher,
     "sampler": Sampler,
     "ladder": Ladder,
     "ladder.beta": BetaRange,
@@ -316,7 +351,9 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     tables = {name: getattr(run_file, name) for name in RunFile.__struct_fields__}
     config = Config(**tables, text=tomli_w.dumps(raw) if text is None else text, directory=directory)
     _check_model(config)
+    _check_architecture(config)
     _check_data(config, raw["data"])
+    _check_teacher(config)
     _check_ladder(config.ladder.beta)
     _check_schedule(config)
     return config
@@ -382,6 +419,69 @@ def _check_model(config: Config) -> None:
         _refuse("model.loss.sharpness", loss.sharpness, f"a number from {1 / LARGEST:g} to {LARGEST:g}")
     if config.model.n_inputs is None and config.data.source != "file":
         raise ConfigError("model.n_inputs: missing, expected an integer >= 1 (only data from a file know it)")
+
+
+def _check_architecture(config: Config) -> None:
+    """That the student exists, and that its loss means something for it."""
+    model, loss = config.model, config.model.loss
+    if model.n_hidden is None and model.architecture != "perceptron":
+        raise ConfigError(f"model.n_hidden: missing, expected an integer >= 1, the units of a {model.architecture}")
+    # where the number of inputs is in the file, n_hidden stands for it here: it fits
+    student = _architecture(config.student, model.n_inputs or model.n_hidden or 1, "model")
+    if model.n_inputs is not None and student.n_weights > _INT_MAX:
+        _refuse("model.n_hidden", model.n_hidden, f"n_inputs n_hidden below 2**31, with n_inputs = {model.n_inputs}")
+    if loss.name == "symmetric" and student.name != "perceptron":
+        _refuse("model.loss.name", loss.name, f"another loss for a {student.name}: the symmetric one is a perceptron's")
+    if student.is_parity:
+        if loss.name != "error-count":
+            _refuse("model.loss.name", loss.name, f"'error-count': the output of a {student.name} is only -1 or +1")
+        if loss.margin != 0:
+            _refuse("model.loss.margin", loss.margin, f"0: the output of a {student.name} is only -1 or +1")
+    if student.is_committee and loss.name == "error-count" and loss.margin == 0:
+        if student.activation == "sign" and student.n_hidden % 2 == 0:
+            allowed = "an odd integer: an even number of votes can tie (error-count at margin 0, sign activation)"
+            _refuse("model.n_hidden", student.n_hidden, allowed)
+        if student.activation == "relu":
+            _refuse("model.activation", "relu", "another one for error-count at margin 0: relu outputs are never < 0")
+
+
+def _check_teacher(config: Config) -> None:
+    """That the teacher exists, and that its labels mean something.
+
+    A committee of an even number of sign units may teach, although it may not be a student of error-count: its ties
+    get the label sign(0) = +1. Most labels are +1 then, but all are as definite as labels that come from a file.
+    """
+    data, model = config.data, config.model
+    if data.source != "teacher":
+        if data.teacher != Teacher():
+            where = "data.source = 'teacher'; the teacher in a file is of the student's architecture"
+            given = {name: value for name, value in msgspec.structs.asdict(data.teacher).items() if value is not None}
+            raise ConfigError(f"data.teacher: got {_show(given)}, allowed only with {where}")
+        return
+    name = data.teacher.architecture or model.architecture
+    if name != "perceptron" and data.teacher.n_hidden is None and model.architecture == "perceptron":
+        allowed = f"an integer >= 1, the units of a {name} (the student, a perceptron, has none)"
+        raise ConfigError(f"data.teacher.n_hidden: missing, expected {allowed}")
+    student = config.student(model.n_inputs)
+    teacher = _architecture(config.teacher, model.n_inputs, "data.teacher")
+    if teacher.n_weights > _INT_MAX:
+        allowed = f"n_inputs n_hidden below 2**31, with n_inputs = {model.n_inputs}"
+        _refuse("data.teacher.n_hidden", teacher.n_hidden, allowed)
+    if teacher.activation == "relu" and data.labels == "sign":
+        _refuse("data.labels", "sign", "'real' or 'logistic': the teacher's relu outputs are never < 0, all labels +1")
+    if teacher.activation == "relu" and data.labels == "logistic" and data.n_test > 0:
+        _refuse("data.n_test", data.n_test, "0: the teacher's relu outputs are never < 0, all test labels +1")
+    if config.schedule.start != "random" and (teacher.name, teacher.n_hidden) != (student.name, student.n_hidden):
+        shapes = [f"{machine.name}, n_hidden = {machine.n_hidden}" for machine in (teacher, student)]
+        allowed = f"'random': the teacher ({shapes[0]}) is not of the student's shape ({shapes[1]})"
+        _refuse("schedule.start", config.schedule.start, allowed)
+
+
+def _architecture(of: Callable[[int], Architecture], n_inputs: int, table: str) -> Architecture:
+    try:
+        return of(n_inputs)
+    except ValueError as error:  # "n_hidden: got ..."
+        raise ConfigError(f"{table}.{error}") from None
 
 
 def _check_data(config: Config, given: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mcmc.architectures import Architecture
 from mcmc.errors import ConfigError
 from mcmc.kernels import special
 from mcmc.kernels.fields import project
@@ -91,6 +92,14 @@ class Inputs:
         dense -= 1
         return dense
 
+    def block(self, start: int, stop: int) -> Inputs:
+        """The inputs start .. stop - 1 of every pattern: a view of +-1 inputs, a copy of real ones."""
+        if not 0 <= start < stop <= self.n_inputs:
+            raise ValueError(f"block: got inputs {start} to {stop}, expected some of 0 to {self.n_inputs}")
+        if self.columns is not None:
+            return Inputs(self.n_patterns, stop - start, columns=self.columns[start:stop])
+        return Inputs(self.n_patterns, stop - start, values=self.values[:, start:stop])
+
     def fields(self, weights: ArrayLike) -> NDArray[np.int64] | NDArray[np.float64]:
         """Unscaled sums w.x of weights (..., n_inputs) with every pattern, (..., n_patterns).
 
@@ -150,17 +159,23 @@ class Instance:
     labels: float64 (n_patterns,), +-1 for classification.
     teacher: int8 (n_weights,) +-1, or None.
     test: fresh patterns and their clean labels float64 (n_test,), or None.
+    teacher_architecture: what the teacher's weights are weights of, by default a perceptron; None without a teacher.
     """
 
     inputs: Inputs
     labels: NDArray[np.float64]
     teacher: NDArray[np.int8] | None = None
     test: tuple[Inputs, NDArray[np.float64]] | None = None
+    teacher_architecture: Architecture | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", _read_only(self.labels, np.float64, (self.inputs.n_patterns,)))
-        if self.teacher is not None:
-            object.__setattr__(self, "teacher", _read_only(self.teacher, np.int8, (np.size(self.teacher),)))
+        if self.teacher is None:
+            object.__setattr__(self, "teacher_architecture", None)
+        else:
+            architecture = self.teacher_architecture or _perceptron(self.inputs.n_inputs)
+            object.__setattr__(self, "teacher_architecture", architecture)
+            object.__setattr__(self, "teacher", _read_only(self.teacher, np.int8, (architecture.n_weights,)))
         if self.test is not None:
             inputs, labels = self.test
             object.__setattr__(self, "test", (inputs, _read_only(labels, np.float64, (inputs.n_patterns,))))
@@ -179,7 +194,14 @@ def fingerprint(instance: Instance) -> str:
         else:
             digest.update(f"{part.dtype.str}{part.shape};".encode())
             digest.update(part.reshape(-1).view(np.uint8))
+    teacher = instance.teacher_architecture
+    if teacher is not None and teacher.name != "perceptron":
+        digest.update(f"{teacher.name},{teacher.n_inputs},{teacher.n_hidden},{teacher.activation};".encode())
     return digest.hexdigest()
+
+
+def _perceptron(n_inputs: int) -> Architecture:
+    return Architecture("perceptron", n_inputs)
 
 
 def _read_only(values: ArrayLike, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -232,17 +254,25 @@ def teacher_instance(
     output_noise: float = 0.0,
     sharpness: float = 1.0,
     n_test: int = 0,
+    teacher: Architecture | None = None,
 ) -> Instance:
-    """Random inputs, labelled by an Ising perceptron with output h = w.x / sqrt(n_inputs).
+    """Random inputs, labelled by the output f of a machine with Ising weights.
 
-    labels: "sign": sign(h) with sign(0) = +1, flipped with probability label_noise; "real": h plus normal noise of
-    variance output_noise; "logistic": +1 with probability 1 / (1 + exp(-sharpness h)).
-    n_test fresh patterns carry the clean label: h if labels are real, sign(h) otherwise.
+    labels: "sign": sign(f) with sign(0) = +1, flipped with probability label_noise; "real": f plus normal noise of
+    variance output_noise; "logistic": +1 with probability 1 / (1 + exp(-sharpness f)).
+    n_test fresh patterns carry the clean label: f if labels are real, sign(f) otherwise.
+    teacher: the machine, by default a perceptron. Inputs and noise are the same whatever it is.
+
+    Raises ValueError if the teacher has another number of inputs.
     """
-    bits = _unpack_words(words(stream_key(seed, TEACHER, instance), 0, 1, _n_draws(n_inputs)), n_inputs)
-    teacher = (2 * bits.astype(np.int8) - 1).reshape(n_inputs)
+    teacher = teacher or _perceptron(n_inputs)
+    if teacher.n_inputs != n_inputs:
+        raise ValueError(f"teacher: got {teacher.n_inputs} inputs, expected n_inputs = {n_inputs}")
+    n_weights = teacher.n_weights
+    bits = _unpack_words(words(stream_key(seed, TEACHER, instance), 0, 1, _n_draws(n_weights)), n_weights)
+    weights = (2 * bits.astype(np.int8) - 1).reshape(n_weights)
     patterns = _draw_inputs(stream_key(seed, INPUTS, instance), n_patterns, n_inputs, inputs)
-    output = patterns.fields(teacher) / np.sqrt(n_inputs)
+    output = teacher.output(patterns, weights)
     key = stream_key(seed, LABELS, instance)
     if labels == "real":
         noisy = output + np.sqrt(output_noise) * normals(key, 0, n_patterns, _SLOTS)[:, _NOISE]
@@ -255,9 +285,9 @@ def teacher_instance(
     test = None
     if n_test > 0:
         fresh = _draw_inputs(stream_key(seed, TEST_INPUTS, instance), n_test, n_inputs, inputs)
-        clean = fresh.fields(teacher) / np.sqrt(n_inputs)
+        clean = teacher.output(fresh, weights)
         test = (fresh, clean if labels == "real" else _sign(clean))
-    return Instance(inputs=patterns, labels=noisy, teacher=teacher, test=test)
+    return Instance(inputs=patterns, labels=noisy, teacher=weights, test=test, teacher_architecture=teacher)
 
 
 def _draw_inputs(key: int, n_patterns: int, n_inputs: int, law: InputLaw) -> Inputs:
@@ -296,10 +326,11 @@ def load_file(
     transform: Transform = "none",
     classification: bool,
     n_inputs: int | None,
+    architecture: Callable[[int], Architecture] = _perceptron,
 ) -> Instance:
     """An instance from a data file.
 
-    .npz, .h5, .hdf5: arrays inputs (n_patterns, n_inputs), labels (n_patterns,), optionally teacher (n_inputs,) +-1,
+    .npz, .h5, .hdf5: arrays inputs (n_patterns, n_inputs), labels (n_patterns,), optionally teacher (n_weights,) +-1,
         under the names given.
     .csv: one pattern per line, separated by commas, the label last; lines that start with # are skipped, and a first
         line without a single number is a header.
@@ -308,6 +339,7 @@ def load_file(
         not constant, the median does not); "standardise" gives each column zero mean and unit variance.
     classification: labels must be +-1.
     n_inputs: what the model expects; None takes what the file has.
+    architecture: of the model, and so of the teacher, by the number of inputs; ValueError where that does not fit.
 
     Inputs that are all +-1 (after the transform) are packed, whatever their type in the file. A constant column is an
     error under a transform, which has no meaning for it. Without a transform it is an error if it is zero, since its
@@ -326,14 +358,19 @@ def load_file(
     labels = _checked_vector(arrays[labels_key], f"{where} {labels_key!r}", n_patterns, "one label per pattern")
     if classification:
         _check_signs(labels, f"{where} {labels_key!r}")
+    try:
+        model = architecture(n_columns)
+    except ValueError as error:
+        raise ConfigError(f"model.{error}; the array {inputs_key!r} of {path} has {n_columns} columns") from None
     teacher = None
     if teacher_key in arrays:
-        teacher = _checked_vector(arrays[teacher_key], f"{where} {teacher_key!r}", n_columns, "one weight per input")
+        meaning = f"one number per weight of a {model.name}"
+        teacher = _checked_vector(arrays[teacher_key], f"{where} {teacher_key!r}", model.n_weights, meaning)
         _check_signs(teacher, f"{where} {teacher_key!r}")
     elif teacher_key != "teacher":
         raise ConfigError(f"data.teacher_key: {path} has no array {teacher_key!r}, it has {_listed(names)}")
     patterns = Inputs.from_dense(_transformed(inputs, f"{where} {inputs_key!r}", transform))
-    return Instance(inputs=patterns, labels=labels, teacher=teacher)
+    return Instance(inputs=patterns, labels=labels, teacher=teacher, teacher_architecture=model)
 
 
 def _read(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:

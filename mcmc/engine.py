@@ -32,6 +32,7 @@ from mcmc.stop import REASONS, Stop
 from mcmc.storage import RESULTS, RUN_TOML, RunDirectory, Segment, is_alive
 
 if TYPE_CHECKING:
+    from mcmc.architectures import Architecture
     from mcmc.config import Config
 
 DONE, STOPPED = 0, 75
@@ -83,7 +84,7 @@ def plan(config: Config, size: int) -> str:
     )
     memory = problem.memory(busiest, max(map(len, pieces)))
     lines = {
-        "weights": f"{problem.n_weights} per walker, {problem.n_patterns} patterns",
+        "weights": f"{problem.n_weights} per walker ({_machine(problem.architecture)}), {problem.n_patterns} patterns",
         "walkers": f"{problem.n_instances} instances x {problem.n_copies} copies x {problem.n_rungs} rungs",
         "beta": ", ".join(f"{beta:.4g}" for beta in problem.beta),
         "proposals": f"{problem.proposals_per_sweep * schedule.sweeps:.3g}",
@@ -93,6 +94,11 @@ def plan(config: Config, size: int) -> str:
         "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
     }
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
+
+
+def _machine(architecture: Architecture) -> str:
+    single = architecture.name == "perceptron"
+    return architecture.name if single else f"{architecture.name}, n_hidden = {architecture.n_hidden}"
 
 
 def _size(n_bytes: float) -> str:

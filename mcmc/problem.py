@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcmc import data, ladder
+from mcmc.architectures import Architecture
 from mcmc.errors import ConfigError
 from mcmc.losses import Loss
 from mcmc.models import MODELS
@@ -33,8 +34,8 @@ class Problem:
             self.n_inputs, self.n_patterns = config.model.n_inputs, config.n_patterns
         else:
             self.n_inputs, self.n_patterns = self._from_file.inputs.n_inputs, self._from_file.inputs.n_patterns
-        loss = config.model.loss
-        self.model = MODELS[config.model.architecture](self.n_inputs, Loss(loss.name, loss.margin, loss.sharpness))
+        loss, self.architecture = config.model.loss, config.student(self.n_inputs)
+        self.model = MODELS[self.architecture.name](self.architecture, Loss(loss.name, loss.margin, loss.sharpness))
         self.sampler = SAMPLERS[config.sampler.method](config.sampler.order)
         self.beta = _betas(config)
         self.n_instances, self.n_copies = config.data.n_instances, config.ladder.n_copies
@@ -58,9 +59,15 @@ class Problem:
         return self.n_instances * self.n_walkers * self.n_weights
 
     @property
+    def teacher_architecture(self) -> Architecture | None:
+        """What the teacher is; None without one."""
+        if self._from_file is not None:
+            return self._from_file.teacher_architecture
+        return self.config.teacher(self.n_inputs) if self.config.data.source == "teacher" else None
+
+    @property
     def has_teacher(self) -> bool:
-        from_file = self._from_file
-        return self.config.data.source == "teacher" if from_file is None else from_file.teacher is not None
+        return self.teacher_architecture is not None
 
     @property
     def series(self) -> list[str]:
@@ -104,6 +111,7 @@ class Problem:
             output_noise=config.data.output_noise,
             sharpness=config.model.loss.sharpness,
             n_test=config.data.n_test,
+            teacher=self.teacher_architecture,
         )
 
     @cached_property
@@ -136,6 +144,7 @@ class Problem:
             transform=config.data.transform,
             classification=config.model.loss.name != "square",
             n_inputs=config.model.n_inputs,
+            architecture=config.student,
         )
 
 

@@ -22,20 +22,27 @@ from mcmc.analysis import Results
 from mcmc.analysis.statistics import average_over_instances
 
 # Replica-symmetric saddle points for Ising weights and Gaussian inputs, N -> infinity: Gyorgyi, Phys. Rev. A 41 (1990)
-# 7097 (teacher), Krauth and Mezard, J. Phys. France 50 (1989) 3057 (storage).
-# (source, loss, alpha) -> beta -> value of q, R, E/P and phi = <ln Z>/N.
+# 7097 (teacher), Krauth and Mezard, J. Phys. France 50 (1989) 3057 (storage), and for trees of three units Barkai,
+# Hansel and Sompolinsky, Phys. Rev. A 45 (1992) 4146. The parity machine has q = 0, as if patterns were independent.
+# (architecture, source, loss, alpha) -> beta -> value of q, R, E/P and phi = <ln Z>/N.
 REPLICA = {
-    ("teacher", "error-count", 1.0): {
+    ("perceptron", "teacher", "error-count", 1.0): {
         1.0: {"q": 0.163542, "R": 0.271372, "E/P": 0.216519, "phi": 0.349428},
         2.0: {"q": 0.346825, "R": 0.421161, "E/P": 0.089104, "phi": 0.206008},
     },
-    ("random", "error-count", 1.0): {
+    ("perceptron", "random", "error-count", 1.0): {
         0.5: {"q": 0.035698, "E/P": 0.380168, "phi": 0.473728},
         1.0: {"q": 0.112797, "E/P": 0.282577, "phi": 0.309131},
         2.0: {"q": 0.269648, "E/P": 0.156092, "phi": 0.096293},
     },
-    ("teacher", "logistic", 1.0): {
+    ("perceptron", "teacher", "logistic", 1.0): {
         1.0: {"q": 0.188055, "R": 0.291662, "E/P": 0.543072, "phi": 0.042964},
+    },
+    ("tree-committee", "random", "error-count", 1.0): {
+        1.0: {"q": 0.087924, "E/P": 0.276785, "phi": 0.310890},
+    },
+    ("tree-parity", "random", "error-count", 0.5): {
+        1.0: {"q": 0.0, "E/P": 0.268941, "phi": 0.503204},
     },
 }
 ESTIMATES = {"q": "overlap", "R": "teacher_overlap", "E/P": "energy_per_pattern"}
@@ -72,7 +79,8 @@ def comparisons(results: Results) -> list[Comparison]:
         return list(_beyond_the_spinodal(results))
     if loss == "symmetric":
         return list(_symmetric(results, data["alpha"], config["model"]["loss"]["margin"]))
-    values = REPLICA.get((data["source"], loss, data["alpha"]))
+    architecture = config["model"].get("architecture", "perceptron")
+    values = REPLICA.get((architecture, data["source"], loss, data["alpha"]))
     if values is None:
         raise ValueError("no theory for this run, expected one of the physics-*.toml files")
     return list(_replica(results, values))

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from mcmc.architectures import Architecture
 from mcmc.data import Instance, random_instance, teacher_instance
 from mcmc.losses import LOSSES, Loss
 from mcmc.models import Perceptron
@@ -60,7 +61,7 @@ def problem(
 
 def of(instance: Instance, loss: Loss) -> Problem:
     energy = machines.energy(instance.inputs.dense(), instance.labels, loss.name, loss.margin, loss.sharpness)
-    return Problem(instance, Perceptron(instance.inputs.n_inputs, loss), energy)
+    return Problem(instance, Perceptron(Architecture("perceptron", instance.inputs.n_inputs), loss), energy)
 
 
 def random_weights(n_walkers: int, n: int, seed: int = 1) -> np.ndarray:

@@ -109,13 +109,12 @@ EDITS = [
     ("n_instances = 1", 'labels = "signs"', ["data.labels", "got 'signs'", "did you mean 'sign'"]),
     ("beta = [0.5, 1.0]", RANGE[:-2] + ', spacing = "log" }', ["ladder.beta.spacing", "got 'log'", "geometric"]),
     # later work
-    ('architecture = "perceptron"', 'architecture = "committee"', ["model.architecture", "not available yet"]),
     ('weights = "ising"', 'weights = "spherical"', ["model.weights", "'spherical'", "not available yet"]),
     ('method = "metropolis"', 'method = "hmc"', ["sampler.method", "got 'hmc'", "not available yet", "heat-bath"]),
     ('method = "metropolis"', "step_size = 0.05", ["sampler.step_size", "got 0.05", "not available yet"]),
-    ("n_inputs = 11", "n_inputs = 11\nn_hidden = 3", ["model.n_hidden", "got 3", "not available yet"]),
+    ("n_inputs = 11", "n_inputs = 11\nprior_precision = 1.0", ["model.prior_precision", "got 1.0", "not available"]),
+    ("[sampler]\n", '[data.teacher]\nweights = "gaussian"\n[sampler]\n', ["data.teacher.weights", "not available yet"]),
     ("store_data = true", "weights_every = 10", ["output.weights_every", "got 10", "not available yet"]),
-    ("[sampler]\n", '[data.teacher]\nweights = "ising"\n[sampler]\n', ["data.teacher", "not available yet"]),
     # what keys say together: loss
     ('name = "error-count"\nmargin = 0.0', 'name = "square"\nmargin = 0.5', ["model.loss.margin", "0.5", "no margin"]),
     ('"teacher"\nalpha', '"random"\nlabel_noise = 0.1\nalpha', ["data.label_noise", "got 0.1", "teacher"]),
@@ -182,6 +181,79 @@ EDITS = [
     ('every = "5 min"', 'walltime = "soon"', ["checkpoint.walltime", "got 'soon'", "23:50:00"]),
 ]
 
+COMMITTEE = ["model.architecture=committee", "model.n_hidden=3"]
+TREE = ["model.architecture=tree-committee", "model.n_hidden=3", "model.n_inputs=12"]
+PARITY = ["model.architecture=parity", "model.n_hidden=2"]
+FROM_FILE = ['data={ source = "file", path = "task.npz" }']
+SQUARE = ["model.loss.name=square", "data.labels=real"]
+
+# Architectures: overrides of BASE, and what the message must contain.
+MACHINES = [
+    (["model.architecture=comittee"], ["model.architecture: got 'comittee'", "did you mean 'committee'"]),
+    (["model.architecture=committee"], ["model.n_hidden: missing", "an integer >= 1", "a committee"]),
+    (["model.architecture=tree-parity", *FROM_FILE], ["model.n_hidden: missing", "a tree-parity"]),
+    ([*COMMITTEE, "model.n_hidden=0"], ["model.n_hidden: got 0", "an integer >= 1"]),
+    ([*COMMITTEE, "model.n_hidden=3.0"], ["model.n_hidden: got 3.0", "an integer >= 1"]),
+    ([*COMMITTEE, "model.n_hidden=999999999"], ["model.n_hidden: got 999999999", "below 2**31", "n_inputs = 11"]),
+    (["model.n_hidden=3"], ["model.n_hidden: got 3", "expected 1", "a perceptron"]),
+    (["model.activation=erf"], ["model.activation: got 'erf'", "'sign'", "committees"]),
+    ([*PARITY, "model.activation=tanh"], ["model.activation: got 'tanh'", "'sign'", "committees"]),
+    ([*COMMITTEE, "model.activation=relut"], ["model.activation: got 'relut'", "did you mean 'relu'"]),
+    ([*TREE, "model.n_inputs=11"], ["model.n_hidden: got 3", "a divisor of n_inputs = 11"]),
+    ([*PARITY, "model.architecture=tree-parity"], ["model.n_hidden: got 2", "a divisor of n_inputs = 11"]),
+    # losses
+    ([*COMMITTEE, "model.n_hidden=4"], ["model.n_hidden: got 4", "an odd integer", "tie"]),
+    ([*TREE, "model.n_hidden=2"], ["model.n_hidden: got 2", "an odd integer", "tie"]),
+    ([*COMMITTEE, "model.activation=relu"], ["model.activation: got 'relu'", "error-count at margin 0", "never < 0"]),
+    ([*PARITY, "model.loss.name=hinge"], ["model.loss.name: got 'hinge'", "'error-count'", "only -1 or +1"]),
+    ([*PARITY, "model.loss.margin=0.5"], ["model.loss.margin: got 0.5", "expected 0", "only -1 or +1"]),
+    (
+        [*COMMITTEE, "model.loss.name=symmetric", "model.loss.margin=1", "data.source=random"],
+        ["model.loss.name: got 'symmetric'", "a committee", "perceptron"],
+    ),
+    # teachers
+    (
+        ["data.source=random", "data.teacher.n_hidden=3"],
+        ["data.teacher: got {'n_hidden': 3}", "data.source = 'teacher'"],
+    ),
+    ([*FROM_FILE, "data.teacher.architecture=parity"], ["data.teacher: got", "'parity'", "the student's architecture"]),
+    (["data.teacher=committee"], ["data.teacher: got 'committee'", "a table [data.teacher]"]),
+    (["data.teacher.n_units=3"], ["data.teacher.n_units: unknown key", "allowed in [data.teacher]", "n_hidden"]),
+    (["data.teacher.n_inputs=3"], ["data.teacher.n_inputs: unknown key", "did you mean 'model.n_inputs'"]),
+    (["data.teacher.architecture=comittee"], ["data.teacher.architecture: got 'comittee'", "did you mean 'committee'"]),
+    (
+        ["data.teacher.architecture=committee"],
+        ["data.teacher.n_hidden: missing", "a committee", "a perceptron, has none"],
+    ),
+    (["data.teacher.n_hidden=3"], ["data.teacher.n_hidden: got 3", "expected 1", "a perceptron"]),
+    (["data.teacher.n_hidden=two"], ["data.teacher.n_hidden: got 'two'", "an integer >= 1"]),
+    (["data.teacher.activation=erf"], ["data.teacher.activation: got 'erf'", "'sign'", "committees"]),
+    (
+        [*COMMITTEE, "data.teacher.architecture=parity", "data.teacher.activation=erf"],
+        ["data.teacher.activation: got 'erf'", "'sign'", "committees"],
+    ),
+    ([*TREE, "data.teacher.n_hidden=5"], ["data.teacher.n_hidden: got 5", "a divisor of n_inputs = 12"]),
+    (
+        [*COMMITTEE, "data.teacher.architecture=tree-parity"],
+        ["data.teacher.n_hidden: got 3", "a divisor of n_inputs = 11"],
+    ),
+    ([*COMMITTEE, "data.teacher.n_hidden=999999999"], ["data.teacher.n_hidden: got 999999999", "below 2**31"]),
+    ([*COMMITTEE, "data.teacher.activation=relu"], ["data.labels: got 'sign'", "relu", "all labels +1"]),
+    (
+        [*COMMITTEE, "data.teacher.activation=relu", "data.labels=logistic", "data.n_test=9"],
+        ["data.n_test: got 9", "expected 0", "relu"],
+    ),
+    (
+        [*COMMITTEE, "data.teacher.n_hidden=5", "schedule.start=teacher"],
+        ["schedule.start: got 'teacher'", "n_hidden = 5"],
+    ),
+    (
+        [*COMMITTEE, "data.teacher.architecture=parity", "schedule.start=both"],
+        ["schedule.start: got 'both'", "'random'", "(parity, n_hidden = 3)", "(committee, n_hidden = 3)"],
+    ),
+    ([*SQUARE, *PARITY], ["model.loss.name: got 'square'", "'error-count'"]),
+]
+
 
 def _edited(old: str, new: str) -> str:
     assert old in BASE
@@ -214,6 +286,17 @@ def test_run_file(old: str, new: str, fragments: list[str], tmp_path: Path, caps
     run_file = tmp_path / "run.toml"
     run_file.write_text(_edited(old, new))
     _refused(["run", str(run_file), "-o", str(tmp_path / "out")], fragments, capsys)
+    assert _tree(tmp_path) == {"run.toml"}
+
+
+@pytest.mark.parametrize(("overrides", "fragments"), MACHINES, ids=[" ".join(words)[:70] for words, _ in MACHINES])
+def test_architecture(
+    overrides: list[str], fragments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(BASE)
+    options = [word for override in overrides for word in ("--set", override)]
+    _refused(["run", str(run_file), "-o", str(tmp_path / "out"), *options], fragments, capsys)
     assert _tree(tmp_path) == {"run.toml"}
 
 
@@ -333,6 +416,27 @@ def test_unreadable_data_file(
     before = _tree(tmp_path)
     _refused(["run", str(run_file), "-o", str(tmp_path / "out")], fragments, capsys)
     assert _tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("n_inputs", ["n_inputs = 11", ""])
+@pytest.mark.parametrize(
+    ("model", "teacher", "fragments"),
+    [
+        ('"tree-parity"\nn_hidden = 2', 11, ["model.n_hidden", "got 2", "a divisor of n_inputs = 11"]),
+        ('"perceptron"\nn_hidden = 2', 11, ["model.n_hidden", "got 2", "expected 1"]),
+        ('"committee"\nn_hidden = 3', 11, ["array 'teacher'", "(11,)", "(33,)", "committee"]),
+    ],
+)
+def test_data_file_and_architecture(
+    n_inputs: str, model: str, teacher: int, fragments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same finding whether the run file or the data file says how many inputs there are."""
+    np.savez(tmp_path / "task.npz", inputs=INPUTS, labels=LABELS, teacher=np.ones(teacher))
+    text = _edited('source = "teacher"\nalpha = 1.0', FILE)
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(text.replace("n_inputs = 11", n_inputs).replace('"perceptron"', model))
+    _refused(["run", str(run_file), "-o", str(tmp_path / "out")], fragments, capsys)
+    assert _tree(tmp_path) == {"run.toml", "task.npz"}
 
 
 ODD_VALUES = [

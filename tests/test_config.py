@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from mcmc import config
+from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.errors import ConfigError
 from mcmc.losses import LOSSES
-from mcmc.models import MODELS
+from mcmc.problem import Problem
 from mcmc.samplers import SAMPLERS
+
+RUNS = Path(__file__).parent.parent / "runs"
 
 MINIMAL = """\
 seed = 7
@@ -34,6 +37,7 @@ def test_defaults() -> None:
     assert (run.checkpoint.every, run.checkpoint.walltime) == (300.0, None)
     assert (run.output.store_data, run.output.weights_every) == (True, 0)
     assert (run.n_weights, run.n_patterns, run.data_path) == (501, 601, None)
+    assert run.student(501) == run.teacher(501) == Architecture("perceptron", 501)
 
 
 def test_the_template_is_a_run_file_that_shows_every_key() -> None:
@@ -43,6 +47,20 @@ def test_the_template_is_a_run_file_that_shows_every_key() -> None:
     for table in config.RunFile.__struct_fields__:
         for key in getattr(getattr(config.loads(text), table), "__struct_fields__", (table,)):
             assert key in text or key in later
+    assert all(name in text for name in (*ARCHITECTURES, *ACTIVATIONS, *LOSSES))
+
+
+def test_the_template_shows_values_that_can_be_used() -> None:
+    """The keys of other architectures, brought in from their comments."""
+    text = config.template().replace('architecture = "perceptron"', 'architecture = "committee"', 1)
+    for line in ("n_hidden = 3", 'activation = "sign"', "[data.teacher]", 'architecture = "committee"', "n_hidden = 5"):
+        assert f"\n# {line}" in text
+        text = text.replace(f"\n# {line}", f"\n{line}", 1)
+    run = config.loads(text)
+    assert (run.student(101), run.teacher(101)) == (
+        Architecture("committee", 101, 3),
+        Architecture("committee", 101, 5),
+    )
 
 
 def test_config_is_frozen() -> None:
@@ -60,10 +78,9 @@ def test_n_patterns_rounds_half_up(n_inputs: int, alpha: float, n_patterns: int)
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("method", SAMPLERS)
-@pytest.mark.parametrize("architecture", MODELS)
 @pytest.mark.parametrize("order", ["random", "sequential"])
-def test_whatever_exists_is_accepted(loss: str, method: str, architecture: str, order: str) -> None:
-    asked = {"model.loss.name": loss, "sampler.method": method, "model.architecture": architecture}
+def test_whatever_exists_is_accepted(loss: str, method: str, order: str) -> None:
+    asked = {"model.loss.name": loss, "sampler.method": method}
     asked |= {
         "ladder.beta": "[0.5, 1]",
         "sampler.order": order,
@@ -71,8 +88,118 @@ def test_whatever_exists_is_accepted(loss: str, method: str, architecture: str, 
         "model.loss.margin": "0" if loss == "square" else "0.5",
     }
     run = config.loads(MINIMAL, [f"{key}={value}" for key, value in asked.items()])
-    assert (run.model.loss.name, run.sampler.method, run.model.architecture) == (loss, method, architecture)
-    assert run.sampler.order == order
+    assert (run.model.loss.name, run.sampler.method, run.sampler.order) == (loss, method, order)
+
+
+def _means_something(student: Architecture, loss: str, margin: float) -> bool:
+    """The table of the losses in the contract, for students."""
+    if loss == "symmetric":
+        return student.name == "perceptron" and margin > 0
+    if loss == "square":
+        return margin == 0 and not student.is_parity
+    if student.is_parity:
+        return loss == "error-count" and margin == 0
+    if not student.is_committee or loss != "error-count" or margin != 0:
+        return True
+    return student.activation != "relu" and (student.activation != "sign" or student.n_hidden % 2 == 1)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_takes_the_losses_that_mean_something(loss: str, margin: float, name: str) -> None:
+    for n_hidden in (1,) if name == "perceptron" else (1, 2, 3):
+        for activation in ACTIVATIONS if name.endswith("committee") else ("sign",):
+            student = Architecture(name, 12, n_hidden, activation)
+            overrides = [
+                f"model.architecture={name}",
+                f"model.n_hidden={n_hidden}",
+                f"model.activation={activation}",
+                "model.n_inputs=12",
+                f"model.loss.name={loss}",
+                f"model.loss.margin={margin}",
+                "data.source=random",
+            ]
+            if _means_something(student, loss, margin):
+                run = config.loads(MINIMAL, overrides)
+                assert run.student(12) == student
+                assert Problem(run).model.architecture == student
+                assert (run.n_weights, run.n_patterns) == (student.n_weights, int(1.2 * student.n_weights + 0.5))
+            else:
+                with pytest.raises(ConfigError, match=r"^model\.(n_hidden|activation|loss\.name|loss\.margin): got "):
+                    config.loads(MINIMAL, overrides)
+
+
+COMMITTEE = ["model.n_inputs=12", "model.architecture=committee", "model.n_hidden=3", "model.loss.name=hinge"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "teacher"),
+    [
+        ([], Architecture("perceptron", 501)),
+        (["data.teacher={}"], Architecture("perceptron", 501)),
+        (["data.teacher.architecture=parity", "data.teacher.n_hidden=2"], Architecture("parity", 501, 2)),
+        (
+            ["data.teacher.architecture=tree-committee", "data.teacher.n_hidden=3"],
+            Architecture("tree-committee", 501, 3),
+        ),
+        (COMMITTEE, Architecture("committee", 12, 3)),
+        ([*COMMITTEE, "model.activation=erf"], Architecture("committee", 12, 3, "erf")),
+        ([*COMMITTEE, "model.activation=erf", "data.teacher.n_hidden=2"], Architecture("committee", 12, 2, "erf")),
+        ([*COMMITTEE, "model.activation=erf", "data.teacher.activation=sign"], Architecture("committee", 12, 3)),
+        ([*COMMITTEE, "model.activation=erf", "data.teacher.architecture=parity"], Architecture("parity", 12, 3)),
+        ([*COMMITTEE, "model.activation=erf", "data.teacher.architecture=perceptron"], Architecture("perceptron", 12)),
+        ([*COMMITTEE, "data.teacher.architecture=tree-parity"], Architecture("tree-parity", 12, 3)),
+        ([*COMMITTEE, "data.teacher.n_hidden=2", "data.teacher.weights=ising"], Architecture("committee", 12, 2)),
+        (
+            [*COMMITTEE, "data.teacher.activation=relu", "data.labels=logistic"],
+            Architecture("committee", 12, 3, "relu"),
+        ),
+        (
+            ["model.loss.name=square", "data.labels=real", "data.teacher={architecture='parity', n_hidden=2}"],
+            Architecture("parity", 501, 2),
+        ),
+    ],
+)
+def test_a_teacher_is_the_student_but_for_what_is_said(overrides: list[str], teacher: Architecture) -> None:
+    run = config.loads(MINIMAL, overrides)
+    assert run.teacher(teacher.n_inputs) == teacher
+    assert run.n_patterns == int(1.2 * run.n_weights + 0.5)  # alpha counts the student's weights
+
+
+def test_a_teacher_of_the_same_shape_may_be_the_start() -> None:
+    config.loads(MINIMAL, [*COMMITTEE, "data.teacher.activation=tanh", "schedule.start=teacher"])
+
+
+@pytest.mark.parametrize("start", ["random", "teacher"])
+def test_a_problem_draws_from_the_teacher_that_the_run_file_names(start: str) -> None:
+    overrides = [f"schedule.start={start}", "data.n_test=5", "model.n_inputs=33"]
+    if start == "random":
+        overrides += ["data.teacher.architecture=committee", "data.teacher.n_hidden=3"]
+    problem = Problem(config.loads(MINIMAL, overrides))
+    instance = problem.instance(1)
+    teacher = Architecture("committee", 33, 3) if start == "random" else Architecture("perceptron", 33)
+    assert problem.architecture == Architecture("perceptron", 33)
+    assert instance.teacher_architecture == problem.teacher_architecture == teacher
+    assert problem.has_teacher
+    assert instance.teacher.shape == (teacher.n_weights,)
+    outputs = teacher.output(instance.inputs, instance.teacher)
+    np.testing.assert_array_equal(instance.labels, np.where(outputs >= 0, 1, -1))
+    weights = problem.initial_weights(1, instance, range(3))
+    assert (weights == instance.teacher).all() if start == "teacher" else weights.shape == (3, 33)
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_run_files_of_the_repository_are_right(path: Path) -> None:
+    run = config.load(path)
+    if run.data.source != "file":  # a script makes the file
+        assert Problem(run).n_weights == run.n_weights
+
+
+def test_a_problem_without_a_teacher() -> None:
+    problem = Problem(config.loads(MINIMAL, ["data.source=random"]))
+    assert not problem.has_teacher
+    assert problem.teacher_architecture is None
 
 
 @pytest.mark.parametrize(
@@ -196,6 +323,11 @@ def test_the_last_of_two_equal_overrides_counts() -> None:
         (["ladder.beta={min=0, max=1, n=3}"], ["ladder.beta"]),
         (["output.store_data=false"], ["output.store_data"]),
         (["data.n_patterns=601"], ["data.alpha", "data.n_patterns"]),
+        (
+            ["data.teacher.architecture=parity", "data.teacher.n_hidden=3"],
+            ["data.teacher.architecture", "data.teacher.n_hidden"],
+        ),
+        (["model.n_hidden=1"], ["model.n_hidden"]),
     ],
 )
 def test_differences(overrides: list[str], expected: list[str]) -> None:

@@ -6,14 +6,17 @@ Statistical thresholds are two-sided normal quantiles at 1e-6 each (4.9 standard
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 import tracemalloc
 
 import numpy as np
 import pytest
+from scipy import special
 
+from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.data import Inputs, Instance, fingerprint, random_instance, teacher_instance
-from mcmc.kernels.random import INPUTS, normals, stream_key, words
+from mcmc.kernels.random import INPUTS, TEACHER, normals, stream_key, words
 
 QUANTILE = 4.9
 SHAPES = [(1, 1), (31, 63), (32, 64), (33, 65), (101, 511), (64, 512), (7, 513), (200, 1100)]
@@ -25,6 +28,43 @@ def within(count: int, n: int, p: float) -> bool:
 
 def outputs(instance: Instance) -> np.ndarray:
     return instance.inputs.dense() @ instance.teacher.astype(float) / np.sqrt(instance.inputs.n_inputs)
+
+
+MACHINES = [
+    Architecture(name, 42, n_hidden, activation)
+    for name in ARCHITECTURES
+    for n_hidden in ((1,) if name == "perceptron" else (1, 2, 3, 6))
+    for activation in (ACTIVATIONS if name.endswith("committee") and n_hidden > 1 else ("sign",))
+]
+SIGN_TEACHERS = [machine for machine in MACHINES if machine.activation != "relu"]  # relu outputs are never negative
+
+
+def name_of(machine: Architecture) -> str:
+    return f"{machine.name}-{machine.n_hidden}-{machine.activation}"
+
+
+G = {
+    "sign": lambda h: np.where(h >= 0, 1.0, -1.0),
+    "erf": lambda h: special.erf(h / math.sqrt(2)),
+    "tanh": np.tanh,
+    "relu": lambda h: np.where(h > 0, h, 0.0),
+    "linear": lambda h: h,
+}
+
+
+def plain_output(machine: Architecture, dense: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """f on every pattern of the dense inputs, unit after unit."""
+    n, k = dense.shape[1], machine.n_hidden
+    size = n // k if machine.name.startswith("tree") else n
+    hidden = []
+    for unit in range(k):
+        seen = dense[:, unit * size : (unit + 1) * size] if machine.name.startswith("tree") else dense
+        hidden.append(seen.astype(float) @ weights[unit * size : (unit + 1) * size] / math.sqrt(size))
+    if machine.name == "perceptron":
+        return hidden[0]
+    if machine.name.endswith("parity"):
+        return np.prod(G["sign"](np.array(hidden)), axis=0)
+    return sum(map(G[machine.activation], hidden)) / math.sqrt(k)
 
 
 # Representation
@@ -78,6 +118,29 @@ def test_fields_equal_the_matrix_product(n_inputs, n_patterns, law):
     np.testing.assert_array_equal(inputs.fields(real), in_order)
 
 
+@pytest.mark.parametrize("law", ["binary", "gaussian"])
+@pytest.mark.parametrize(("start", "stop"), [(0, 33), (0, 11), (11, 22), (32, 33)])
+def test_a_block_is_some_inputs_of_every_pattern(law, start, stop):
+    inputs = random_instance(3, 0, 33, 600, law).inputs
+    block = inputs.block(start, stop)
+    assert block.binary == inputs.binary
+    np.testing.assert_array_equal(block.dense(), inputs.dense()[:, start:stop])
+    weights = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), size=stop - start)
+    embedded = np.zeros(33, np.int8)
+    embedded[start:stop] = weights
+    np.testing.assert_array_equal(block.fields(weights), inputs.fields(embedded))
+    if law == "binary":
+        assert np.shares_memory(block.columns, inputs.columns)
+        assert block.columns.ctypes.data % 64 == 0
+        assert not block.columns.flags.writeable
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 3), (3, 2), (5, 5), (0, 34)])
+def test_a_block_beyond_the_inputs_is_an_error(start, stop):
+    with pytest.raises(ValueError, match=rf"block: got inputs {start} to {stop}, expected some of 0 to 33"):
+        random_instance(3, 0, 33, 20).inputs.block(start, stop)
+
+
 def test_arrays_are_read_only_and_shapes_are_checked():
     instance = teacher_instance(1, 0, 11, 20, n_test=5)
     for values in (instance.inputs.columns, instance.labels, instance.teacher, instance.test[1]):
@@ -91,6 +154,8 @@ def test_arrays_are_read_only_and_shapes_are_checked():
         Instance(instance.inputs, instance.labels[1:])
     with pytest.raises(ValueError, match="weights"):
         instance.inputs.fields(np.ones(10))
+    with pytest.raises(ValueError, match=r"\(11,\), expected \(33,\)"):
+        dataclasses.replace(instance, teacher_architecture=Architecture("committee", 11, 3))
 
 
 # Laws
@@ -109,13 +174,28 @@ def test_patterns_are_the_rows_of_their_stream():
     assert len(np.unique(binary, axis=0)) == len(np.unique(gaussian[:, 0])) == n_patterns
 
 
+def test_data_of_a_seed_are_the_same_in_every_version():
+    digests = [
+        fingerprint(teacher_instance(1, 0, 33, 70, label_noise=0.2, n_test=5)),
+        fingerprint(teacher_instance(2, 3, 40, 600, "gaussian", "real", output_noise=0.3, n_test=7)),
+        fingerprint(teacher_instance(3, 1, 64, 90, "gaussian", "logistic", sharpness=2.0)),
+    ]
+    assert digests == [
+        "c1ba941a7163e3ceb03c8902f4dce14392f0bae93616aa25bb73e3077288a135",
+        "18ed9f8e81569571ced43ad1c793dc0a50bba4efb7e424f3e330ae15db7e4935",
+        "cb39c173b031c8e348448502bac8e710557a69f3648880b989a1dea42b10d1cc",
+    ]
+
+
 @pytest.mark.parametrize("law", ["binary", "gaussian"])
 @pytest.mark.parametrize("labels", ["random", "sign", "real", "logistic"])
-def test_data_sets_of_different_size_are_nested(law, labels):
+@pytest.mark.parametrize("teacher", [None, Architecture("committee", 33, 3), Architecture("tree-parity", 33, 11)])
+def test_data_sets_of_different_size_are_nested(law, labels, teacher):
     def draw(n_patterns: int) -> Instance:
         if labels == "random":
             return random_instance(5, 1, 33, n_patterns, law)
-        return teacher_instance(5, 1, 33, n_patterns, law, labels, label_noise=0.3, output_noise=0.5, n_test=4)
+        noise = {"label_noise": 0.3, "output_noise": 0.5}
+        return teacher_instance(5, 1, 33, n_patterns, law, labels, **noise, n_test=4, teacher=teacher)
 
     small, large = draw(70), draw(1200)
     np.testing.assert_array_equal(small.inputs.dense(), large.inputs.dense()[:70])
@@ -192,6 +272,115 @@ def test_logistic_labels_follow_their_probability(sharpness):
     assert abs(score) <= QUANTILE * np.sqrt((output**2 * (1 - mean**2)).sum()) + 1e-9
 
 
+# Teachers of every architecture
+
+
+@pytest.mark.parametrize("machine", SIGN_TEACHERS, ids=name_of)
+@pytest.mark.parametrize("law", ["binary", "gaussian"])
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_signs_of_every_teacher_are_its_outputs_up_to_the_noise(machine, law, noise):
+    """n_inputs = 42 and even numbers of votes have ties: exact where sums are integers, decided by us elsewhere."""
+    instance = teacher_instance(8, 0, 42, 2000, law, label_noise=noise, n_test=500, teacher=machine)
+    assert instance.teacher_architecture == machine
+    assert instance.teacher.shape == (machine.n_weights,)
+    assert set(instance.teacher) == {-1, 1}
+    output = plain_output(machine, instance.inputs.dense(), instance.teacher)
+    clear = np.abs(output) > 1e-12 if machine.activation in ("erf", "tanh", "linear") else np.full(2000, True)
+    assert clear.mean() > 0.8
+    wrong = instance.labels != np.where(output >= 0, 1, -1)
+    assert within(wrong[clear].sum(), clear.sum(), noise)
+    clean = plain_output(machine, instance.test[0].dense(), instance.teacher)
+    clear = np.abs(clean) > 1e-12 if machine.activation in ("erf", "tanh", "linear") else np.full(500, True)
+    np.testing.assert_array_equal(instance.test[1][clear], np.where(clean >= 0, 1, -1)[clear])
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=name_of)
+@pytest.mark.parametrize("law", ["binary", "gaussian"])
+def test_real_labels_of_every_teacher_are_its_outputs(machine, law):
+    instance = teacher_instance(8, 1, 42, 700, law, "real", n_test=60, teacher=machine)
+    for inputs, labels in ((instance.inputs, instance.labels), instance.test):
+        np.testing.assert_allclose(labels, plain_output(machine, inputs.dense(), instance.teacher), atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("machine", [m for m in MACHINES if m.n_hidden in (1, 3)], ids=name_of)
+def test_logistic_labels_of_every_teacher_follow_its_output(machine):
+    instance = teacher_instance(8, 2, 42, 20000, labels="logistic", sharpness=1.5, teacher=machine)
+    output = plain_output(machine, instance.inputs.dense(), instance.teacher)
+    mean = np.tanh(0.75 * output)
+    score = (output * (instance.labels - mean)).sum()
+    assert abs(score) <= QUANTILE * np.sqrt((output**2 * (1 - mean**2)).sum())
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=name_of)
+def test_a_teacher_takes_nothing_from_the_rest(machine):
+    """The inputs, the noise, and the first 42 weights are those of the perceptron, whatever the teacher."""
+    options = {"labels": "real", "output_noise": 0.5, "n_test": 9}
+    default = teacher_instance(4, 0, 42, 90, **options)
+    other = teacher_instance(4, 0, 42, 90, **options, teacher=machine)
+    np.testing.assert_array_equal(other.inputs.columns, default.inputs.columns)
+    np.testing.assert_array_equal(other.test[0].columns, default.test[0].columns)
+    np.testing.assert_array_equal(other.teacher[:42], default.teacher)
+    noise = [
+        instance.labels - plain_output(instance.teacher_architecture, instance.inputs.dense(), instance.teacher)
+        for instance in (default, other)
+    ]
+    np.testing.assert_allclose(*noise, atol=1e-13, rtol=0)
+
+
+def test_weights_of_a_teacher_are_the_bits_of_its_stream():
+    """Unit after unit, so that a seed means the same teacher in every version."""
+    instance = teacher_instance(9, 3, 42, 5, teacher=Architecture("committee", 42, 3))
+    draws = words(stream_key(9, TEACHER, 3), 0, 1, 4)[0]
+    for i in (0, 31, 32, 41, 42, 125):
+        assert instance.teacher[i] == 2 * int((draws[i // 32] >> np.uint32(i % 32)) & 1) - 1
+
+
+def test_a_teacher_of_other_inputs_is_an_error():
+    with pytest.raises(ValueError, match=r"teacher: got 42 inputs, expected n_inputs = 41"):
+        teacher_instance(1, 0, 41, 5, teacher=Architecture("committee", 42, 3))
+
+
+def test_ties_of_an_even_committee_are_plus_one():
+    """Two units, +-1 inputs: half of all patterns tie, and all of those are +1."""
+    machine = Architecture("committee", 41, 2)
+    instance = teacher_instance(2, 0, 41, 5000, teacher=machine)
+    tied = plain_output(machine, instance.inputs.dense(), instance.teacher) == 0
+    assert 0.2 < tied.mean() < 0.8
+    assert (instance.labels[tied] == 1).all()
+    assert (instance.labels[~tied] == -1).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (("committe", 9, 3), ["architecture: got 'committe'", "tree-parity"]),
+        (("committee", 9, 3, "relu6"), ["activation: got 'relu6'", "relu, linear"]),
+        (("parity", 9, 3, "erf"), ["activation: got 'erf'", "'sign'"]),
+        (("perceptron", 9, 3), ["n_hidden: got 3", "expected 1"]),
+        (("committee", 9, 0), ["n_hidden: got 0", ">= 1"]),
+        (("committee", 0, 3), ["n_inputs: got 0", ">= 1"]),
+        (("tree-parity", 9, 2), ["n_hidden: got 2", "divisor of n_inputs = 9"]),
+    ],
+)
+def test_an_architecture_that_cannot_be(arguments, fragments):
+    with pytest.raises(ValueError, match="got") as error:
+        Architecture(*arguments)
+    assert all(fragment in str(error.value) for fragment in fragments)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=name_of)
+def test_outputs_of_many_weights_at_once_are_those_of_each(machine):
+    inputs = random_instance(3, 0, 42, 600, "gaussian").inputs
+    weights = np.random.default_rng(1).normal(size=(2, 3, machine.n_weights))
+    outputs = machine.output(inputs, weights)
+    assert outputs.shape == (2, 3, 600)
+    for index in np.ndindex(2, 3):
+        np.testing.assert_array_equal(outputs[index], machine.output(inputs, weights[index]))
+        np.testing.assert_allclose(
+            outputs[index], plain_output(machine, inputs.dense(), weights[index]), atol=1e-12, rtol=0
+        )
+
+
 @pytest.mark.parametrize("labels", ["sign", "real", "logistic"])
 def test_test_patterns_are_fresh_and_clean(labels):
     instance = teacher_instance(6, 0, 51, 300, labels=labels, label_noise=0.5, output_noise=1.0, n_test=400)
@@ -222,6 +411,15 @@ def test_fingerprint_sees_every_array():
     ]
     assert len({fingerprint(other) for other in [instance, *others]}) == 8
     assert fingerprint(dataclasses.replace(instance, inputs=Inputs.from_dense(dense))) == fingerprint(instance)
+
+
+def test_fingerprint_sees_what_the_teacher_is():
+    instance = teacher_instance(1, 0, 33, 70)
+    machines = [Architecture("perceptron", 33), Architecture("tree-parity", 33, 3), Architecture("tree-parity", 33, 11)]
+    machines += [Architecture("tree-committee", 33, 3), Architecture("tree-committee", 33, 3, "erf")]
+    others = [dataclasses.replace(instance, teacher_architecture=machine) for machine in machines]
+    assert len({fingerprint(other) for other in others}) == 5
+    assert fingerprint(others[0]) == fingerprint(instance)
 
 
 # Size

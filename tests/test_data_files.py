@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from mcmc.architectures import Architecture
 from mcmc.data import fingerprint, load_file, random_instance
 from mcmc.errors import ConfigError
 
@@ -76,6 +78,21 @@ def test_teacher_and_other_names(tmp_path, name):
     np.testing.assert_array_equal(other.inputs.values, REAL)
     np.testing.assert_array_equal(other.labels, -LABELS)
     np.testing.assert_array_equal(other.teacher, -TEACHER)
+
+
+@pytest.mark.parametrize(("name", "n_weights"), [("committee", 21), ("tree-parity", 9)])
+def test_a_teacher_in_a_file_is_of_the_models_architecture(tmp_path, name, n_weights):
+    inputs = np.column_stack([SIGNS, SIGNS[:, :2]])[:, : 7 if name == "committee" else 9]
+    teacher = np.resize(TEACHER, n_weights)
+    path = write(tmp_path / "a.npz", inputs, LABELS, teacher=teacher)
+    instance = load(path, architecture=partial(Architecture, name, n_hidden=3))
+    assert instance.teacher_architecture == Architecture(name, inputs.shape[1], 3)
+    np.testing.assert_array_equal(instance.teacher, teacher)
+
+
+def test_a_file_without_a_teacher_has_none_of_any_architecture(tmp_path):
+    path = write(tmp_path / "a.npz", SIGNS, LABELS)
+    assert load(path, architecture=partial(Architecture, "committee", n_hidden=3)).teacher_architecture is None
 
 
 def test_arrays_in_a_group(tmp_path):
@@ -231,6 +248,12 @@ BAD = {
     "two-dimensional labels": ("a.npz", {}, arrays(labels=LABELS[:, None]), "got shape (600, 1), expected (600,)"),
     "0/1 labels": ("a.npz", {}, arrays(labels=LABELS > 0), "0 and 1 become -1 and +1 by 2 x - 1"),
     "real labels": ("a.csv", {}, arrays(labels=changed(5, 0.25, LABELS)), "got 1 of 600 values other than -1 and +1"),
+    "teacher of one unit": (
+        "a.npz",
+        {"architecture": partial(Architecture, "committee", n_hidden=3)},
+        arrays(teacher=TEACHER),
+        "array 'teacher': got shape (7,), expected (21,), one number per weight of a committee",
+    ),
     "short teacher": ("a.npz", {}, arrays(teacher=TEACHER[1:]), "array 'teacher': got shape (6,), expected (7,)"),
     "real teacher": (
         "a.npz",
@@ -257,6 +280,16 @@ BAD = {
     "constant, standardise": ("a.h5", {"transform": "standardise"}, arrays(SEVEN), "(7) that are constant"),
     "overflow": ("a.h5", {"transform": "standardise"}, arrays(1e308 * SIGNS), "out of the range of float64"),
 }
+
+
+def test_inputs_that_a_tree_cannot_share_out(tmp_path):
+    path = write(tmp_path / "a.npz", SIGNS, LABELS)
+    with pytest.raises(ConfigError) as error:
+        load(path, architecture=partial(Architecture, "tree-parity", n_hidden=3))
+    line = str(error.value)
+    assert line.startswith("model.n_hidden: got 3, expected a divisor of n_inputs = 7")
+    assert line.endswith(f"; the array 'inputs' of {path} has 7 columns")
+    assert line.isprintable()
 
 
 @pytest.mark.filterwarnings("error")

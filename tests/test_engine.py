@@ -324,7 +324,7 @@ def test_plan(tmp_path: Path) -> None:
     asked = config.load(tables({"data.n_instances": 3}))
     lines = dict(line.split(maxsplit=1) for line in engine.plan(asked, 5).splitlines())
     assert lines["walkers"] == "3 instances x 2 copies x 4 rungs"
-    assert lines["weights"] == "33 per walker, 26 patterns"
+    assert lines["weights"] == "33 per walker (perceptron), 26 patterns"
     assert lines["ranks"] == "5, 5 walkers on the busiest, 0 idle"
     assert lines["proposals"] == f"{3 * 8 * 33 * 120:.3g}"
     assert "2 idle" in engine.plan(config.load(tables({"ladder": {"beta": [1.0], "n_copies": 3}})), 5)
