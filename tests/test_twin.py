@@ -21,7 +21,7 @@ from mcmc.reference import flips as twin
 from mcmc.reference import losses as reference_losses
 from mcmc.reference import philox
 from mcmc.samplers import SAMPLERS
-from problems import INPUT_LAWS, VARIANTS, Problem, label, of, problem, random_weights
+from problems import INPUT_LAWS, MULTI_UNIT_PAIRS, VARIANTS, Machine, Problem, label, of, problem, random_weights
 
 SEED = 7
 BETA = np.array([0.0, 0.4, 0.8, 1.5])
@@ -34,6 +34,7 @@ FAMILIES = [Loss("error-count"), Loss("symmetric", 0.5), Loss("hinge", 0.5), Los
 """A loss for each kind of kernel."""
 
 losses = pytest.mark.parametrize("loss", VARIANTS, ids=label)
+pairs = pytest.mark.parametrize(("machine", "loss"), MULTI_UNIT_PAIRS, ids=label)
 laws = pytest.mark.parametrize("inputs", INPUT_LAWS)
 methods = pytest.mark.parametrize("method", SAMPLERS)
 orders = pytest.mark.parametrize("order", flips.ORDERS)
@@ -53,7 +54,7 @@ def chain_of(task: Problem, method: str, order: str, walkers: np.ndarray, **keyw
 
 def assert_same(task: Problem, method: str, order: str, sweeps: int, *, exact: bool, **keywords: object) -> None:
     """Kernel and twin go the same way, in two calls of the kernel and one of the twin."""
-    n = task.model.n_inputs
+    n = task.n_weights
     start = random_weights(N_COPIES * BETA.size, n)
     keywords = {"beta": BETA, "n_copies": N_COPIES} | keywords
     chain = chain_of(task, method, order, start, **keywords)
@@ -81,6 +82,11 @@ def is_exact(loss: Loss, inputs: str) -> bool:
     return inputs == "binary" and loss.name in ("error-count", "symmetric")
 
 
+def small(loss: Loss, inputs: str, machine: Machine) -> Problem:
+    """Some ten weights to a unit."""
+    return problem(loss, inputs, 7 * machine.n_hidden if machine.of(6).is_tree else 8, 25, machine)
+
+
 def test_twins_cover_the_lists():
     assert set(twin.RULES) == set(SAMPLERS)
     assert set(reference_losses.LOSSES) == set(LOSSES)
@@ -94,6 +100,51 @@ def test_same_trajectory(loss, inputs, method, order):
     n = 21 if order == "random" else 20
     task = problem(loss, inputs, n, 29)
     assert_same(task, method, order, 200, exact=is_exact(loss, inputs), measure_every=2, burn_in=31, exchange_every=3)
+
+
+@pairs
+@laws
+@pytest.mark.parametrize(("method", "order"), [("metropolis", "random"), ("heat-bath", "sequential")])
+def test_same_trajectory_of_several_units(machine, loss, inputs, method, order):
+    task = small(loss, inputs, machine)
+    exact = loss.name == "error-count"
+    assert_same(task, method, order, 90, exact=exact, measure_every=2, burn_in=31, exchange_every=3)
+
+
+# More than a group of 512 patterns, units that end within a word, so many units that the counter of votes has carries.
+@pytest.mark.parametrize("loss", [Loss("error-count"), Loss("hinge", 0.5), Loss("logistic")], ids=label)
+@pytest.mark.parametrize(
+    ("name", "n_hidden", "n", "p"),
+    [
+        ("committee", 5, 65, 1100),
+        ("committee", 33, 9, 520),
+        ("tree-committee", 7, 7 * 31, 513),
+        ("parity", 4, 70, 1600),
+        ("tree-parity", 9, 9 * 13, 600),
+        ("tree-committee", 65, 65, 1030),
+    ],
+)
+def test_same_trajectory_of_larger_machines(loss, name, n_hidden, n, p):
+    machine = Machine(name, n_hidden)
+    if machine.takes(loss):
+        task = problem(loss, "binary", n, p, machine)
+        assert_same(task, "metropolis", "random", 2, exact=loss.name == "error-count", beta=BETA / 10)
+
+
+@pytest.mark.parametrize("name", ["committee", "tree-committee"])
+@methods
+@orders
+def test_one_unit_is_a_perceptron(name, method, order):
+    """Trajectory for trajectory."""
+    task = problem(Loss("error-count"), "binary", 41, 60)
+    one = of(task.instance, Loss("error-count"), Machine(name, 1))
+    start = random_weights(N_COPIES * BETA.size, 41)
+    rows = []
+    for machine in (task, one):
+        chain = chain_of(machine, method, order, start, beta=BETA, n_copies=N_COPIES)
+        chain.advance(1, 60)
+        rows.append([array.tobytes() for array in chain.take()])
+    assert rows[0] == rows[1]
 
 
 # Two chunks of visits, several words of weights, a second group of 512 patterns, padding everywhere.
@@ -216,7 +267,7 @@ def test_low_half_of_the_uniform_decides_a_tie(slot, above, levels):
 
 def state_of(task: Problem, method: str, order: str, sweeps: int) -> list[bytes]:
     """Everything that a run leaves behind, in bytes."""
-    start = random_weights(N_COPIES * BETA.size, task.model.n_inputs)
+    start = random_weights(N_COPIES * BETA.size, task.n_weights)
     chain = chain_of(task, method, order, start, beta=BETA, n_copies=N_COPIES, measure_every=7)
     chain.advance(1, sweeps)
     caches = chain.block.caches()
@@ -224,18 +275,28 @@ def state_of(task: Problem, method: str, order: str, sweeps: int) -> list[bytes]
     return [np.ascontiguousarray(array).tobytes() for array in arrays]
 
 
-@losses
-@laws
-@methods
-@pytest.mark.parametrize(("n", "p", "sweeps"), [(21, 29, 300), (130, 523, 30), (301, 1100, 7)])
-def test_levels_give_the_same_bytes(loss, inputs, method, n, p, sweeps, levels):
-    task = problem(loss, inputs, n, p)
+def assert_levels_agree(task: Problem, method: str, sweeps: int, levels: list[str]) -> None:
     states = {}
     for level in levels:
         cpu.use(level)
         states[level] = state_of(task, method, "random", sweeps)
     for level in levels:
         assert states[level] == states["portable"], level
+
+
+@losses
+@laws
+@methods
+@pytest.mark.parametrize(("n", "p", "sweeps"), [(21, 29, 300), (130, 523, 30), (301, 1100, 7)])
+def test_levels_give_the_same_bytes(loss, inputs, method, n, p, sweeps, levels):
+    assert_levels_agree(problem(loss, inputs, n, p), method, sweeps, levels)
+
+
+@pairs
+@laws
+@pytest.mark.parametrize(("n", "p", "sweeps"), [(12, 29, 60), (132, 523, 4)])
+def test_levels_give_the_same_bytes_of_several_units(machine, loss, inputs, n, p, sweeps, levels):
+    assert_levels_agree(problem(loss, inputs, n, p, machine), "metropolis", sweeps, levels)
 
 
 # Float caches
@@ -272,8 +333,17 @@ def test_same_trajectory_across_a_refresh(loss, inputs):
 @losses
 @laws
 def test_restored_block_goes_on_bit_for_bit(loss, inputs):
-    task = problem(loss, inputs, 21, 29)
-    start = random_weights(BETA.size, 21)
+    assert_restores(problem(loss, inputs, 21, 29))
+
+
+@pairs
+@laws
+def test_restored_block_of_several_units_goes_on_bit_for_bit(machine, loss, inputs):
+    assert_restores(small(loss, inputs, machine))
+
+
+def assert_restores(task: Problem) -> None:
+    start = random_weights(BETA.size, task.n_weights)
     chain = chain_of(task, "metropolis", "random", start, beta=BETA)
     chain.advance(1, 50)
     other = chain_of(task, "metropolis", "random", start, beta=BETA)
