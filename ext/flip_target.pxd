@@ -7,8 +7,13 @@ cdef extern from "flip_target.h" nogil:
     const char *FLIP_TARGET_CAPSULE
     ctypedef struct flip_moves:
         pass
+    ctypedef double (*delta_fn)(void *model, int64_t walker, int64_t site) noexcept
+    ctypedef void (*deltas_fn)(void *model, int64_t walker, void *deltas) noexcept
+    ctypedef void (*flip_fn)(void *model, int64_t walker, int64_t site) noexcept
     ctypedef struct flip_functions:
-        pass
+        delta_fn delta
+        deltas_fn deltas
+        flip_fn flip
     ctypedef void (*refresh_fn)(void *model, int64_t walker) noexcept
     ctypedef struct flip_target:
         void *model

@@ -91,6 +91,19 @@ def sum_weights(const uint64_t[:, :, ::1] rows, int64_t n_weights):
     return total
 
 
+def energy_differences(block):
+    """Energy change of every single flip: float64 (n_walkers, n_weights)."""
+    cdef const flip_target *target = flip_target_of(block.capsule)
+    exact = target.max_delta > 0
+    out = np.empty((target.n_walkers, target.n_sites), dtype=np.int32 if exact else np.float64)
+    cdef char[:, ::1] view = out.view(np.int8)
+    cdef int64_t walker
+    with nogil:
+        for walker in range(target.n_walkers):
+            target.call.deltas(target.model, walker, &view[walker, 0])
+    return out.astype(np.float64)
+
+
 cdef _grown(held, int64_t n, int64_t room, shape, dtype):
     """An array of `room` rows of the given shape that begins with the n rows held."""
     out = np.empty((room, *shape), dtype=dtype)

@@ -28,14 +28,15 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from enumeration import Enumeration
+from enumeration import Enumeration, all_states
+from mcmc.architectures import ARCHITECTURES
 from mcmc.kernels import flips
 from mcmc.kernels.random import MOVES, SITES, SWAPS, stream_key
 from mcmc.losses import LOSSES, Loss
 from mcmc.priors import pack
 from mcmc.reference import flips as twin
 from mcmc.samplers import SAMPLERS
-from problems import INPUT_LAWS, Problem, problem, random_weights
+from problems import INPUT_LAWS, MULTI_UNIT_PAIRS, PAIRS, PERCEPTRON, Machine, Problem, label, problem, random_weights
 
 EFFECTIVE_SAMPLES = 2e5
 FAMILY_RATE = 1e-3
@@ -58,14 +59,29 @@ class Case:
     labels: Literal["random", "teacher"] = "teacher"
     label_noise: float = 0.0
     sweeps: int = 10000
+    machine: Machine = PERCEPTRON
 
     @property
     def name(self) -> str:
+        machine = "" if self.machine == PERCEPTRON else f"{label(self.machine)}-"
         loss = f"{self.loss.name}-{self.loss.margin}"
-        return f"{loss}-{self.inputs}-N{self.n}-P{self.p}-{self.labels}-{self.method}-{self.order}"
+        return f"{machine}{loss}-{self.inputs}-N{self.n}-P{self.p}-{self.labels}-{self.method}-{self.order}"
+
+    @property
+    def n_weights(self) -> int:
+        return self.machine.of(self.n).n_weights
 
 
+COMMITTEE, TREE = Machine("committee", 3), Machine("tree-committee", 3)
 CASES = [
+    Case(Loss("error-count"), "binary", 4, 14, (0.4, 0.8, 1.2), label_noise=0.1, machine=COMMITTEE),
+    Case(Loss("error-count"), "binary", 12, 12, (0.4, 0.8, 1.2), "heat-bath", labels="random", machine=TREE),
+    Case(Loss("hinge", 0.5), "binary", 12, 12, (0.4, 0.8, 1.2), labels="random", machine=TREE),
+    Case(Loss("error-count"), "binary", 5, 12, (0.4, 0.8, 1.2), labels="random", machine=Machine("parity", 2)),
+    Case(Loss("error-count"), "binary", 12, 12, (0.4, 0.8), "heat-bath", machine=Machine("tree-parity", 3)),
+    Case(Loss("error-count"), "gaussian", 4, 12, (0.4, 0.8, 1.2), machine=COMMITTEE),
+    Case(Loss("square"), "gaussian", 4, 8, (0.3, 0.6), label_noise=0.3, machine=Machine("committee", 3, "erf")),
+    Case(Loss("logistic"), "binary", 12, 10, (0.5, 1.0), machine=Machine("tree-committee", 3, "tanh")),
     Case(Loss("error-count"), "binary", 11, 13, (0.4, 0.8, 1.2)),
     Case(Loss("error-count"), "binary", 10, 15, (0.5, 1.0), "heat-bath", labels="random"),
     Case(Loss("error-count"), "binary", 8, 600, (0.01, 0.02, 0.03), order="sequential", label_noise=0.2),
@@ -93,6 +109,7 @@ def test_cases_cover_the_lists():
         return {(a, b) for a in first for b in second}
 
     assert {(case.loss.name, case.inputs) for case in CASES} == all_pairs(LOSSES, INPUT_LAWS)
+    assert {case.machine.name for case in CASES} == set(ARCHITECTURES)
     assert {(case.method, case.order) for case in CASES} == all_pairs(SAMPLERS, flips.ORDERS)
 
 
@@ -117,24 +134,25 @@ def samples_of(case: Case, states, walker_at, accepted, exchange_accepted, excha
         state=np.take_along_axis(states[kept], walker_at[kept], axis=2).astype(np.uint32),
         walker_at=walker_at[BURN_IN - 1 :],
         first_sweep=BURN_IN + 1,
-        acceptance=accepted[kept].mean(axis=0) / case.n,
+        acceptance=accepted[kept].mean(axis=0) / case.n_weights,
         exchange_rate=exchange_accepted / exchange_proposed,
     )
 
 
 def task_of(case: Case) -> Problem:
-    return problem(case.loss, case.inputs, case.n, case.p, seed=3, labels=case.labels, label_noise=case.label_noise)
+    law = {"labels": case.labels, "label_noise": case.label_noise}
+    return problem(case.loss, case.inputs, case.n, case.p, case.machine, seed=3, **law)
 
 
 @cache
 def enumeration_of(case: Case) -> Enumeration:
-    return Enumeration(task_of(case).energy, case.n)
+    return Enumeration(task_of(case).energy, case.n_weights)
 
 
 def chain_of(case: Case, beta: ArrayLike | None = None) -> flips.Flips:
     """The compiled kernel at random weights."""
     task, beta = task_of(case), case.beta if beta is None else beta
-    block = task.model.block(task.instance, random_weights(N_COPIES * len(beta), case.n, SEED))
+    block = task.model.block(task.instance, random_weights(N_COPIES * len(beta), case.n_weights, SEED))
     sampler = SAMPLERS[case.method](case.order)
     return sampler.chain(block, seed=SEED, beta=beta, n_copies=N_COPIES, burn_in=BURN_IN)
 
@@ -236,9 +254,9 @@ def _decisions(samples: Samples, swap: int) -> NDArray[np.bool_]:
     return swapped[rounds % 2 == swap % 2]
 
 
-def failures(found: list[Statistic]) -> list[str]:
-    """Names of the statistics that deviate, at an error rate of ALPHA for all of them."""
-    return [statistic.name for statistic in found if statistic.p_value < ALPHA / len(found)]
+def failures(found: list[Statistic], error_rate: float = ALPHA) -> list[str]:
+    """Names of the statistics that deviate, at that error rate for all of them together."""
+    return [statistic.name for statistic in found if statistic.p_value < error_rate / len(found)]
 
 
 def compare(samples: Samples, case: Case) -> list[Statistic]:
@@ -256,6 +274,52 @@ def test_samples_agree_with_enumeration(case):
     # the same samples must not agree with a beta that is 2 % off
     wrong = replace(case, beta=tuple(1.02 * beta for beta in case.beta))
     assert failures(statistics(samples, enumeration_of(case), wrong)) != []
+
+
+# Every machine under every loss and every sampler, with fewer samples
+
+
+def n_inputs_of(machine: Machine) -> int:
+    """Such that a machine has 8 to 10 weights."""
+    return {1: 8, 2: 8, 3: 9}[machine.n_hidden] if machine.of(6).is_tree else {1: 8, 2: 5, 3: 3}[machine.n_hidden]
+
+
+def brief_case(machine: Machine, loss: Loss, inputs: str, method: str) -> Case:
+    beta = (
+        (0.3, 0.7)
+        if machine.activation in ("relu", "linear") and loss.name in ("square", "squared-hinge")
+        else (0.5, 1.0)
+    )
+    return Case(loss, inputs, n_inputs_of(machine), 11, beta, method, label_noise=0.2, sweeps=1200, machine=machine)
+
+
+COMBINATIONS = [
+    brief_case(machine, loss, inputs, method)
+    for machine, loss in MULTI_UNIT_PAIRS
+    for inputs in INPUT_LAWS
+    for method in SAMPLERS
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", COMBINATIONS, ids=lambda case: case.name)
+def test_every_combination_agrees_with_enumeration(case):
+    found = compare(run(case, chain_of(case)), case)
+    assert failures(found, FAMILY_RATE / len(COMBINATIONS)) == []
+
+
+@pytest.mark.parametrize("inputs", INPUT_LAWS)
+@pytest.mark.parametrize(("machine", "loss"), PAIRS, ids=label)
+def test_energy_differences_of_all_flips_of_all_states(machine, loss, inputs):
+    """With these every acceptance rule has detailed balance: no combination is left to statistics alone."""
+    task = problem(loss, inputs, n_inputs_of(machine), 13, machine, seed=3)
+    states = all_states(task.n_weights)
+    energy = task.energy(states)
+    block = task.model.block(task.instance, states)
+    np.testing.assert_allclose(block.energy, energy, rtol=1e-12, atol=1e-9)
+    number = np.arange(len(states))
+    differences = np.stack([energy[number ^ 1 << i] - energy for i in range(task.n_weights)], axis=1)
+    np.testing.assert_allclose(flips.energy_differences(block), differences, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("rule", flips.RULES)
@@ -293,7 +357,7 @@ def twin_samples(case: Case, rule: Callable[[NDArray[np.float64]], NDArray[np.fl
 
     rows = twin.run(
         energy,
-        random_weights(N_COPIES, case.n, SEED),
+        random_weights(N_COPIES, case.n_weights, SEED),
         seed=SEED,
         beta=np.array(case.beta),
         sweeps=sweeps,
