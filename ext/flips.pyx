@@ -1,4 +1,4 @@
-"""Single-flip Metropolis and heat-bath over a block of walkers of any kernel family; see flips.h."""
+"""Single-flip and pair-flip Metropolis and heat-bath over a block of walkers of any kernel family; see flips.h."""
 from flip_target cimport flip_target, flip_target_of
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
@@ -23,6 +23,7 @@ cdef extern from "flips.h" nogil:
         int64_t n_copies, n_rungs, first
         const double *beta
         const uint64_t *threshold
+        const int8_t *reference
         const uint64_t *site_key
         const uint64_t *move_key
         const uint64_t *swap_key
@@ -119,6 +120,8 @@ cdef class Flips:
     beta: float64 (n_rungs,), finite and >= 0
     site_keys, swap_keys uint64 (n_copies,), move_keys uint64 (n_walkers,): random streams
     exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
+    reference: int8 (n_weights,) of +-1, from which every walker must differ in n_differ weights: then the moves are
+        pair flips that keep that number, and site_keys are those of the walkers, uint64 (n_walkers,)
 
     Arrays kept from call to call: walker_at int32 (n_copies, n_rungs), the walker on each rung; accepted int64
     (n_copies, n_rungs), flips at each rung since the last row; exchange_accepted and exchange_proposed int64
@@ -127,29 +130,38 @@ cdef class Flips:
 
     cdef flip_run run
     cdef readonly object block, walker_at, accepted, exchange_accepted, exchange_proposed
-    cdef object beta, table, site_keys, move_keys, swap_keys, rung_of, sites, swapped
+    cdef object beta, table, site_keys, move_keys, swap_keys, rung_of, sites, swapped, reference
     cdef object row_energy, row_weights, row_walker_at, row_accepted
-    cdef int64_t room
+    cdef int64_t room, n_differ
 
     def __init__(self, block, *, str rule, str order, int64_t n_copies, int64_t first, const double[::1] beta,
                  const uint64_t[::1] site_keys, const uint64_t[::1] move_keys, const uint64_t[::1] swap_keys,
-                 int64_t exchange_every, int64_t burn_in, int64_t measure_every):
+                 int64_t exchange_every, int64_t burn_in, int64_t measure_every, const int8_t[::1] reference=None,
+                 int64_t n_differ=0):
         cdef const flip_target *target = flip_target_of(block.capsule)
         cdef int64_t n_rungs = beta.shape[0]
         n = n_copies * n_rungs
         if not 0 <= first < first + target.n_walkers <= n:
             raise ValueError(f"block: got walkers {first} to {first + target.n_walkers - 1}, expected some of the {n} "
                              f"of {n_copies} copies x {n_rungs} rungs")
-        if move_keys.shape[0] != target.n_walkers or not site_keys.shape[0] == swap_keys.shape[0] == n_copies:
-            raise ValueError(f"keys: got {move_keys.shape[0]} of walkers and {swap_keys.shape[0]} of copies, expected "
-                             f"{target.n_walkers} and {n_copies}")
+        n_site_keys = n_copies if reference is None else target.n_walkers
+        n_keys = (move_keys.shape[0], site_keys.shape[0], swap_keys.shape[0])
+        if n_keys != (target.n_walkers, n_site_keys, n_copies):
+            raise ValueError(f"keys: got {n_keys} of moves, sites and swaps, expected "
+                             f"{(target.n_walkers, n_site_keys, n_copies)}")
         if not (np.isfinite(beta) & (np.asarray(beta) >= 0)).all():
             raise ValueError("beta: expected finite numbers >= 0")
         if min(exchange_every, burn_in, measure_every) < 0:
             raise ValueError("exchange_every, burn_in, measure_every: expected integers >= 0")
         self.block, self.beta = block, beta.base
         self.site_keys, self.move_keys, self.swap_keys = site_keys.base, move_keys.base, swap_keys.base
-        self.table = _shared_thresholds(rule, tuple(beta), target.max_delta)
+        if reference is not None:
+            if reference.shape[0] != target.n_sites or order == "sequential":
+                raise ValueError(f"reference: got {reference.shape[0]} weights and {order} order, expected "
+                                 f"{target.n_sites} and random order")
+            self.reference, self.n_differ, self.run.reference = reference.base, n_differ, &reference[0]
+            self._check_overlap()
+        self.table = _shared_thresholds(rule, tuple(beta), target.max_delta * (1 if reference is None else 2))
         self.walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
         self.rung_of = self.walker_at.copy()
         self.accepted = np.zeros((n_copies, n_rungs), dtype=np.int64)
@@ -207,13 +219,25 @@ cdef class Flips:
                 "exchange_proposed": self.exchange_proposed}
 
     def restore(self, state):
-        """Continue from a state. ValueError unless each row of walker_at is a permutation of the rungs."""
+        """Continue from a state, the block having been restored before.
+
+        ValueError unless each row of walker_at is a permutation of the rungs, and the weights keep the constraint.
+        """
         if not (np.sort(state["walker_at"], axis=1) == np.arange(self.run.n_rungs)).all():
             raise ValueError("walker_at: expected permutations of the rungs")
         for name, array in self.state().items():
             array[...] = state[name]
         rungs = np.arange(self.run.n_rungs, dtype=np.int32)[None, :]
         np.put_along_axis(self.rung_of, self.walker_at, rungs, axis=1)
+        if self.reference is not None:
+            self._check_overlap()
+
+    def _check_overlap(self):
+        differ = (self.block.weights != self.reference).sum(axis=1)
+        wrong = np.flatnonzero(differ != self.n_differ)
+        if wrong.size:
+            raise ValueError(f"weights: walker {self.run.first + wrong[0]} differs from the reference in "
+                             f"{differ[wrong[0]]} weights, expected {self.n_differ}")
 
     def advance(self, int64_t first, int64_t last):
         """Sweeps first .. last with exchange and rows. ValueError unless the block holds its instance whole."""

@@ -37,6 +37,7 @@ Real = Annotated[float, Meta(description="a finite number")]
 Positive = Annotated[float, Meta(gt=0, description="a finite number > 0")]
 NonNegative = Annotated[float, Meta(ge=0, description="a finite number >= 0")]
 Probability = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Overlap = Annotated[float, Meta(ge=-1, le=1, description="a number from -1 to 1")]
 Text = Annotated[str, Meta(min_length=1, description="a string that is not empty")]
 Switch = Annotated[bool, Meta(description="true or false")]
 Seconds = Annotated[float, Meta(gt=0, description='seconds, or a string such as "30 s", "5 min", "23:50:00"')]
@@ -93,6 +94,16 @@ class Sampler(_Table, kw_only=True):
     order: Text = "random"
 
 
+class Constraint(_Table, kw_only=True):
+    """Pair flips at a fixed overlap with a reference; without a reference there is no constraint."""
+
+    reference: Text | None = None
+    overlap: Overlap | None = None
+    path: Text | None = None
+    copy: CountOrZero = 0
+    beta: NonNegative | None = None
+
+
 class BetaRange(_Table, kw_only=True):
     """A generated ladder: n inverse temperatures from min to max."""
 
@@ -139,6 +150,7 @@ class RunFile(_Table, kw_only=True):
     ladder: Ladder
     schedule: Schedule
     sampler: Sampler = Sampler()
+    constraint: Constraint = Constraint()
     checkpoint: Checkpoint = Checkpoint()
     output: Output = Output()
 
@@ -149,7 +161,7 @@ class Config(RunFile, kw_only=True):
     text: str
     """The TOML as asked: the file verbatim, or, with overrides, what it amounts to."""
     directory: str = ""
-    """Where a relative `data.path` starts: the directory of the run file."""
+    """Where a relative `data.path` or `constraint.path` starts: the directory of the run file."""
 
     @property
     def n_weights(self) -> int | None:
@@ -187,6 +199,23 @@ class Config(RunFile, kw_only=True):
         before, now = _leaves(earlier), _leaves(self)
         return [f"{key} was {_show(before[key])}, is {_show(now[key])}" for key in differences(earlier, self)]
 
+    def other_disorder(self, text: str) -> list[str]:
+        """In which keys the run that was asked for by `text` has other instances than this one.
+
+        Of data from a file only their contents can tell, here it is the model that is compared.
+        """
+        earlier = loads(text, directory=self.directory)
+        before, now = _leaves(earlier), _leaves(self)
+        differ = [key for key in now if before[key] != now[key] and key.startswith(("seed", "model.", "data."))]
+        if earlier.data.source == self.data.source == "file":
+            differ = [key for key in differ if key.startswith("model.") and key != "model.n_inputs"]
+        return [f"{key} is {_show(before[key])} there, {_show(now[key])} here" for key in differ]
+
+    @property
+    def constraint_path(self) -> Path | None:
+        """The file or run with the reference; a relative path starts where the run file is."""
+        return None if self.constraint.path is None else Path(self.directory, self.constraint.path)
+
     @property
     def data_path(self) -> Path | None:
         """The data file; a relative path starts where the run file is."""
@@ -221,6 +250,7 @@ _CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
     "sampler.order": (("random", "sequential"), ()),
+    "constraint.reference": (("magnetisation", "teacher", "file", "run"), ()),
     "ladder.beta.spacing": (("linear", "geometric", "linear-temperature"), ()),
     "schedule.start": (("random", "teacher", "both"), ()),
 }
@@ -238,6 +268,7 @@ _TABLES: dict[str, type[_Table]] = {
     "data": Data,
     "data.teacher": Teacher,
     "sampler": Sampler,
+    "constraint": Constraint,
     "ladder": Ladder,
     "ladder.beta": BetaRange,
     "schedule": Schedule,
@@ -356,6 +387,8 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_teacher(config)
     _check_ladder(config.ladder.beta)
     _check_schedule(config)
+    if "constraint" in raw:
+        _check_constraint(config, raw["constraint"])
     return config
 
 
@@ -563,6 +596,37 @@ def _check_schedule(config: Config) -> None:
         _refuse("ladder.n_copies", config.ladder.n_copies, "an integer >= 2 with schedule.start = 'both'")
     if config.output.weights_every != 0:
         _refuse("output.weights_every", config.output.weights_every, "0: snapshots are not available yet")
+
+
+def _check_constraint(config: Config, given: Mapping[str, Any]) -> None:
+    constraint, reference = config.constraint, config.constraint.reference
+    for key in ("reference", "overlap"):
+        if getattr(constraint, key) is None:
+            raise ConfigError(f"constraint.{key}: missing, expected {_describe(f'constraint.{key}')}")
+    if reference in ("file", "run") and constraint.path is None:
+        expected = "of a .npz file with the array 'weights'" if reference == "file" else "of the directory of a run"
+        raise ConfigError(
+            f"constraint.path: missing, expected the path {expected} (constraint.reference = {reference!r})"
+        )
+    owners = {"path": ("file", "run"), "copy": ("run",), "beta": ("run",)}
+    for key, of in owners.items():
+        if key in given and reference not in of:
+            allowed = " or ".join(f"constraint.reference = {owner!r}" for owner in of)
+            raise ConfigError(f"constraint.{key}: got {_show(given[key])}, allowed only with {allowed}")
+    if reference == "teacher" and config.data.source == "random":
+        _refuse("constraint.reference", reference, "another: data.source = 'random' has no teacher")
+    _check_pair_flips(config)
+
+
+def _check_pair_flips(config: Config) -> None:
+    method = config.sampler.method
+    if not SAMPLERS[method].flips_pairs:
+        able = ", ".join(name for name, sampler in SAMPLERS.items() if sampler.flips_pairs)
+        _refuse("sampler.method", method, f"one of {able}: [constraint] needs pair flips")
+    if config.sampler.order != "random":
+        _refuse("sampler.order", config.sampler.order, "'random': pair flips have no sequence")
+    if config.schedule.start != "random":
+        _refuse("schedule.start", config.schedule.start, "'random': [constraint] decides how far the teacher is")
 
 
 def _override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def plan(config: Config, size: int) -> str:
         "memory": f"about {_size(memory)} on the busiest rank, and Python's 100 MB",
         "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
     }
+    if problem.constraint is not None:
+        lines["constraint"] = str(problem.constraint)
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
 
 
@@ -113,18 +115,18 @@ def _problem(config: Config, world: World) -> Problem:
     """The problem on every rank; what is wrong with the data is found by rank 0 and raised by all."""
     made: list[Problem] = []
 
-    def make() -> str:
+    def make() -> list[str]:
         made.append(Problem(config))
-        return made[0].fingerprint
+        return made[0].fingerprints
 
-    fingerprint = world.broadcast(make)
+    fingerprints = world.broadcast(make)
     if not made:
         try:
             make()
-        except ConfigError as error:
+        except (ConfigError, StorageError) as error:
             raise RuntimeError(f"this rank cannot read what rank 0 has read: {error}") from error
-        if made[0].fingerprint != fingerprint:
-            raise RuntimeError("this rank reads other data than rank 0")
+        if made[0].fingerprints != fingerprints:
+            raise RuntimeError("this rank reads other data or another reference than rank 0")
     return made[0]
 
 
@@ -190,6 +192,8 @@ class _Run:
         self.status_due = time.monotonic() + _STATUS_EVERY
         where = f"{self.world.size} ranks on {', '.join(self.hosts)}"
         self.files.log(f"mcmc {__version__}: sweep {self.sweep} to {self.sweeps}, {where}, {cpu.level()} kernels")
+        if self.problem.constraint is not None:
+            self.files.log(str(self.problem.constraint))
 
     def _open(self) -> bool:
         """Rank 0: makes the directory, or finds where the run in it stands. True if nothing is left to do."""
@@ -218,8 +222,10 @@ class _Run:
         if checkpoint.warning:
             self._warn(checkpoint.warning)
             self.files.log(checkpoint.warning)
-        if checkpoint.attrs["fingerprint"] != self.problem.fingerprint:
-            raise StorageError(f"{self.config.data_path}: has changed since the run in {self.files.path} was started")
+        sources = ("fingerprint", self.config.data_path), ("reference", self.config.constraint_path)
+        for (name, path), fingerprint in zip(sources, self.problem.fingerprints, strict=True):
+            if checkpoint.attrs[name] != fingerprint:
+                raise StorageError(f"{path}: has changed since the run in {self.files.path} was started")
         self.sweep, self.segments = int(checkpoint.attrs["sweep"]), checkpoint.segments
         self.checkpoint_arrays = checkpoint.arrays
         status = self.files.read_status() or {}
@@ -344,7 +350,8 @@ class _Run:
                 segment = self.files.write_segment(len(self.segments), self.first_row, series, self._attributes())
                 self.segments.append(segment)
             named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
-            attributes = self._attributes() | {"sweep": self.sweep, "fingerprint": self.problem.fingerprint}
+            read = dict(zip(("fingerprint", "reference"), self.problem.fingerprints, strict=True))
+            attributes = self._attributes() | {"sweep": self.sweep} | read
             self.files.write_checkpoint(named | arrays, attributes, self.segments)
 
         self.world.broadcast(write)
@@ -397,13 +404,19 @@ class _Run:
     def _data(self) -> dict[str, object]:
         """The group `data`. Instances are made once more, one at a time, so that memory holds only one."""
         numbers = range(self.problem.n_instances)
-        drawn = [(instance.labels, instance.teacher) for instance in map(self.problem.instance, numbers)]
+        drawn, references = [], []
+        for number, instance in zip(numbers, map(self.problem.instance, numbers), strict=True):
+            drawn.append((instance.labels, instance.teacher))
+            if self.problem.constraint is not None:
+                references.append(self.problem.constraint.of(number, instance).reference)
         data: dict[str, object] = {
             "inputs": (self.problem.instance(number).inputs.dense() for number in numbers),
             "labels": np.array([labels for labels, _ in drawn]),
         }
         if self.problem.has_teacher:
             data["teacher"] = np.array([teacher for _, teacher in drawn])
+        if references:
+            data["reference"] = np.array(references)
         return data
 
     # --- status, log, messages: rank 0 ---

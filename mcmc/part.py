@@ -24,6 +24,7 @@ class Part:
         self.problem, self.piece, self.group = problem, piece, group
         instance = problem.instance(piece.instance)
         self.teacher, self.test = instance.teacher, instance.test
+        self.constraint = problem.constraint and problem.constraint.of(piece.instance, instance)
         # the block keeps the patterns in a form of its own; the instance itself is forgotten
         walkers = range(piece.start, piece.stop)
         self.block = problem.model.block(instance, problem.initial_weights(piece.instance, instance, walkers))
@@ -39,6 +40,7 @@ class Part:
             exchange_every=self.exchange_every,
             burn_in=self.burn_in,
             measure_every=self.measure_every,
+            constraint=self.constraint,
         )
         shape = (int(self.is_root), problem.n_copies, problem.n_rungs, problem.n_weights)
         self.weight_sum = np.zeros(shape, dtype=np.int64)
@@ -86,11 +88,25 @@ class Part:
             accepted = accepted.sum(axis=0)
         n = self.problem.n_weights
         rows = observables.Rows.by_rung(energy, weights, walker_at, accepted, n, n * self.measure_every)
-        self.rows.append(observables.series(rows, self.teacher, self.test))
+        series = observables.series(rows, self.teacher, self.test)
+        if self.constraint is not None:
+            series["reference_overlap"] = observables.teacher_overlap(rows, self.constraint.reference)
+            self._check_constraint(series["reference_overlap"], rows.walker, sweeps)
+        self.rows.append(series)
         self.waiting += sum(array.nbytes for array in self.rows[-1].values())
         equilibrated = sweeps > self.burn_in
         if equilibrated.any():
             self.weight_sum[0] += observables.weight_sum(rows.since(int(np.argmax(equilibrated))))
+
+    def _check_constraint(self, overlap: NDArray, walker: NDArray, sweeps: NDArray) -> None:
+        """RuntimeError unless every row (rows, n_copies, n_rungs) has the overlap of the constraint, exactly."""
+        wrong = np.argwhere(overlap != self.problem.constraint.overlap)
+        if len(wrong):
+            row, copy, rung = wrong[0]
+            raise RuntimeError(
+                f"instance {self.piece.instance}, copy {copy}, walker {walker[row, copy, rung]}, sweep {sweeps[row]}: "
+                f"overlap {overlap[row, copy, rung]} with the reference, expected {self.problem.constraint.overlap}"
+            )
 
     def _of_all_walkers(self, rows: NDArray) -> NDArray | None:
         """Rows (rows, walkers here, ...) as (rows, walkers of the instance, ...) on the root."""

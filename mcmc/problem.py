@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc import data, ladder
+from mcmc import constraint, data, ladder
 from mcmc.architectures import Architecture
 from mcmc.errors import ConfigError
 from mcmc.losses import Loss
@@ -44,6 +44,12 @@ class Problem:
         """Walkers of one instance."""
         self.starts = _starts(config)
         """"random" or "teacher", by copy."""
+        if config.constraint.reference == "teacher" and not self.has_teacher:
+            raise ConfigError(
+                f"constraint.reference: got 'teacher', expected another: {config.data.path} has no teacher"
+            )
+        self.constraint = constraint.load(config, self.n_weights, self.n_instances, self.fingerprint)
+        """None: all weights are allowed."""
         if "teacher" in self.starts and self._from_file is not None and self._from_file.teacher is None:
             raise ConfigError(
                 f"schedule.start: got {config.schedule.start!r}, expected 'random': {config.data.path} has no teacher"
@@ -75,6 +81,7 @@ class Problem:
         absent = {
             "overlap": self.n_copies == 1,
             "teacher_overlap": not self.has_teacher,
+            "reference_overlap": self.constraint is None,
             "test_error": self.config.data.n_test == 0,
         }
         series = [name for name, variable in VARIABLES.items() if {"instance", "sample"} <= set(variable.dims)]
@@ -119,8 +126,15 @@ class Problem:
         """Digest of the data file, to recognise it when the run is continued; empty for generated data."""
         return "" if self._from_file is None else data.fingerprint(self._from_file)
 
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of everything that was read besides the run file: the data file, and the reference of the constraint."""
+        return [self.fingerprint, "" if self.constraint is None else self.constraint.fingerprint]
+
     def initial_weights(self, number: int, instance: data.Instance, walkers: range) -> NDArray[np.int8]:
         """Weights (len(walkers), n_weights) at sweep 0, as `schedule.start` says."""
+        if self.constraint is not None:
+            return self.constraint.of(number, instance).draw(self.config.seed, number, walkers, self.n_rungs)
         weights = draw_ising(self.config.seed, number, walkers, self.n_rungs, self.n_weights)
         planted = [self.starts[walker // self.n_rungs] == "teacher" for walker in walkers]
         if any(planted):

@@ -27,6 +27,7 @@ VARIABLES: dict[str, Variable] = {
     "energy": Variable(_PER_COPY, "f8", "energy", "energy E, extensive"),
     "overlap": Variable(("instance", "sample", "pair", "rung"), "f8", "1", "overlap q between two copies"),
     "teacher_overlap": Variable(_PER_COPY, "f8", "1", "overlap R with the teacher"),
+    "reference_overlap": Variable(_PER_COPY, "f8", "1", "overlap with the reference of the constraint"),
     "test_error": Variable(_PER_COPY, "f8", "1", "fraction of fresh test patterns misclassified"),
     "walker": Variable(_PER_COPY, "i4", "1", "walker (rung of birth) that sits on the rung"),
     "acceptance": Variable(_PER_COPY, "f8", "1", "accepted / proposed since the previous row"),

@@ -67,6 +67,7 @@ _DATA = {
     "inputs": Variable(("instance", "pattern", "input"), "", "1", "input patterns"),
     "labels": Variable(("instance", "pattern"), "f8", "1", "label of each pattern"),
     "teacher": Variable(("instance", "weight"), "", "1", "weights of the teacher"),
+    "reference": Variable(("instance", "weight"), "", "1", "weights with which the constraint fixes the overlap"),
 }
 _PURE_DIMENSION = "This is a netCDF dimension but not a netCDF variable."  # the words by which netCDF-4 knows one
 _CHUNK_BYTES = 1 << 18
@@ -259,9 +260,10 @@ class RunDirectory:
         _write_sealed(path, "checkpoint", fill, keep)
         self._newest = CHECKPOINT
 
-    def read_checkpoint(self) -> Checkpoint | None:
+    def read_checkpoint(self, segments: bool = True) -> Checkpoint | None:
         """The newest checkpoint that is whole, with all segments that it lists; None if none was ever written.
 
+        segments: False for who wants the state of the walkers alone: no segment is looked at.
         Raises StorageError if there are checkpoints but none is usable.
         """
         names = self._checkpoint_names()
@@ -269,7 +271,7 @@ class RunDirectory:
         for name in names:
             try:
                 checkpoint = self._load_checkpoint(name)
-                for segment in checkpoint.segments:
+                for segment in checkpoint.segments if segments else ():
                     _open_verified(self.path / SEGMENTS / segment.name, "segment", segment.sha256).close()
             except StorageError as error:
                 problems.append(str(error))
@@ -314,9 +316,9 @@ class RunDirectory:
         """Joins the segments to results.h5, holding one of them in memory at a time.
 
         `constants`: by name of schema.VARIABLES, the ones without a sample axis. `root_attrs`: see ROOT_ATTRIBUTES;
-        the format version is added here. `data`: the group `data`, with labels (instance, pattern), teacher
-        (instance, weight) if there is one, and inputs, an iterable that gives one (n_patterns, n_inputs) array for each
-        instance (used one by one: a generator keeps memory small), int8 or float64.
+        the format version is added here. `data`: the group `data`, with labels (instance, pattern), teacher and
+        reference (instance, weight) if there is one, and inputs, an iterable that gives one (n_patterns, n_inputs)
+        array for each instance (used one by one: a generator keeps memory small), int8 or float64.
         """
         fixed = {name: _typed(name, VARIABLES[name].dtype, values) for name, values in constants.items()}
 
@@ -715,11 +717,11 @@ def _write_rows(dataset: h5py.Dataset, axis: int, pieces: Iterable[np.ndarray]) 
 def _write_data(group: h5py.Group, data: Mapping[str, Any]) -> None:
     inputs = iter(data["inputs"])
     first = _numeric("inputs", next(inputs))
-    arrays = {name: np.asarray(data[name]) for name in ("labels", "teacher") if name in data}
+    arrays = {name: np.asarray(data[name]) for name in ("labels", "teacher", "reference") if name in data}
     n_instances = len(arrays["labels"])
     sizes = dict(zip(_DATA["inputs"].dims, (n_instances, *first.shape), strict=True))
-    if "teacher" in arrays:
-        sizes["weight"] = arrays["teacher"].shape[1]
+    for name in {"teacher", "reference"} & arrays.keys():
+        sizes["weight"] = arrays[name].shape[1]
     _create_scales(group, sizes)
     shape = (n_instances, *first.shape)
     storage: dict[str, Any] = {}

@@ -54,6 +54,20 @@ CASES: dict[str, dict[str, Any]] = {
     "one-walker": {"ladder.beta": [1.0], "ladder.n_copies": 1},
     "three-walkers": {"ladder.beta": [0.5, 1.0, 1.5], "ladder.n_copies": 1, "schedule.measure_every": 1},
     "data-not-stored": {"output.store_data": False, "model.loss.name": "logistic", "data.n_instances": 2},
+    "constraint": {"constraint": {"reference": "teacher", "overlap": 0.5}, "data.n_instances": 3},
+    "constraint-real": {
+        "constraint": {"reference": "magnetisation", "overlap": -0.2},
+        "model.loss.name": "logistic",
+        "sampler.method": "heat-bath",
+    }
+    | REAL
+    | LONG,
+    "constraint-file": {
+        "constraint": {"reference": "file", "path": "reference.npz", "overlap": 0.3},
+        "model.loss.name": "square",
+        "data.n_instances": 2,
+        "ladder.n_copies": 1,
+    },
     "file": {"data": {"source": "file", "path": "task.npz"}, "model.n_inputs": None, "model.loss.name": "hinge"},
 }
 """Changes to BASE. Together: every kernel family, one and several of everything, instances whole and cut."""
@@ -84,6 +98,7 @@ def write_cases(directory: Path) -> list[Path]:
     """Run files of all CASES, with checkpoints as often as can be."""
     rng = np.random.default_rng(5)
     np.savez(directory / "task.npz", inputs=rng.normal(size=(20, 9)), labels=rng.choice([-1, 1], 20))
+    np.savez(directory / "reference.npz", weights=rng.choice([-1, 1], (2, BASE["model"]["n_inputs"])))
     return [
         write_run_file(directory / f"{name}.toml", {"checkpoint.every": 1e-3} | case) for name, case in CASES.items()
     ]

@@ -48,6 +48,14 @@ store_data = true
 RANGE = "beta = { min = 0.5, max = 1.0, n = 2 }"
 FILE = 'source = "file"\npath = "task.npz"'
 
+
+def _constraint(lines: str, fragments: list[str]) -> tuple[str, str, list[str]]:
+    return "[sampler]", f"[constraint]\n{lines}\n[sampler]", fragments
+
+
+TEACHER = 'reference = "teacher"\noverlap = '
+REFERENCE_FILE = 'reference = "file"\noverlap = 0.5\npath = "absent.npz"'
+
 # What is replaced in BASE, by what, and what the message must contain: the key, what was given, what is allowed.
 EDITS = [
     # syntax
@@ -147,6 +155,20 @@ EDITS = [
         ["data.n_instances", "got 2"],
     ),
     ('"teacher"\nalpha', '"random"\nn_test = 10\nalpha', ["data.n_test", "got 10", "teacher"]),
+    # constraint
+    _constraint("", ["constraint.reference", "missing", "magnetisation, teacher, file, run"]),
+    _constraint('reference = "teacher"', ["constraint.overlap", "missing", "from -1 to 1"]),
+    _constraint('reference = "tacher"', ["constraint.reference", "'tacher'", "did you mean 'teacher'"]),
+    _constraint(TEACHER + "1.5", ["constraint.overlap", "got 1.5", "from -1 to 1"]),
+    _constraint(TEACHER + "0.95", ["constraint.overlap", "got 0.95", "n_weights = 11", "single state"]),
+    _constraint(TEACHER + '0.5\npath = "a.npz"', ["constraint.path", "got 'a.npz'", "'file'", "'run'"]),
+    _constraint(TEACHER + "0.5\ncopy = 0", ["constraint.copy", "got 0", "constraint.reference = 'run'"]),
+    _constraint('reference = "file"\noverlap = 0.5', ["constraint.path", "missing", ".npz"]),
+    _constraint(REFERENCE_FILE, ["constraint.path", "absent.npz", "No such file"]),
+    _constraint(REFERENCE_FILE.replace("absent.npz", "run.toml"), ["constraint.path", "run.toml", "a .npz file"]),
+    _constraint(REFERENCE_FILE.replace('"file"', '"run"'), ["constraint.path", "absent.npz", "checkpoint"]),
+    ("[sampler]", f'[constraint]\n{TEACHER}0.5\n[sampler]\norder = "sequential"', ["sampler.order", "pair flips"]),
+    ('start = "random"', f'start = "teacher"\n[constraint]\n{TEACHER}0.5', ["schedule.start", "'random'"]),
     # ladder
     ("beta = [0.5, 1.0]", "beta = []", ["ladder.beta", "got []", "at least one"]),
     ("beta = [0.5, 1.0]", "beta = [1.0, 0.5]", ["ladder.beta", "got [1.0, 0.5]", "strictly increasing"]),
@@ -333,6 +355,18 @@ COMMANDS = [
     ([*RUN, "--set", "model.loss.name=hing"], ["model.loss.name", "got 'hing'", "did you mean 'hinge'"]),
     ([*RUN, "--set", "data.source=random", "--set", "schedule.start=teacher"], ["schedule.start", "no teacher"]),
     ([*RUN, "--set", "schedule.start=both", "--set", "ladder.n_copies=1"], ["ladder.n_copies", "got 1", ">= 2"]),
+    (
+        [
+            *RUN,
+            "--set",
+            "data.source=random",
+            "--set",
+            "constraint.reference=teacher",
+            "--set",
+            "constraint.overlap=0.5",
+        ],
+        ["constraint.reference", "got 'teacher'", "no teacher"],
+    ),
     ([*RUN, "--set", "schedule=3"], ["schedule", "got 3", "a table [schedule]"]),
     ([*RUN, "--set", "seed=" + "9" * 5000], ["seed", "got '9999", "..."]),
     (["run", "run.toml", "--dry-run", "--set", "seed=-1"], ["seed", "got -1"]),

@@ -1,4 +1,4 @@
-/* Single-flip sampling of a block of walkers: visits, uniforms, exchange and the record of rows, over any flip_target.
+/* Single-flip (and pair-flip, see pairs.h) sampling of a block of walkers: visits, uniforms, exchange and the record of rows, over any flip_target.
  *
  * A block is a contiguous piece of the walkers (copy, rung of birth) of one instance. The walkers of a copy visit the sites in one
  * common order, keyed by (seed, instance, copy, sweep), with uniforms of their own: each walker is a chain with the right stationary law
@@ -15,6 +15,7 @@
 
 #define CHUNK 256           /* proposals; a multiple of 8 */
 #define REFRESH_EVERY 1024  /* sweeps between refreshes of float caches, counted from the start of the run */
+#define PAIRS_REFRESH_EVERY 64 /* of pair flips, which round at every proposal and not only at those accepted */
 
 enum { ORDER_RANDOM, ORDER_SEQUENTIAL };
 
@@ -37,8 +38,9 @@ typedef struct {
     int64_t n_copies, n_rungs;
     int64_t first;             /* the block holds walkers first .. first + n_walkers - 1 of copy * n_rungs + rung of birth */
     const double *beta;        /* (n_rungs,) */
-    const uint64_t *threshold; /* (n_rungs, 2 max_delta + 1), integer energies */
-    const uint64_t *site_key; /* (n_copies,) */
+    const uint64_t *threshold; /* (n_rungs, 2 max_delta + 1), integer energies; pair flips: (n_rungs, 4 max_delta + 1) */
+    const int8_t *reference;   /* (n_sites,): pair flips that keep the overlap with it, see pairs.h; NULL: single flips */
+    const uint64_t *site_key; /* (n_copies,); pair flips: (n_walkers,) */
     const uint64_t *move_key; /* (n_walkers,) */
     const uint64_t *swap_key; /* (n_copies,) */
     int32_t *walker_at;       /* (n_copies, n_rungs): rung of birth of the walker on each rung */
@@ -57,6 +59,8 @@ typedef struct {
     int64_t *row_accepted;   /* (rows, n_copies, n_rungs) */
     int32_t *sites;          /* (n_sites rounded up to 4,): scratch */
 } flip_run;
+
+#include "pairs.h"
 
 /* The sites that the walkers of a copy visit, in order. Any law of the visits keeps the measure; the random one is uniform to 2^-32. */
 static void flips_visits(const flip_run *r, int64_t copy, int64_t sweep)
@@ -98,6 +102,15 @@ static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int
     }
 }
 
+/* The same with pair flips. */
+static void flips_sweep_pairs(const flip_run *r, int64_t copy, int64_t first, int64_t last, int64_t sweep)
+{
+    for (int64_t w = first; w < last; w++) {
+        const int64_t rung = r->rung_of[r->first + w];
+        r->accepted[copy * r->n_rungs + rung] += pairs_sweep(r, w, rung, sweep);
+    }
+}
+
 /* One sweep of every walker of the block. */
 static void flips_sweep(const flip_run *r, int64_t sweep)
 {
@@ -105,10 +118,10 @@ static void flips_sweep(const flip_run *r, int64_t sweep)
     for (int64_t w = 0; w < t->n_walkers;) {
         const int64_t copy = (r->first + w) / r->n_rungs, end = (copy + 1) * r->n_rungs - r->first;
         const int64_t last = end < t->n_walkers ? end : t->n_walkers;
-        flips_sweep_copy(r, copy, w, last, sweep);
+        (r->reference ? flips_sweep_pairs : flips_sweep_copy)(r, copy, w, last, sweep);
         w = last;
     }
-    if (t->refresh && sweep % REFRESH_EVERY == 0)
+    if (t->refresh && sweep % (r->reference ? PAIRS_REFRESH_EVERY : REFRESH_EVERY) == 0)
         for (int64_t w = 0; w < t->n_walkers; w++)
             t->refresh(t->model, w);
 }

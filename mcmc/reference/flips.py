@@ -16,6 +16,9 @@ from mcmc.reference import exchange, philox
 from mcmc.reference.machines import Energy
 
 Rule = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Sweep = Callable[[int, NDArray[np.int8], NDArray[np.float64], NDArray[np.intp]], NDArray[np.int64]]
+"""One sweep, of that number: changes weights (n_walkers, n_sites) and energies (n_walkers,) of walkers on the given
+rungs (n_walkers,), and returns how many moves of each were accepted."""
 
 
 def metropolis(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -67,7 +70,6 @@ def run(
     site_keys = np.array(site_keys, dtype=np.uint64)
     move_keys = [philox.stream_key(seed, "moves", instance, c, b) for c, b in zip(copies, births, strict=True)]
     move_keys = np.array(move_keys, dtype=np.uint64)
-    swap_keys = [philox.stream_key(seed, "swaps", instance, copy) for copy in range(n_copies)]
 
     every_sweep, slots = np.arange(1, sweeps + 1), np.arange(n_sites)
     sites = np.broadcast_to(slots, (n_copies, sweeps, n_sites))
@@ -75,14 +77,10 @@ def run(
         sites = philox.visits(site_keys[:, None, None], every_sweep[:, None], n_sites)
     uniforms = philox.move_uniforms(move_keys[:, None], every_sweep[:, None, None], slots)
 
-    w, e = weights.copy(), energy(weights)
-    walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
-    accepted = np.zeros((n_copies, n_rungs), dtype=np.int64)
-    exchange_accepted = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
-    exchange_proposed = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
-    rows = []
-    for sweep in every_sweep:
-        rungs = np.argsort(walker_at, axis=1).reshape(-1)  # (n_walkers,): where each walker is
+    def sweep_once(
+        sweep: int, w: NDArray[np.int8], e: NDArray[np.float64], rungs: NDArray[np.intp]
+    ) -> NDArray[np.int64]:
+        accepted = np.zeros(len(w), dtype=np.int64)
         for slot in slots:
             proposed = w.copy()
             proposed[np.arange(len(w)), sites[copies, sweep - 1, slot]] *= -1
@@ -90,7 +88,42 @@ def run(
             probability = np.where(beta[rungs] == 0, 0.5, rule(beta[rungs] * (proposed_e - e)))
             flips = uniforms[sweep - 1, :, slot] < probability
             w[flips], e[flips] = proposed[flips], proposed_e[flips]
-            accepted[copies, rungs] += flips
+            accepted += flips
+        return accepted
+
+    around = {"exchange_every": exchange_every, "burn_in": burn_in, "measure_every": measure_every}
+    around["swap_probability"] = swap_probability
+    return drive(sweep_once, energy, weights, seed, instance, beta, n_copies, sweeps, **around)
+
+
+def drive(
+    sweep_once: Sweep,
+    energy: Energy,
+    weights: NDArray[np.int8],
+    seed: int,
+    instance: int,
+    beta: NDArray[np.float64],
+    n_copies: int,
+    sweeps: int,
+    *,
+    exchange_every: int,
+    burn_in: int,
+    measure_every: int,
+    swap_probability: Callable[[float, float, float, float], float] = exchange.swap_probability,
+) -> Trajectory:
+    """Sweeps 1 .. sweeps with exchange and rows in between."""
+    n_rungs = len(beta)
+    copies = np.repeat(np.arange(n_copies), n_rungs)
+    swap_keys = [philox.stream_key(seed, "swaps", instance, copy) for copy in range(n_copies)]
+    w, e = weights.copy(), energy(weights)
+    walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
+    accepted = np.zeros((n_copies, n_rungs), dtype=np.int64)
+    exchange_accepted = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
+    exchange_proposed = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
+    rows = []
+    for sweep in range(1, sweeps + 1):
+        rungs = np.argsort(walker_at, axis=1).reshape(-1)  # (n_walkers,): where each walker is
+        accepted[copies, rungs] += sweep_once(sweep, w, e, rungs)
         if exchange_every and sweep % exchange_every == 0:
             number = sweep // exchange_every
             for copy, at in enumerate(walker_at):

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from mcmc.kernels import flips
 from mcmc.kernels.random import MOVES, SITES, SWAPS, stream_key
+from mcmc.priors import FixedOverlap, constrained
 
 if TYPE_CHECKING:
     from mcmc.models.base import Block
@@ -23,6 +24,8 @@ class FlipSampler:
     """
 
     rule: ClassVar[str]
+    flips_pairs: ClassVar[bool] = False
+    """Whether the rule also decides on pairs of flips, which keep an overlap fixed."""
 
     def __init__(self, order: str = "random") -> None:
         if order not in flips.ORDERS:
@@ -41,14 +44,22 @@ class FlipSampler:
         exchange_every: int = 1,
         burn_in: int = 0,
         measure_every: int = 1,
+        constraint: FixedOverlap | None = None,
     ) -> Chain:
         """The walkers of a block under this sampler and exchange.
 
         block: walkers first, first + 1, ... of the flattened (copy, rung of birth) of the instance
         beta: (n_rungs,) inverse temperatures; walker (copy, rung) is born at beta[rung]
+        constraint: moves are pair flips that keep it, and every walker must satisfy it from the start. A walker has its
+            own sites then, and all streams differ from those of the seed without a constraint
         """
         beta = np.ascontiguousarray(beta, dtype=np.float64)
-        walkers = range(first, first + len(block.weights))
+        walkers = [divmod(walker, beta.size) for walker in range(first, first + len(block.weights))]
+        sites = [(copy,) for copy in range(n_copies)]
+        fixed = {}
+        if constraint is not None:
+            seed, sites = constrained(seed), walkers
+            fixed = {"reference": constraint.reference, "n_differ": constraint.n_differ}
         return flips.Flips(
             block,
             rule=self.rule,
@@ -56,12 +67,13 @@ class FlipSampler:
             n_copies=n_copies,
             first=first,
             beta=beta,
-            site_keys=_keys(stream_key(seed, SITES, instance, copy) for copy in range(n_copies)),
-            move_keys=_keys(stream_key(seed, MOVES, instance, *divmod(walker, beta.size)) for walker in walkers),
+            site_keys=_keys(stream_key(seed, SITES, instance, *owner) for owner in sites),
+            move_keys=_keys(stream_key(seed, MOVES, instance, *walker) for walker in walkers),
             swap_keys=_keys(stream_key(seed, SWAPS, instance, copy) for copy in range(n_copies)),
             exchange_every=exchange_every,
             burn_in=burn_in,
             measure_every=measure_every,
+            **fixed,
         )
 
 

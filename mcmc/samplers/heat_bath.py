@@ -12,3 +12,4 @@ class HeatBath(FlipSampler):
     """Single-flip heat bath."""
 
     rule = "heat-bath"
+    flips_pairs = True

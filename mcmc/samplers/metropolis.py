@@ -12,3 +12,4 @@ class Metropolis(FlipSampler):
     """Single-flip Metropolis."""
 
     rule = "metropolis"
+    flips_pairs = True

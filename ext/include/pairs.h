@@ -1,0 +1,69 @@
+/* Pair flips: a site that agrees with a reference and one that does not flip together, so that the overlap with the reference stays.
+ * A part of flips.h, which says what a flip_run is.
+ *
+ * A proposal takes the first site uniformly among those that agree, the second uniformly among the others, and accepts the two flips
+ * together by the rule of single flips: there are as many ways back as there are ways to go. For that the sites are arranged at the
+ * start of a sweep, first those that agree, and an accepted pair changes places. The next proposal depends on the weights alone
+ * and not on how the sites lie within their halves, so the arrangement is forgotten at the end of the sweep: it is no state.
+ *
+ * Unlike single flips the walkers of a copy do not share their proposals: their arrangements differ, so nothing would be saved.
+ */
+#ifndef MCMC_PAIRS_H
+#define MCMC_PAIRS_H
+
+/* Sites that agree in order, then the others, last first; returns the number of the former. */
+static int64_t pairs_arrange(const int8_t *weights, const int8_t *reference, int64_t n_sites, int32_t *sites)
+{
+    int64_t low = 0, high = n_sites - 1;
+    for (int64_t i = 0; i < n_sites; i++) {
+        const int agrees = weights[i] == reference[i];
+        sites[low] = sites[high] = (int32_t)i;
+        low += agrees;
+        high -= !agrees;
+    }
+    return low;
+}
+
+/* One sweep of a walker: n_sites proposals. Returns the number of accepted pairs. */
+static int64_t pairs_sweep(const flip_run *r, int64_t walker, int64_t rung, int64_t sweep)
+{
+    const flip_target *t = r->target;
+    const int64_t n = t->n_sites, n_agree = pairs_arrange(t->weights + walker * n, r->reference, n, r->sites);
+    const uint64_t *thresholds = t->max_delta ? r->threshold + rung * (4 * t->max_delta + 1) + 2 * t->max_delta : NULL;
+    const double beta = r->beta[rung];
+    uint32_t place_high[CHUNK], place_low[CHUNK], low[CHUNK];
+    uint16_t high[CHUNK];
+    double variates[CHUNK];
+    int64_t accepted = 0;
+    if (n_agree == 0 || n_agree == n)
+        return 0;
+    for (int64_t slot = 0; slot < n; slot += CHUNK) {
+        const int64_t chunk = n - slot < CHUNK ? n - slot : CHUNK, blocks = (chunk + 7) / 8;
+        philox_fill[r->level](r->site_key[walker], sweep, slot / 4, 2 * blocks, HALF_HIGH, place_high);
+        philox_fill[r->level](r->site_key[walker], sweep, slot / 4, 2 * blocks, HALF_LOW, place_low);
+        philox_fill[r->level](r->move_key[walker], sweep, slot / 8, blocks, HALF_HIGH, (uint32_t *)high);
+        philox_fill[r->level](r->move_key[walker], sweep, slot / 4, 2 * blocks, HALF_LOW, low);
+        if (!thresholds)
+            flips_variates[r->level](acceptance_rule(r->rule, beta), high, low, 8 * blocks, variates);
+        for (int64_t k = 0; k < chunk; k++) {
+            /* 64 bits for both places: the second takes what the first leaves; uniform to n^2/4 parts in 2^64 */
+            const unsigned __int128 first = (unsigned __int128)((uint64_t)place_high[k] << 32 | place_low[k]) * (uint64_t)n_agree;
+            const unsigned __int128 second = (unsigned __int128)(uint64_t)first * (uint64_t)(n - n_agree);
+            int32_t *a = r->sites + (int64_t)(first >> 64), *b = r->sites + n_agree + (int64_t)(second >> 64);
+            const double before = t->energy[walker];
+            t->call.flip(t->model, walker, *a);
+            const double delta = t->energy[walker] - before + t->call.delta(t->model, walker, *b);
+            const int accept = thresholds ? u48(high[k], low[k]) <= thresholds[(int64_t)delta] : beta * delta < variates[k];
+            t->call.flip(t->model, walker, accept ? *b : *a);
+            if (accept) {
+                const int32_t site = *a;
+                *a = *b;
+                *b = site;
+            }
+            accepted += accept;
+        }
+    }
+    return accepted;
+}
+
+#endif
