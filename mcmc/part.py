@@ -23,7 +23,8 @@ class Part:
         config = problem.config
         self.problem, self.piece, self.group = problem, piece, group
         instance = problem.instance(piece.instance)
-        self.teacher, self.test = instance.teacher, instance.test
+        self.teacher = None if instance.teacher is None else (instance.teacher, problem.teacher_architecture)
+        self.test = instance.test
         # the block keeps the patterns in a form of its own; the instance itself is forgotten
         walkers = range(piece.start, piece.stop)
         self.block = problem.model.block(instance, problem.initial_weights(piece.instance, instance, walkers))
@@ -86,7 +87,7 @@ class Part:
             accepted = accepted.sum(axis=0)
         n = self.problem.n_weights
         rows = observables.Rows.by_rung(energy, weights, walker_at, accepted, n, n * self.measure_every)
-        self.rows.append(observables.series(rows, self.teacher, self.test))
+        self.rows.append(observables.series(rows, self.problem.architecture, self.teacher, self.test))
         self.waiting += sum(array.nbytes for array in self.rows[-1].values())
         equilibrated = sweeps > self.burn_in
         if equilibrated.any():
