@@ -3,7 +3,8 @@
 A fully connected machine is the same after any permutation of its units. A parity machine, f = prod_k sign(w_k.x),
 also stays the same when the weights of two units change sign, hence of any even number of units, with any permutation
 on top if it is fully connected; an odd number turns f into -f. Two machines that do the same may thus have any overlap
-in units taken one by one; what counts is the best over the symmetry.
+in units taken one by one; what counts is the best over the symmetry. Being a maximum, it is above zero even where two
+machines have nothing in common, by some 1/sqrt(fan-in).
 """
 
 from __future__ import annotations

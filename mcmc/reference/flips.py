@@ -73,7 +73,9 @@ def run(
     sites = np.broadcast_to(slots, (n_copies, sweeps, n_sites))
     if order == "random":
         sites = philox.visits(site_keys[:, None, None], every_sweep[:, None], n_sites)
-    uniforms = philox.move_uniforms(move_keys[:, None], every_sweep[:, None, None], slots)  # (sweeps, n_walkers, n_sites)
+    uniforms = philox.move_uniforms(
+        move_keys[:, None], every_sweep[:, None, None], slots
+    )  # (sweeps, n_walkers, n_sites)
 
     w, e = weights.copy(), energy(weights)
     walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
