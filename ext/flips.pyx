@@ -76,19 +76,22 @@ def _shared_thresholds(rule, beta, max_delta):
     return thresholds(rule, np.array(beta), max_delta) if max_delta else np.zeros((1, 1), dtype=np.uint64)
 
 
-def sum_weights(const uint64_t[:, :, ::1] rows, int64_t n_weights):
-    """Sum over rows of packed weights uint64 (rows, walkers, words): int64 (walkers, n_weights)."""
-    if not 0 < n_weights <= 64 * rows.shape[2]:
-        raise ValueError(f"n_weights: got {n_weights}, expected 1 to {64 * rows.shape[2]}")
-    total = np.zeros((rows.shape[1], n_weights), dtype=np.int64)
+def sum_weights(const uint64_t[:, :, ::1] rows, int64_t fan_in):
+    """Sum over rows of packed weights uint64 (rows, units, words), of all walkers' units: int64 (units, fan_in).
+
+    ValueError for a fan_in that does not fit into the words.
+    """
+    if not 0 < fan_in <= 64 * rows.shape[2]:
+        raise ValueError(f"fan_in: got {fan_in}, expected 1 to {64 * rows.shape[2]}")
+    total = np.zeros((rows.shape[1], fan_in), dtype=np.int64)
     cdef int64_t[:, ::1] view = total
-    cdef int64_t walker
+    cdef int64_t unit
     cdef int level = cpu.index()
     if rows.shape[0]:
         with nogil:
-            for walker in range(rows.shape[1]):
-                flips_sum_weights[level](&rows[0, walker, 0], rows.shape[0], rows.shape[1] * rows.shape[2], n_weights,
-                                         &view[walker, 0])
+            for unit in range(rows.shape[1]):
+                flips_sum_weights[level](&rows[0, unit, 0], rows.shape[0], rows.shape[1] * rows.shape[2], fan_in,
+                                         &view[unit, 0])
     return total
 
 
@@ -183,7 +186,7 @@ cdef class Flips:
         if n_rungs > 1:
             self.run.exchange_accepted, self.run.exchange_proposed = &exchange_accepted[0, 0], &exchange_proposed[0, 0]
         self.run.exchange_every, self.run.burn_in, self.run.measure_every = exchange_every, burn_in, measure_every
-        self.run.n_words, self.run.sites = (target.n_sites + 63) // 64, &sites[0]
+        self.run.n_words, self.run.sites = (target.n_sites // target.n_units + 63) // 64, &sites[0]
         self.room = 0
 
     def reserve(self, int64_t rows):
@@ -194,13 +197,13 @@ cdef class Flips:
         self.room = n + rows
         copies_rungs = (self.run.n_copies, self.run.n_rungs)
         cdef double[:, ::1] energy = _grown(self.row_energy, n, self.room, (n_walkers,), np.float64)
-        cdef uint64_t[:, :, ::1] weights = _grown(
-            self.row_weights, n, self.room, (n_walkers, self.run.n_words), np.uint64)
+        cdef uint64_t[:, :, :, ::1] weights = _grown(
+            self.row_weights, n, self.room, (n_walkers, self.run.target.n_units, self.run.n_words), np.uint64)
         cdef int32_t[:, :, ::1] walker_at = _grown(self.row_walker_at, n, self.room, copies_rungs, np.int32)
         cdef int64_t[:, :, ::1] accepted = _grown(self.row_accepted, n, self.room, copies_rungs, np.int64)
         self.row_energy, self.row_weights = energy.base, weights.base
         self.row_walker_at, self.row_accepted = walker_at.base, accepted.base
-        self.run.row_energy, self.run.row_weights = &energy[0, 0], &weights[0, 0, 0]
+        self.run.row_energy, self.run.row_weights = &energy[0, 0], &weights[0, 0, 0, 0]
         self.run.row_walker_at, self.run.row_accepted = &walker_at[0, 0, 0], &accepted[0, 0, 0]
 
     @property
@@ -272,8 +275,8 @@ cdef class Flips:
     def take(self):
         """The rows since the last call, which are forgotten here.
 
-        energy float64 (rows, n_walkers), weights uint64 (rows, n_walkers, words) packed bits, walker_at int32 and
-        accepted int64 (rows, n_copies, n_rungs); copies.
+        energy float64 (rows, n_walkers), weights uint64 (rows, n_walkers, n_units, words) packed bits, walker_at int32
+        and accepted int64 (rows, n_copies, n_rungs); copies.
         """
         self.reserve(1)
         cdef int64_t n = self.run.n_rows

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mcmc.architectures import Architecture
 from mcmc.errors import ConfigError
-from mcmc.kernels import special
+from mcmc.kernels import aligned, special
 from mcmc.kernels.fields import project
 from mcmc.kernels.random import INPUTS, LABELS, TEACHER, TEST_INPUTS, normals, stream_key, uniforms, words
 
@@ -150,6 +150,18 @@ class Inputs:
             for start in range(0, self.n_patterns, _BLOCK):
                 rows = slice(start, min(start + _BLOCK, self.n_patterns))
                 yield rows, self.values[rows]
+
+    def chunks(self, size: int) -> Iterator[tuple[slice, Inputs]]:
+        """The patterns in pieces of `size`, a multiple of 512: their range, and inputs that hold them alone."""
+        for start in range(0, self.n_patterns, size):
+            rows = slice(start, min(start + size, self.n_patterns))
+            n_patterns = rows.stop - start
+            if self.values is not None:
+                yield rows, Inputs(n_patterns, self.n_inputs, values=self.values[rows])
+                continue
+            columns = aligned((self.n_inputs, _n_words(n_patterns)), np.uint64)
+            columns[:] = self.columns[:, start // 64 : start // 64 + columns.shape[1]]
+            yield rows, Inputs(n_patterns, self.n_inputs, columns=columns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,8 @@ class Part:
         config = problem.config
         self.problem, self.piece, self.group = problem, piece, group
         instance = problem.instance(piece.instance)
-        self.teacher, self.test = instance.teacher, instance.test
+        self.teacher = None if instance.teacher is None else (instance.teacher, problem.teacher_architecture)
+        self.test = instance.test
         self.constraint = problem.constraint and problem.constraint.of(piece.instance, instance)
         # the block keeps the patterns in a form of its own; the instance itself is forgotten
         walkers = range(piece.start, piece.stop)
@@ -88,7 +89,7 @@ class Part:
             accepted = accepted.sum(axis=0)
         n = self.problem.n_weights
         rows = observables.Rows.by_rung(energy, weights, walker_at, accepted, n, n * self.measure_every)
-        series = observables.series(rows, self.teacher, self.test)
+        series = observables.series(rows, self.problem.architecture, self.teacher, self.test)
         if self.constraint is not None:
             series["reference_overlap"] = observables.teacher_overlap(rows, self.constraint.reference)
             self._check_constraint(series["reference_overlap"], rows.walker, sweeps)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc import constraint, data, ladder
+from mcmc import constraint, data, ladder, observables
 from mcmc.architectures import Architecture
 from mcmc.errors import ConfigError
 from mcmc.losses import Loss
@@ -44,10 +44,11 @@ class Problem:
         """Walkers of one instance."""
         self.starts = _starts(config)
         """"random" or "teacher", by copy."""
-        if config.constraint.reference == "teacher" and not self.has_teacher:
-            raise ConfigError(
-                f"constraint.reference: got 'teacher', expected another: {config.data.path} has no teacher"
-            )
+        if config.constraint.reference == "teacher":
+            teacher = self.teacher_architecture
+            if teacher is None or not observables.same_shape(self.architecture, teacher):
+                why = f"{config.data.path} has no teacher" if teacher is None else "the teacher has another shape"
+                raise ConfigError(f"constraint.reference: got 'teacher', expected another: {why}")
         self.constraint = constraint.load(config, self.n_weights, self.n_instances, self.fingerprint)
         """None: all weights are allowed."""
         if "teacher" in self.starts and self._from_file is not None and self._from_file.teacher is None:
@@ -78,14 +79,19 @@ class Problem:
     @property
     def series(self) -> list[str]:
         """Names of the time series by instance, see schema.VARIABLES."""
-        absent = {
-            "overlap": self.n_copies == 1,
-            "teacher_overlap": not self.has_teacher,
-            "reference_overlap": self.constraint is None,
-            "test_error": self.config.data.n_test == 0,
-        }
+        student, teacher = self.architecture, self.teacher_architecture
+        absent = {name for name, variable in VARIABLES.items() if variable.is_matrix}
+        absent -= observables.hidden_shapes(student, teacher).keys()
+        if self.n_copies == 1:
+            absent |= {"overlap", "hidden_overlap"}
+        if teacher is None or not observables.same_shape(student, teacher):
+            absent.add("teacher_overlap")
+        if self.config.data.n_test == 0:
+            absent.add("test_error")
+        if self.constraint is None:
+            absent.add("reference_overlap")
         series = [name for name, variable in VARIABLES.items() if {"instance", "sample"} <= set(variable.dims)]
-        return [name for name in series if not absent.get(name, False)]
+        return [name for name in series if name not in absent]
 
     def shape(self, name: str, n_rows: int) -> tuple[int, ...]:
         """Shape of a variable of schema.VARIABLES with that many rows."""
@@ -98,7 +104,11 @@ class Problem:
             "swap": self.n_rungs - 1,
             "weight": self.n_weights,
         }
-        return tuple(sizes[dim] for dim in VARIABLES[name].dims)
+        variable = VARIABLES[name]
+        if not variable.is_matrix:
+            return tuple(sizes[dim] for dim in variable.dims)
+        hidden = observables.hidden_shapes(self.architecture, self.teacher_architecture)
+        return (*(sizes[dim] for dim in variable.dims[:-2]), *hidden[name])
 
     def instance(self, number: int) -> data.Instance:
         """Instance 0 .. n_instances - 1, the same on every call."""

@@ -17,17 +17,37 @@ class Variable(NamedTuple):
     dtype: str
     units: str
     long_name: str
+    is_matrix: bool = False
+    """The last two dimensions are units of two machines; trees have the diagonal only, and so one dimension less."""
+
+    def dims_of(self, n_dims: int) -> tuple[str, ...]:
+        """The dimensions of an array with so many axes: all, or those of a diagonal. ValueError for other numbers."""
+        if n_dims == len(self.dims):
+            return self.dims
+        if self.is_matrix and n_dims == len(self.dims) - 1:
+            return self.dims[:-1]
+        raise ValueError(f"{self.long_name}: got {n_dims} axes, expected {', '.join(self.dims)}")
 
 
 _PER_COPY = ("instance", "sample", "copy", "rung")
+_PER_PAIR = ("instance", "sample", "pair", "rung")
 
 VARIABLES: dict[str, Variable] = {
     "beta": Variable(("rung",), "f8", "1/energy", "inverse temperature, as used"),
     "sweep": Variable(("sample",), "i8", "sweeps", "sweep at which the row was taken"),
     "energy": Variable(_PER_COPY, "f8", "energy", "energy E, extensive"),
-    "overlap": Variable(("instance", "sample", "pair", "rung"), "f8", "1", "overlap q between two copies"),
+    "overlap": Variable(_PER_PAIR, "f8", "1", "overlap q between two copies"),
     "teacher_overlap": Variable(_PER_COPY, "f8", "1", "overlap R with the teacher"),
     "reference_overlap": Variable(_PER_COPY, "f8", "1", "overlap with the reference of the constraint"),
+    "hidden_overlap": Variable(
+        (*_PER_PAIR, "hidden", "hidden_b"), "f8", "1", "overlap of units of the first and the second copy", True
+    ),
+    "hidden_self_overlap": Variable(
+        (*_PER_COPY, "hidden", "hidden_b"), "f8", "1", "overlap of units of the same copy", True
+    ),
+    "hidden_teacher_overlap": Variable(
+        (*_PER_COPY, "hidden", "teacher_hidden"), "f8", "1", "overlap of units with those of the teacher", True
+    ),
     "test_error": Variable(_PER_COPY, "f8", "1", "fraction of fresh test patterns misclassified"),
     "walker": Variable(_PER_COPY, "i4", "1", "walker (rung of birth) that sits on the rung"),
     "acceptance": Variable(_PER_COPY, "f8", "1", "accepted / proposed since the previous row"),

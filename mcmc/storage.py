@@ -404,7 +404,11 @@ def _running_dataset(directory: RunDirectory, checkpoint: Checkpoint) -> xarray.
         rows = directory._rows(name, checkpoint.segments)
         arrays[name] = np.concatenate([none, *rows], VARIABLES[name].dims.index("sample"))
     variables = {
-        name: (variable.dims, arrays[name], {"units": variable.units, "long_name": variable.long_name})
+        name: (
+            variable.dims_of(arrays[name].ndim),
+            arrays[name],
+            {"units": variable.units, "long_name": variable.long_name},
+        )
         for name, variable in VARIABLES.items()
         if name in arrays
     }
@@ -650,7 +654,7 @@ def _create_root(h5: h5py.File, shapes: Mapping[str, tuple[int, ...]], compress:
     """Creates the named variables of schema.VARIABLES, without values, and the scales of their dimensions."""
     sizes: dict[str, int] = {}
     for name, shape in shapes.items():
-        for dim, size in zip(VARIABLES[name].dims, shape, strict=True):
+        for dim, size in zip(VARIABLES[name].dims_of(len(shape)), shape, strict=True):
             if sizes.setdefault(dim, size) != size:
                 raise ValueError(f"{name}: {size} along {dim}, other variables have {sizes[dim]}")
     _create_scales(h5, sizes)
@@ -676,7 +680,7 @@ def _create_variable(
     group: h5py.Group, name: str, variable: Variable, shape: tuple[int, ...], dtype: Any, storage: dict[str, Any]
 ) -> h5py.Dataset:
     dataset = group.create_dataset(name, shape, dtype, track_times=False, **storage)
-    for axis, dim in enumerate(variable.dims):
+    for axis, dim in enumerate(variable.dims_of(len(shape))):
         dataset.dims[axis].attach_scale(group[dim])
     _set_attributes(dataset, {"units": variable.units, "long_name": variable.long_name})
     return dataset
@@ -686,11 +690,12 @@ def _series_storage(variable: Variable, shape: tuple[int, ...]) -> dict[str, Any
     """Chunks and filters of a time series, see the head of the file; constants and empty series have none."""
     if "sample" not in variable.dims or 0 in shape:
         return {}
-    chunk = {dim: 1 if dim == "instance" else size for dim, size in zip(variable.dims, shape, strict=True)}
+    dims = variable.dims_of(len(shape))
+    chunk = {dim: 1 if dim == "instance" else size for dim, size in zip(dims, shape, strict=True)}
     n_rows = chunk.pop("sample")
     row_bytes = np.dtype(variable.dtype).itemsize * math.prod(chunk.values())
     chunk["sample"] = min(n_rows, max(1, _CHUNK_BYTES // row_bytes))
-    return {"chunks": tuple(chunk[dim] for dim in variable.dims), **_COMPRESSION}
+    return {"chunks": tuple(chunk[dim] for dim in dims), **_COMPRESSION}
 
 
 def _write_rows(dataset: h5py.Dataset, axis: int, pieces: Iterable[np.ndarray]) -> None:

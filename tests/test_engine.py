@@ -55,7 +55,7 @@ def test_a_run_is_its_pieces(tmp_path: Path) -> None:
         assert np.array_equal(here["walker"], walker_at)
         assert np.array_equal(here["energy"], np.take_along_axis(energy, walker.reshape(12, -1), 1).reshape(12, 2, 4))
         assert np.array_equal(here["acceptance"], accepted / (10 * 33))
-        weights = np.array([unpack(row[w], 33) for row, w in zip(bits, walker, strict=True)]).astype(float)
+        weights = np.array([unpack(row[w, 0], 33) for row, w in zip(bits, walker, strict=True)]).astype(float)
         assert np.allclose(here["teacher_overlap"], (weights * instance.teacher).mean(-1), rtol=0, atol=1e-15)
         assert np.allclose(here["overlap"][:, 0], (weights[:, 0] * weights[:, 1]).mean(-1), rtol=0, atol=1e-15)
         assert np.allclose(here["magnetisation"], weights[4:].mean(0), rtol=0, atol=1e-15)  # sweeps 50 ... 120

@@ -165,7 +165,7 @@ def run(case: Case, chain: flips.Flips) -> Samples:
 def taken(case: Case, chain: flips.Flips) -> Samples:
     """The rows that a chain holds; their energies must be those of their states."""
     energy, bits, walker_at, accepted = chain.take()
-    states = bits[..., 0]
+    states = bits[..., 0, 0]
     np.testing.assert_allclose(energy, enumeration_of(case).energy[states], rtol=1e-9, atol=1e-9)
     counts = chain.exchange_accepted, chain.exchange_proposed
     return samples_of(case, states.reshape(walker_at.shape), walker_at, accepted, *counts)

@@ -14,6 +14,9 @@ from mcmc.analysis.generalisation import (
     disagreement_probability,
     exact_law,
     generalisation_error,
+    tie_probability,
+    tree_disagreement,
+    unit_disagreement,
 )
 from synthetic import synthetic
 
@@ -58,6 +61,9 @@ def config(model: dict[str, Any] | None = None, **data: Any) -> dict[str, Any]:
     return {"model": {"loss": {"name": "error-count"}} | (model or {}), "data": {"source": "teacher"} | data}
 
 
+TREE = {"architecture": "tree-committee", "n_hidden": 3}
+
+
 @pytest.mark.parametrize(
     ("run_file", "law"),
     [
@@ -67,8 +73,24 @@ def config(model: dict[str, Any] | None = None, **data: Any) -> dict[str, Any]:
         (config({"weights": "spherical"}, inputs="gaussian"), "gaussian"),
         (config({"weights": "spherical"}), None),
         (config({"weights": "gaussian"}, inputs="gaussian"), None),
-        (config({"architecture": "committee"}), None),
-        (config(teacher={"architecture": "committee"}), None),
+        (config({"architecture": "committee", "n_hidden": 3}), None),
+        (config({"architecture": "parity", "n_hidden": 3}), None),
+        (config(teacher={"architecture": "committee", "n_hidden": 3}), None),
+        (config({"architecture": "committee", "n_hidden": 1}, teacher={"architecture": "perceptron"}), "binary"),
+        (config({"architecture": "committee", "n_hidden": 1, "activation": "relu"}), None),
+        (
+            config(teacher={"architecture": "committee", "n_hidden": 1, "activation": "erf"}, inputs="gaussian"),
+            "gaussian",
+        ),
+        (config(TREE), "binary"),
+        (config(TREE, inputs="gaussian"), "gaussian"),
+        (config(TREE, labels="real"), None),
+        (config(TREE, teacher={"architecture": "tree-parity"}), "binary"),
+        (config(TREE, teacher={"n_hidden": 5}), None),
+        (config(TREE, teacher={"architecture": "committee"}), None),
+        (config(TREE, teacher={"architecture": "perceptron"}), None),
+        (config(TREE | {"activation": "erf"}), None),
+        (config(TREE | {"activation": "erf"}, teacher={"architecture": "tree-parity"}), None),
         (config(teacher={"weights": "spherical"}), None),
         (config(labels="real"), None),
         (config(source="random"), None),
@@ -83,6 +105,90 @@ def test_gaussian_inputs() -> None:
     data = synthetic(n_samples=20, inputs="gaussian")
     found = generalisation_error(data, config(inputs="gaussian"))
     xr.testing.assert_allclose(found, np.arccos(data["teacher_overlap"]) / np.pi)
+
+
+TREES = pytest.mark.parametrize(("student", "teacher"), list(product(["tree-committee", "tree-parity"], repeat=2)))
+
+
+def random_trees(n_inputs: int, n_hidden: int, seed: int) -> np.ndarray:
+    """Weights of student and teacher (2, n_hidden, fan_in), a third of them different."""
+    rng = np.random.default_rng(seed)
+    teacher = rng.choice([-1, 1], (n_hidden, n_inputs // n_hidden))
+    return np.stack([np.where(rng.random(teacher.shape) < 1 / 3, -teacher, teacher), teacher])
+
+
+def outputs(architecture: str, n_hidden: int, weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """Signs (patterns,) of a tree, by the formulas."""
+    fields = np.einsum("ki,pki->pk", weights, inputs.reshape(len(inputs), n_hidden, -1))
+    signs = np.where(fields >= 0, 1, -1)
+    output = signs.prod(axis=1) if architecture == "tree-parity" else signs.sum(axis=1)
+    return np.where(output >= 0, 1, -1)
+
+
+@TREES
+@pytest.mark.parametrize(("n_inputs", "n_hidden"), [(9, 3), (12, 3), (12, 2), (12, 4), (10, 5), (5, 5), (7, 1)])
+def test_trees_on_all_binary_inputs(n_inputs: int, n_hidden: int, student: str, teacher: str) -> None:
+    """Odd and even numbers of units, odd and even (ties of fields) fan-in."""
+    inputs, fan_in = np.array(list(product([-1, 1], repeat=n_inputs))), n_inputs // n_hidden
+    for seed in range(5):
+        one, other = random_trees(n_inputs, n_hidden, seed)
+        errors = binary_disagreement((one * other).mean(axis=1), fan_in)
+        signs = outputs(student, n_hidden, one, inputs), outputs(teacher, n_hidden, other, inputs)
+        found = tree_disagreement(errors, tie_probability(fan_in), student, teacher)
+        assert found == pytest.approx(np.mean(signs[0] != signs[1]), abs=1e-14)
+
+
+@TREES
+@pytest.mark.parametrize("n_hidden", [2, 3])
+def test_trees_on_gaussian_inputs(n_hidden: int, student: str, teacher: str) -> None:
+    """Random patterns: the count is off by more than 4 standard errors with chance 6e-5 in each of the 8 cases."""
+    one, other = random_trees(12, n_hidden, n_hidden)
+    inputs = np.random.default_rng(1).normal(size=(200_000, 12))
+    wrong = outputs(student, n_hidden, one, inputs) != outputs(teacher, n_hidden, other, inputs)
+    errors = unit_disagreement("gaussian", (one * other).mean(axis=1), 12 // n_hidden)
+    found = tree_disagreement(errors, 0.0, student, teacher)
+    assert abs(wrong.mean() - found) < 4 * np.sqrt(found * (1 - found) / len(inputs))
+
+
+def test_tree_parity_is_a_product() -> None:
+    errors = np.random.default_rng(2).random((40, 150, 4))  # more than a chunk
+    found = tree_disagreement(errors, 0.0, "tree-parity", "tree-parity")
+    np.testing.assert_allclose(found, (1 - (1 - 2 * errors).prod(axis=-1)) / 2, atol=1e-14)
+
+
+@pytest.mark.parametrize("architecture", ["tree-committee", "tree-parity"])
+def test_trees_without_error_agree(architecture: str) -> None:
+    found = tree_disagreement(np.zeros((2, 5)), tie_probability(4), architecture, architecture)
+    assert np.array_equal(found, [0.0, 0.0])
+
+
+def test_tie_probability() -> None:
+    assert [tie_probability(n) for n in (1, 2, 3, 4, 101)] == pytest.approx([0, 1 / 2, 0, 3 / 8, 0])
+    assert tie_probability(10**6) == pytest.approx(np.sqrt(2 / np.pi / 10**6), rel=1e-6)
+
+
+@pytest.mark.parametrize("inputs", ["binary", "gaussian"])
+@pytest.mark.parametrize("architecture", ["tree-committee", "tree-parity"])
+def test_trees_by_sample(architecture: str, inputs: str) -> None:
+    """Every sample from its own overlaps, never from averaged ones."""
+    data = synthetic(n_samples=20, architecture=architecture, n_hidden=3, n_weights=102, inputs=inputs)
+    model = {"architecture": architecture, "n_hidden": 3}
+    found = generalisation_error(data.transpose("hidden", ...), config(model, inputs=inputs))
+    assert set(found.dims) == {"instance", "sample", "copy", "rung"}
+    one = {"instance": 0, "sample": 17, "copy": 1, "rung": 2}
+    overlaps = data["hidden_teacher_overlap"].isel(one).to_numpy()
+    errors, ties = np.arccos(overlaps) / np.pi, 0.0
+    if inputs == "binary":
+        errors = np.array([disagreement_probability(round(34 * (1 + r) / 2), 34) for r in overlaps])
+        ties = tie_probability(34)
+    expected = tree_disagreement(errors, ties, architecture, architecture)
+    assert found.isel(one).item() == pytest.approx(float(expected), abs=1e-15)
+
+
+def test_machine_of_one_unit_is_a_perceptron() -> None:
+    data = synthetic(n_samples=20, architecture="committee", n_hidden=1)
+    found = generalisation_error(data, config({"architecture": "committee", "n_hidden": 1}))
+    xr.testing.assert_identical(found, generalisation_error(data, config()))
 
 
 def test_test_set_where_no_law_is_exact() -> None:

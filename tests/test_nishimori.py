@@ -97,7 +97,7 @@ def sample(
         chain.advance(1, sweeps[-1])
         energy, bits, _, _ = chain.take()
         rows = np.array(sweeps) - 1
-        copies = unpack(bits[rows], n).astype(np.int64)
+        copies = unpack(bits[rows, :, 0], n).astype(np.int64)
         overlap, teacher_overlap = (copies[:, 0] * copies[:, 1]).mean(-1), (copies @ instance.teacher) / n
         reference = model.block(instance, instance.teacher[None]).energy[0]
         found.append((energy[rows], reference, overlap, teacher_overlap))

@@ -17,6 +17,8 @@ CASES = {
     "one rung, one copy, no teacher": {"beta": (1.0,), "n_copies": 1, "source": "random"},
     "no teacher": {"source": "random", "beta": (0.05, 0.5, 2.0)},
     "few samples": {"n_samples": 3},
+    "several units": {"architecture": "parity", "n_hidden": 3, "n_weights": 303},
+    "tree": {"architecture": "tree-committee", "n_hidden": 3, "n_weights": 303},
 }
 
 
@@ -45,6 +47,19 @@ def test_panels() -> None:
     assert [label.split()[0] for label in found] == ["energy", "overlap", "generalisation", "heat"]
     found = labels(plots.overview(Results(synthetic(n_samples=100, n_copies=1, source="random"))))
     assert [label.split()[0] for label in found] == ["energy", "heat"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        ("committee", ["$q$, two copies, units aligned", "$R$, teacher, units aligned", "specialisation"]),
+        ("tree-committee", ["$q$, two copies", "$R$, teacher"]),
+    ],
+)
+def test_overlaps_of_aligned_units(architecture: str, expected: list[str]) -> None:
+    results = Results(synthetic(n_samples=1000, architecture=architecture, n_hidden=3, n_weights=303))
+    (panel,) = [ax for ax in plots.overview(results).axes if ax.get_ylabel() == "overlap"]
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == expected
 
 
 def test_error_bars_are_those_of_the_summary() -> None:

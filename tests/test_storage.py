@@ -30,7 +30,7 @@ from mcmc.storage import RunDirectory, Segment, read_dataset, write_atomically
 RUN_TOML = 'seed = 1\n[model]\nname = "β"\n'
 N_INSTANCES, N_COPIES, N_RUNGS, N_WEIGHTS, N_PATTERNS = 2, 3, 4, 5, 6
 SIZES = {"instance": N_INSTANCES, "copy": N_COPIES, "pair": 3, "rung": N_RUNGS, "swap": N_RUNGS - 1}
-SIZES["weight"] = N_WEIGHTS
+SIZES |= {"weight": N_WEIGHTS, "hidden": 2, "hidden_b": 2, "teacher_hidden": 3}
 ROOT_ATTRS = {
     "mcmc_version": "0.1",
     "seed": 2**64 - 1,
@@ -217,6 +217,28 @@ def test_results_open_in_xarray(tmp_path, engine):
         assert (group.inputs.dtype, group.labels.dtype, group.teacher.dtype) == (np.int8, np.float64, np.int8)
         np.testing.assert_array_equal(group.inputs, INPUTS)
         np.testing.assert_array_equal(group.labels, data()["labels"])
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_diagonals_of_trees_lack_the_last_dimension(tmp_path, complete):
+    xarray = pytest.importorskip("xarray")
+    matrices = [name for name, variable in VARIABLES.items() if variable.is_matrix]
+    assert len(matrices) == 3
+    series = SERIES | {name: SERIES[name][..., 0] for name in matrices}
+    run = new_run(tmp_path / "run")
+    segments = write_segments(run, [0, 7, 40], series)
+    if complete:
+        run.write_results(CONSTANTS, data(), ROOT_ATTRS, segments)
+        dataset = xarray.load_dataset(run.path / "results.h5", engine="h5netcdf")
+    else:
+        run.write_checkpoint(CONSTANTS, ROOT_ATTRS, segments)
+        dataset = read_dataset(run.path)
+    assert {"hidden_b", "teacher_hidden"}.isdisjoint(dataset.sizes)
+    for name in matrices:
+        assert dataset[name].dims == VARIABLES[name].dims[:-1]
+        np.testing.assert_array_equal(dataset[name], series[name])
+    with pytest.raises(ValueError, match="got 4 axes"):
+        run.write_segment(3, 40, rows(SERIES, 0, 3) | {"hidden_overlap": SERIES["overlap"][:, :3]}, {})
 
 
 def test_every_axis_has_a_scale(tmp_path):

@@ -234,6 +234,50 @@ def test_one_instance_has_no_second_table() -> None:
     assert "sample to sample" not in summary().table()
 
 
+@pytest.mark.parametrize("architecture", ["committee", "parity"])
+def test_fully_connected_machines_are_aligned(architecture: str) -> None:
+    """Unit k is near unit k + 1 of the teacher (0.5, others 0.1)."""
+    found = summary(architecture=architecture, n_hidden=3, n_weights=3003, n_samples=3000)
+    for rung in found.rungs:
+        exact = {"aligned_overlap": 0.5, "aligned_teacher_overlap": 0.5, "specialisation": 0.4}
+        for name, value in exact.items():
+            estimate = rung.estimates[name]
+            assert estimate.mean == pytest.approx(value, abs=max(4.5 * estimate.error, 0.01)), name
+            assert 0 < estimate.error < 0.01
+    assert found.verdict == "not contradicted"
+    (written,) = {frozenset(rung) for rung in found.to_json_dict()["rungs"][1:2]}
+    assert {"aligned_overlap", "aligned_teacher_overlap", "specialisation", "overlap", "teacher_overlap"} <= written
+    assert "generalisation_error" not in written  # there is no law and no test set
+    table = found.table()
+    heading = ["beta", "E/P", "C", "q_al", "R_al", "spec", "tau", "ess", "acc", "exch", "trips", "verdict"]
+    assert heading in [line.split() for line in table.splitlines()]
+    assert "q_al, R_al:" in table
+    assert "q_al" not in summary().table()
+
+
+def test_the_widest_table_fits() -> None:
+    data = synthetic(
+        architecture="committee", n_hidden=3, n_weights=303, n_instances=4, disorder=2.0, n_samples=1000, phi=0.5
+    )
+    data["test_error"] = 0.4 - 0.1 * data["teacher_overlap"]
+    lines = Results(data).summary().table().splitlines()
+    assert max(map(len, lines)) <= 120
+    assert any("eps_g" in line and "spec" in line for line in lines)
+
+
+def test_copies_that_differ_by_a_permutation_are_no_reason_to_doubt() -> None:
+    """R between the units taken one by one differs, R of the aligned units does not."""
+    data = synthetic(architecture="committee", n_hidden=3, n_weights=303)
+    shifted = data["teacher_overlap"].isel(copy=1, rung=1) + 2 * data["teacher_overlap"].std().item()
+    data = at(data, "teacher_overlap", shifted, copy=1, rung=1)
+    assert Results(data).summary().verdict == "not contradicted"
+    matrix = data["hidden_teacher_overlap"]
+    worse = matrix.isel(copy=1, rung=1) - 4 * matrix.isel(hidden=0, teacher_hidden=1).std().item()
+    found = Results(at(data, "hidden_teacher_overlap", worse, copy=1, rung=1)).summary()
+    assert [rung.verdict for rung in found.rungs] == ["not contradicted", "stuck", "not contradicted"]
+    assert "copies differ in aligned_teacher_overlap" in found.table()
+
+
 def test_incomplete_run_says_so() -> None:
     data = synthetic()
     data.attrs["complete"] = 0

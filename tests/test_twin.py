@@ -65,7 +65,7 @@ def assert_same(task: Problem, method: str, order: str, sweeps: int, *, exact: b
     energy, bits, walker_at, accepted = (np.concatenate(pieces) for pieces in zip(*rows, strict=True))
 
     expected = twin.run(task.energy, start, seed=SEED, sweeps=sweeps, rule=twin.RULES[method], order=order, **keywords)
-    np.testing.assert_array_equal(unpack(bits, n), expected.weights)
+    np.testing.assert_array_equal(unpack(bits, n // bits.shape[2]).reshape(expected.weights.shape), expected.weights)
     np.testing.assert_array_equal(walker_at, expected.walker_at)
     np.testing.assert_array_equal(accepted, expected.accepted)
     np.testing.assert_array_equal(chain.exchange_accepted, expected.exchange_accepted)
@@ -167,7 +167,7 @@ def test_same_trajectory_at_edge_sizes(loss, inputs, n, p):
     chain.advance(1, 20)
     expected = twin.run(task.energy, start, seed=SEED, sweeps=20, rule=twin.heat_bath, order="random", **keywords)
     energy, bits, walker_at, _ = chain.take()
-    np.testing.assert_array_equal(unpack(bits, n), expected.weights)
+    np.testing.assert_array_equal(unpack(bits, n // bits.shape[2]).reshape(expected.weights.shape), expected.weights)
     np.testing.assert_array_equal(walker_at, expected.walker_at)
     np.testing.assert_allclose(energy, expected.energy, rtol=1e-9, atol=1e-9)
 

@@ -26,7 +26,7 @@ typedef void (*flips_variates_fn)(int rule, const uint16_t *high, const uint32_t
 static const flips_variates_fn flips_variates[N_ISA] = ISA_TABLE(flips_variates);
 typedef void (*flips_scale_fn)(int64_t n, int64_t bound, int32_t *words);
 static const flips_scale_fn flips_scale[N_ISA] = ISA_TABLE(flips_scale);
-typedef void (*flips_pack_fn)(const int8_t *weights, int64_t n_walkers, int64_t n_sites, int64_t n_words, uint64_t *out);
+typedef void (*flips_pack_fn)(const int8_t *weights, int64_t n_units, int64_t fan_in, int64_t n_words, uint64_t *out);
 static const flips_pack_fn flips_pack[N_ISA] = ISA_TABLE(flips_pack);
 typedef void (*flips_sum_weights_fn)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites, int64_t *sum);
 static const flips_sum_weights_fn flips_sum_weights[N_ISA] = ISA_TABLE(flips_sum_weights);
@@ -50,11 +50,11 @@ typedef struct {
     int64_t burn_in;
     int64_t *exchange_accepted, *exchange_proposed; /* (n_copies, n_rungs - 1): after burn-in */
     int64_t measure_every;    /* 0: no rows in here */
-    int64_t n_words;          /* 64-bit words of a packed weight vector */
+    int64_t n_words;          /* 64-bit words of the packed weights of a unit, which begin on a word of their own */
     /* rows, in order; the caller provides room */
     int64_t n_rows;
     double *row_energy;      /* (rows, n_walkers) */
-    uint64_t *row_weights;   /* (rows, n_walkers, n_words): bit i % 64 of word i / 64 set where w_i = +1 */
+    uint64_t *row_weights;   /* (rows, n_walkers, n_units, n_words): bit i % 64 of word i / 64 set where weight i of the unit is +1 */
     int32_t *row_walker_at;  /* (rows, n_copies, n_rungs) */
     int64_t *row_accepted;   /* (rows, n_copies, n_rungs) */
     int32_t *sites;          /* (n_sites rounded up to 4,): scratch */
@@ -146,12 +146,12 @@ static void flips_exchange(const flip_run *r, int64_t sweep, int64_t round, cons
 static void flips_record(flip_run *r)
 {
     const flip_target *t = r->target;
-    const int64_t row = r->n_rows++, all = r->n_copies * r->n_rungs;
+    const int64_t row = r->n_rows++, all = r->n_copies * r->n_rungs, units = t->n_walkers * t->n_units;
     memcpy(r->row_energy + row * t->n_walkers, t->energy, sizeof(double) * t->n_walkers);
     memcpy(r->row_walker_at + row * all, r->walker_at, sizeof(int32_t) * all);
     memcpy(r->row_accepted + row * all, r->accepted, sizeof(int64_t) * all);
     memset(r->accepted, 0, sizeof(int64_t) * all);
-    flips_pack[r->level](t->weights, t->n_walkers, t->n_sites, r->n_words, r->row_weights + row * t->n_walkers * r->n_words);
+    flips_pack[r->level](t->weights, units, t->n_sites / t->n_units, r->n_words, r->row_weights + row * units * r->n_words);
 }
 
 /* Sweeps first .. last with exchange and rows in between, for a block that holds its instance whole. */

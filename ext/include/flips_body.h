@@ -49,12 +49,12 @@ ISA_CODE void FN(flips_sum_weights)(const uint64_t *rows, int64_t n_rows, int64_
         }
 }
 
-/* +-1 weights (n_walkers, n_sites) to bits (n_walkers, n_words). */
-ISA_CODE void FN(flips_pack)(const int8_t *weights, int64_t n_walkers, int64_t n_sites, int64_t n_words, uint64_t *out)
+/* +-1 weights (n_units, fan_in) of the units of any number of walkers to bits (n_units, n_words). */
+ISA_CODE void FN(flips_pack)(const int8_t *weights, int64_t n_units, int64_t fan_in, int64_t n_words, uint64_t *out)
 {
-    for (int64_t walker = 0; walker < n_walkers; walker++, weights += n_sites)
+    for (int64_t unit = 0; unit < n_units; unit++, weights += fan_in)
         for (int64_t word = 0; word < n_words; word++) {
-            const int64_t left = n_sites - 64 * word, n = left < 64 ? left : 64;
+            const int64_t left = fan_in - 64 * word, n = left < 64 ? left : 64;
             uint64_t bits = 0;
 #if ISA_LEVEL == 2
             const __mmask64 some = n < 64 ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0;

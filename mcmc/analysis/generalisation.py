@@ -1,6 +1,14 @@
 """Generalisation error of every sample: the chance that student and teacher disagree on a fresh pattern.
 
-From the overlap with the teacher where an exact law is known, else from the test set of the run.
+From the overlaps with the teacher where an exact law is known, else from the test set of the run.
+
+One field: perceptrons, and machines of one unit, whose sign is that of its field. The chance is arccos(R)/pi for
+Gaussian inputs and the binomial law of `disagreement_probability` for +-1 inputs and weights.
+
+Trees on the same blocks of inputs: the pairs of units k of student and teacher see independent inputs, so each pair has
+a joint law of its own for its two signs, from its overlap R_k, and the joint law of the numbers of positive units of
+both machines follows by adding the pairs one by one. The numbers decide the outputs of committees of signs and of
+parity machines. With blocks of even length and +-1 inputs fields may be 0, and sign(0) = +1 is taken into account.
 """
 
 from __future__ import annotations
@@ -11,36 +19,122 @@ import numpy as np
 import xarray as xr
 
 WINDOW_SIGMAS = 10  # a binomial is below 1e-22 further out
+CHUNK = 4096  # samples at a time
 
 
 def generalisation_error(dataset: xr.Dataset, config: dict[str, Any]) -> xr.DataArray | None:
     """Generalisation error of each sample, dims (instance, sample, copy, rung); None if the run does not tell it.
 
-    `config` is the run file; it decides which law is exact: arccos(R)/pi for Gaussian inputs, the binomial law for
-    +-1 inputs and weights, both for the perceptron whose teacher is one too. Otherwise the variable `test_error`.
+    `config` is the run file; it decides whether a law is exact, see the head of the file. Otherwise it is the variable
+    `test_error`.
     """
     law = exact_law(config)
-    if law is not None and "teacher_overlap" in dataset:
+    if law is None:
+        return dataset.get("test_error")
+    student, teacher = machines(config)
+    if student["n_hidden"] == 1:
         overlap = dataset["teacher_overlap"]
-        if law == "gaussian":
-            return np.arccos(overlap.clip(-1.0, 1.0)) / np.pi
-        return overlap.copy(data=binary_disagreement(overlap.to_numpy(), int(dataset.attrs["n_weights"])))
-    return dataset.get("test_error")
+        n_weights = int(dataset.attrs["n_weights"])
+        return overlap.copy(data=unit_disagreement(law, overlap.to_numpy(), n_weights))
+    overlap = dataset["hidden_teacher_overlap"].transpose(..., "hidden")
+    fan_in = int(dataset.attrs["n_weights"]) // student["n_hidden"]
+    errors = unit_disagreement(law, overlap.to_numpy(), fan_in)
+    ties = tie_probability(fan_in) if law == "binary" else 0.0
+    return overlap.isel(hidden=0).copy(
+        data=tree_disagreement(errors, ties, *(m["architecture"] for m in (student, teacher)))
+    )
 
 
 def exact_law(config: dict[str, Any]) -> str | None:
-    """Which law gives the error from the overlap: "gaussian", "binary", or None if neither is exact."""
+    """Which law gives the error from the overlaps: "gaussian", "binary" (the inputs), or None if neither is exact."""
     data = config["data"]
-    model = {"architecture": "perceptron", "weights": "ising"} | config["model"]
-    teacher = model | data.get("teacher", {})
-    perceptrons = model["architecture"] == teacher["architecture"] == "perceptron"
-    if data["source"] != "teacher" or not perceptrons or data.get("labels", "sign") == "real":
+    if data["source"] != "teacher" or data.get("labels", "sign") == "real":
         return None
-    weights = {model["weights"], teacher["weights"]}
+    student, teacher = machines(config)
+    if not (_is_one_field(student) and _is_one_field(teacher)) and not (
+        _is_tree_of_signs(student) and _is_tree_of_signs(teacher) and student["n_hidden"] == teacher["n_hidden"]
+    ):
+        return None
+    weights = {student["weights"], teacher["weights"]}
     inputs = data.get("inputs", "binary")
     if inputs == "gaussian" and weights <= {"ising", "spherical"}:  # norms are fixed: R is the cosine
         return "gaussian"
     return "binary" if inputs == "binary" and weights == {"ising"} else None
+
+
+def machines(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tables [model] and [data.teacher] of student and teacher with what they leave out filled in."""
+    defaults = {"architecture": "perceptron", "weights": "ising", "n_hidden": 1, "activation": "sign"}
+    student = defaults | config["model"]
+    asked = config["data"].get("teacher", {})
+    teacher = student | asked
+    if teacher["architecture"] == "perceptron":  # has no number of units to take over
+        teacher["n_hidden"] = 1
+    if not teacher["architecture"].endswith("committee"):
+        teacher["activation"] = "sign"
+    return student, teacher
+
+
+def _is_one_field(machine: dict[str, Any]) -> bool:
+    """Whether the sign of the output is that of one field; relu has no negative output."""
+    return machine["n_hidden"] == 1 and machine["activation"] != "relu"
+
+
+def _is_tree_of_signs(machine: dict[str, Any]) -> bool:
+    return machine["architecture"].startswith("tree-") and machine["activation"] == "sign"
+
+
+def unit_disagreement(law: str, overlap: np.ndarray, fan_in: int) -> np.ndarray:
+    """Chance that the signs of two fields differ at overlap R of their weights: float64, shape of `overlap`."""
+    if law == "gaussian":
+        return np.arccos(np.clip(overlap, -1.0, 1.0)) / np.pi
+    return binary_disagreement(overlap, fan_in)
+
+
+def tree_disagreement(errors: np.ndarray, ties: float, student: str, teacher: str) -> np.ndarray:
+    """Chance that two trees disagree whose units k do with chance errors[..., k]: (..., n_hidden) -> float64 (...).
+
+    ties: chance of a field 0, counted as +1, the same for all units; student, teacher: "tree-committee" (of signs, a
+    tied vote counts as +1) or "tree-parity".
+    """
+    n = errors.shape[-1]
+    wrong = _sign_by_count(student, n)[:, None] != _sign_by_count(teacher, n)
+    flat = errors.reshape(-1, n)
+    out = np.empty(len(flat))
+    for start in range(0, len(flat), CHUNK):
+        out[start : start + CHUNK] = _joint_law(flat[start : start + CHUNK], ties)[:, wrong].sum(axis=-1)
+    return out.reshape(errors.shape[:-1])
+
+
+def _sign_by_count(architecture: str, n: int) -> np.ndarray:
+    """Output +-1 of a tree of n signs by how many of them are positive, 0 .. n."""
+    positive = np.arange(n + 1)
+    is_positive = (n - positive) % 2 == 0 if architecture == "tree-parity" else 2 * positive >= n
+    return np.where(is_positive, 1, -1)
+
+
+def _joint_law(errors: np.ndarray, ties: float) -> np.ndarray:
+    """P(student has s, teacher t positive units): (samples, n_hidden) -> (samples, n_hidden + 1, n_hidden + 1).
+
+    Both fields of a pair have the same law, so one sign is + and the other - with chance error / 2 either way; both
+    are + with chance (1 + ties - error) / 2.
+    """
+    n_samples, n = errors.shape
+    law = np.zeros((n_samples, n + 1, n + 1))
+    law[:, 0, 0] = 1.0
+    for k in range(n):
+        differ = errors[:, k, None, None] / 2
+        before, law = law, ((1 - ties) / 2 - differ) * law
+        law[:, 1:, 1:] += ((1 + ties) / 2 - differ) * before[:, :-1, :-1]
+        law[:, 1:, :] += differ * before[:, :-1, :]
+        law[:, :, 1:] += differ * before[:, :, :-1]
+    return law
+
+
+def tie_probability(n: int) -> float:
+    """P(w.x = 0) for x uniform on +-1 and w in +-1 with n entries: C(n, n/2) / 2^n, 0 for odd n."""
+    counts, chance = _binomial(n)
+    return float(chance[2 * counts == n].sum())
 
 
 def binary_disagreement(overlap: np.ndarray, n_weights: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mcmc.analysis.results import Results
-from mcmc.analysis.summary import Rung, Summary
+from mcmc.analysis.summary import ALIGNED, Rung, Summary
 from mcmc.errors import ConfigError
 
 # Okabe and Ito's palette: told apart with every kind of colour vision.
@@ -68,11 +68,15 @@ def plot(results: Results, directory: str | PathLike[str] | None = None, format:
 
 
 def overview(results: Results) -> Figure:
-    """Energy per pattern, overlaps, generalisation error and heat capacity against beta."""
+    """Energy per pattern, overlaps (of aligned units if they have symmetries), generalisation error, heat capacity."""
     summary = results.summary()
+    overlaps = [("overlap", "$q$, two copies", BLUE, "o"), ("teacher_overlap", "$R$, teacher", ORANGE, "s")]
+    if any(name in summary.rungs[0].estimates for name in ALIGNED.values()):  # the order of the units means nothing
+        overlaps = [(ALIGNED[name], f"{legend}, units aligned", *style) for name, legend, *style in overlaps]
+        overlaps.append(("specialisation", "specialisation", GREEN, "^"))
     panels: list[tuple[str, list[tuple[str, str, str, str]]]] = [
         ("energy per pattern $E/P$", [("energy_per_pattern", "$E/P$", BLUE, "o")]),
-        ("overlap", [("overlap", "$q$, two copies", BLUE, "o"), ("teacher_overlap", "$R$, teacher", ORANGE, "s")]),
+        ("overlap", overlaps),
         (r"generalisation error $\epsilon_g$", [("generalisation_error", r"$\epsilon_g$", GREEN, "o")]),
         (r"heat capacity $\beta^2\,\mathrm{Var}(E)/N$", [("heat_capacity", "$C$", PURPLE, "o")]),
     ]

@@ -14,6 +14,7 @@ import xarray as xr
 
 from mcmc.analysis import statistics
 from mcmc.analysis.generalisation import generalisation_error
+from mcmc.analysis.permutations import aligned_series
 from mcmc.analysis.results import Results
 from mcmc.analysis.statistics import Estimate
 
@@ -25,14 +26,24 @@ MAX_R_HAT = 1.1
 MIN_ESS = 50  # per rung, all instances and copies together
 MIN_ESS_INSTANCE = 10
 MAX_DECIMALS = 6  # in the table
+MAX_WIDTH = 120
 
 COLUMNS = {  # estimate -> heading in the table
     "energy_per_pattern": "E/P",
     "heat_capacity": "C",
     "overlap": "q",
     "teacher_overlap": "R",
+    "aligned_overlap": "q_al",
+    "aligned_teacher_overlap": "R_al",
+    "specialisation": "spec",
     "generalisation_error": "eps_g",
 }
+ALIGNED = {"overlap": "aligned_overlap", "teacher_overlap": "aligned_teacher_overlap"}
+"""What stands in the table, and is judged, in place of an overlap that depends on the order or the signs of units."""
+
+LEGEND_ALIGNED = """\
+q_al, R_al: as q and R, of units in their best order (parity: and with their best signs), which the output does not
+depend on; spec specialisation, mean overlap of a unit with its partner in the teacher less that with the others."""
 
 LEGEND = """\
 1.234(56) = mean(standard error); beta in 1/energy; E/P energy per pattern; C heat capacity beta^2 Var(E) per weight;
@@ -47,7 +58,7 @@ class Rung:
 
     beta: float
     estimates: dict[str, Estimate]
-    """energy, energy_per_pattern, heat_capacity, overlap, teacher_overlap, generalisation_error: those that exist."""
+    """energy and those of `COLUMNS` that exist."""
     tau: float
     """Integrated autocorrelation time of the energy, 1 + 2 sum rho, in sweeps; mean over instances."""
     ess: float
@@ -87,14 +98,20 @@ class Summary:
 
     def table(self) -> str:
         """Aligned text: one line per rung, the errors of several instances apart, a legend, the verdict."""
-        names = [name for name in COLUMNS if name in self.rungs[0].estimates]
-        parts = [self._head(), _aligned([_headings(names), *(_cells(rung, names) for rung in self.rungs)])]
+        estimates = self.rungs[0].estimates
+        names = [name for name in COLUMNS if name in estimates and ALIGNED.get(name) not in estimates]
+        rows = [_headings(names), *(_cells(rung, names) for rung in self.rungs)]
+        parts = [self._head(), _aligned(rows)]
+        if max(map(len, parts[-1].splitlines())) > MAX_WIDTH:  # estimates first, the rest below
+            stop = 1 + len(names)
+            parts[-1:] = [_aligned([row[:stop] for row in rows]), _aligned([row[:1] + row[stop:] for row in rows])]
         if self.n_instances >= 2:
             parts.append(
                 "Errors apart: thermal (finite series) | sample to sample (finite number of instances, contains the "
                 "thermal)\n" + _aligned([["beta", *(COLUMNS[name] for name in names)], *self._errors_apart(names)])
             )
-        parts += [LEGEND, self._closing()]
+        aligned = any(name in estimates for name in ALIGNED.values())
+        parts += [f"{LEGEND}\n{LEGEND_ALIGNED}" if aligned else LEGEND, self._closing()]
         return "\n\n".join(parts)
 
     def _head(self) -> str:
@@ -196,10 +213,11 @@ def judge(series: dict[str, np.ndarray], sizes: np.ndarray, n_rungs: int) -> tup
     stuck = []
     if statistics.drift_probability(energy) < DRIFT_LEVEL / n_rungs:
         stuck.append(f"halves of the energy series differ (error rate {DRIFT_LEVEL:.0%} a run)")
-    for name in ("energy", "teacher_overlap"):
+    for name in ("energy", _judged(series, "teacher_overlap")):
         if name in series and statistics.gelman_rubin(series[name]) > MAX_R_HAT:
             stuck.append(f"copies differ in {name} (R-hat > {MAX_R_HAT})")
-    if "overlap" in series and _frozen_apart(series["overlap"]).any():
+    overlap = series.get(_judged(series, "overlap"))
+    if overlap is not None and _frozen_apart(overlap).any():
         stuck.append("copies frozen in different states")
     if stuck:
         return "stuck", tuple(stuck)
@@ -212,6 +230,11 @@ def judge(series: dict[str, np.ndarray], sizes: np.ndarray, n_rungs: int) -> tup
     return "not contradicted", ()
 
 
+def _judged(series: dict[str, np.ndarray], name: str) -> str:
+    """The overlap by which copies are compared: two that differ by a symmetry of their units are alike."""
+    return ALIGNED[name] if ALIGNED[name] in series else name
+
+
 def _frozen_apart(overlap: np.ndarray) -> np.ndarray:
     """Instances (n,) whose overlaps (n, pairs, samples) never change while some copies are in different states."""
     return statistics.is_frozen(overlap) & (np.abs(overlap[..., 0]) < 1).any(axis=-1)
@@ -222,6 +245,7 @@ def _rungs(data: xr.Dataset, config: dict[str, Any]) -> list[Rung]:
     errors = generalisation_error(data, config)
     if errors is not None:
         series["generalisation_error"] = by_rung(errors)
+    series |= {name: by_rung(values) for name, values in aligned_series(data, config).items()}
     sweeps = data["sweep"].to_numpy()
     interval = float(np.diff(sweeps).mean()) if len(sweeps) > 1 else np.nan
     acceptance = [_mean_of_known(values) for values in by_rung(data["acceptance"])]
@@ -260,10 +284,11 @@ def _estimates(
         "energy_per_pattern": statistics.average_over_instances(energy / n_patterns, energy_errors / n_patterns),
         "heat_capacity": statistics.average_over_instances(capacities, capacity_errors),
     }
-    for name in ("overlap", "teacher_overlap", "generalisation_error"):
+    for name in COLUMNS:
         if name in series:
             # Pairs share copies, so they are no independent chains: their mean is one series.
-            chains = series[name].mean(axis=1, keepdims=True) if name == "overlap" else series[name]
+            of_pairs = name in ("overlap", "aligned_overlap")
+            chains = series[name].mean(axis=1, keepdims=True) if of_pairs else series[name]
             estimates[name] = statistics.average_over_instances(*statistics.time_average(chains)[:2])
     return estimates, sizes
 
