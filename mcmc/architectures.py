@@ -101,11 +101,13 @@ class Architecture:
             return fields[..., 0, :] / math.sqrt(self.fan_in)
         if self.is_parity:
             return np.where(fields >= 0, 1.0, -1.0).prod(axis=-2)
-        hidden = activate(self.activation, fields / math.sqrt(self.fan_in))
+        # g(c h) = c g(h): scaled after the sum, which is then exact for integers
+        inside, outside = (1, self.fan_in) if self.activation in ("relu", "linear") else (self.fan_in, 1)
+        hidden = activate(self.activation, fields / math.sqrt(inside))
         total = np.zeros(hidden.shape[:-2] + hidden.shape[-1:])
         for k in range(self.n_hidden):  # in order: numpy's sums are not the same on every machine
             total += hidden[..., k, :]
-        return total / math.sqrt(self.n_hidden)
+        return total / math.sqrt(self.n_hidden * outside)
 
 
 def activate(activation: str, h: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mcmc.data import Inputs, Instance
 from mcmc.kernels import aligned, bitslice, fields, quadratic, tabulated
-from mcmc.losses import Loss, tie
+from mcmc.losses import Loss
 from mcmc.models.base import Block
 
 _SLACK = 1e-9
@@ -112,15 +112,8 @@ class Perceptron:
         return quadratic.Block(coupling, 1.0 / n, bias, constant, weights)
 
     def _fields(self, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
-        signs = np.ones_like(labels) if self.loss.name == "symmetric" else labels
-        stride = -(-inputs.n_patterns // 8) * 8
-        columns = aligned((self.n_inputs, stride), np.float64)
-        columns[:, : inputs.n_patterns] = inputs.values.T * signs
-        ties = aligned((stride,), np.float64)
-        ties[: inputs.n_patterns] = tie(signs)
-        scale = 1.0 / math.sqrt(self.n_inputs)
-        loss = self.loss
-        return fields.Block(columns, ties, scale, inputs.n_patterns, loss.code, loss.margin, loss.sharpness, weights)
+        loss = {"loss": self.loss.name, "margin": self.loss.margin, "sharpness": self.loss.sharpness}
+        return fields.Block(inputs.values.T, labels, inputs.n_patterns, weights, **loss)
 
 
 def _signed(columns: NDArray[np.uint64], labels: NDArray[np.float64]) -> NDArray[np.uint64]:
