@@ -1,6 +1,6 @@
-"""exp, log and the normal quantile with the same bits on every machine, element by element; see numerics.h."""
+"""Elementary functions and the normal quantile, the same bits on every machine, element by element; see numerics.h."""
 from libc.stdint cimport int64_t
-from numerics cimport num_exp1, num_log1, num_normal_quantile
+from numerics cimport num_erf1, num_exp1, num_log1, num_normal_quantile, num_tanh1
 
 import numpy as np
 
@@ -13,6 +13,14 @@ cdef double _exp(double x) noexcept nogil:
 
 cdef double _log(double x) noexcept nogil:
     return num_log1(x)
+
+
+cdef double _tanh(double x) noexcept nogil:
+    return num_tanh1(x)
+
+
+cdef double _erf(double x) noexcept nogil:
+    return num_erf1(x)
 
 
 cdef double _normal_quantile(double x) noexcept nogil:
@@ -37,6 +45,16 @@ def exp(x):
 def log(x):
     """log x for normal x > 0: float64, shape of x."""
     return _map(_log, x)
+
+
+def tanh(x):
+    """tanh x: float64, shape of x."""
+    return _map(_tanh, x)
+
+
+def erf(x):
+    """Error function of x: float64, shape of x."""
+    return _map(_erf, x)
 
 
 def normal_quantile(u):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mcmc.kernels import special
+from mcmc.kernels.fields import activations
 
 if TYPE_CHECKING:
     from mcmc.data import Inputs
@@ -108,19 +108,10 @@ class Architecture:
             return fields[..., 0, :] / math.sqrt(self.fan_in)
         if self.is_parity:
             return np.where(fields >= 0, 1.0, -1.0).prod(axis=-2)
-        hidden = activate(self.activation, fields / math.sqrt(self.fan_in))
+        # g(c h) = c g(h): scaled after the sum, which is then exact for integers
+        inside, outside = (1, self.fan_in) if self.activation in ("relu", "linear") else (self.fan_in, 1)
+        hidden = activations(self.activation, fields / math.sqrt(inside))
         total = np.zeros(hidden.shape[:-2] + hidden.shape[-1:])
         for k in range(self.n_hidden):  # in order: numpy's sums are not the same on every machine
             total += hidden[..., k, :]
-        return total / math.sqrt(self.n_hidden)
-
-
-def activate(activation: str, h: NDArray[np.float64]) -> NDArray[np.float64]:
-    """g(h) of an activation, the same bits on every machine: float64, shape of h."""
-    if activation == "sign":
-        return np.where(h >= 0, 1.0, -1.0)
-    if activation == "erf":
-        return special.erf(h / math.sqrt(2))
-    if activation == "tanh":
-        return special.tanh(h)
-    return np.maximum(h, 0.0) if activation == "relu" else np.asarray(h, dtype=np.float64)
+        return total / math.sqrt(self.n_hidden * outside)

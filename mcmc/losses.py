@@ -1,7 +1,7 @@
 """The losses: what a pattern of stability D = y f costs.
 
 The arithmetic, the same bits on every machine, is in ext/include/losses_body.h; here are names and formulas. The square
-loss is no function of D alone: it has a kernel of its own.
+loss is one of the residual y - f, for any real labels.
 """
 
 from __future__ import annotations
@@ -43,23 +43,6 @@ class Loss:
         if not 1 / LARGEST <= self.sharpness <= LARGEST:
             raise ValueError(f"sharpness: got {self.sharpness}, expected {1 / LARGEST:g} to {LARGEST:g}")
 
-    @property
-    def code(self) -> int:
-        """The loss in the kernels that work on stabilities."""
-        return fields.LOSS_CODES[self.name]
-
     def values(self, output: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
         """Loss of outputs f with labels y (+-1, or real for the square loss): float64, their broadcast shape."""
-        f, y = np.asarray(output, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-        if self.name == "square":
-            return 0.5 * (y - f) ** 2
-        return fields.losses(self.code, y * f, tie(y), self.margin, self.sharpness)
-
-
-def tie(labels: ArrayLike) -> NDArray[np.float64]:
-    """Stability below which a pattern is an error at margin 0, by label.
-
-    0 for +1. For -1 the smallest normal number: sign(0) = +1, so D = 0 is an error there. (A denormal would not do:
-    some libraries make the processor take them for 0.)
-    """
-    return np.where(np.asarray(labels) > 0, 0.0, np.finfo(np.float64).tiny)
+        return fields.losses(self.name, output, labels, self.margin, self.sharpness)

@@ -66,7 +66,7 @@ _COORDINATES = ("beta", "sweep")
 _DATA = {
     "inputs": Variable(("instance", "pattern", "input"), "", "1", "input patterns"),
     "labels": Variable(("instance", "pattern"), "f8", "1", "label of each pattern"),
-    "teacher": Variable(("instance", "weight"), "", "1", "weights of the teacher"),
+    "teacher": Variable(("instance", "teacher_weight"), "", "1", "weights of the teacher"),
     "reference": Variable(("instance", "weight"), "", "1", "weights with which the constraint fixes the overlap"),
 }
 _PURE_DIMENSION = "This is a netCDF dimension but not a netCDF variable."  # the words by which netCDF-4 knows one
@@ -726,7 +726,7 @@ def _write_data(group: h5py.Group, data: Mapping[str, Any]) -> None:
     n_instances = len(arrays["labels"])
     sizes = dict(zip(_DATA["inputs"].dims, (n_instances, *first.shape), strict=True))
     for name in {"teacher", "reference"} & arrays.keys():
-        sizes["weight"] = arrays[name].shape[1]
+        sizes[_DATA[name].dims[1]] = arrays[name].shape[1]
     _create_scales(group, sizes)
     shape = (n_instances, *first.shape)
     storage: dict[str, Any] = {}

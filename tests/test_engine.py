@@ -44,7 +44,9 @@ def test_a_run_is_its_pieces(tmp_path: Path) -> None:
     assert found["sweep"].to_numpy().tolist() == list(range(10, 121, 10))
     for number in range(2):
         instance = data.teacher_instance(11, number, 33, 26)  # floor(0.8 * 33 + 1/2) patterns
-        block = MODELS["perceptron"](33, Loss("error-count")).block(instance, draw_ising(11, number, range(8), 4, 33))
+        block = MODELS["perceptron"](Architecture("perceptron", 33), Loss("error-count")).block(
+            instance, draw_ising(11, number, range(8), 4, 33)
+        )
         chain = SAMPLERS["metropolis"]().chain(
             block, seed=11, beta=BETA, instance=number, n_copies=2, exchange_every=1, burn_in=40, measure_every=10
         )

@@ -12,6 +12,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import scipy.special
 
 from enumeration import all_states
 from mcmc.kernels import cpu, exchange, fields, flips, quadratic, random, special
@@ -25,6 +26,7 @@ from problems import INPUT_LAWS, VARIANTS, Problem, label, problem, random_weigh
 
 RNG_SEED = 20240601
 DIGITS = 60
+PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ def ulps(function: Callable[[np.ndarray], np.ndarray], exact: Callable[[Decimal]
 
 
 def softplus(x: np.ndarray) -> np.ndarray:
-    return fields.losses(fields.LOSS_CODES["logistic"], -x, 0.0, 0.0, 1.0)
+    return fields.losses("logistic", -x, 1.0)
 
 
 def exact_softplus(x: Decimal) -> Decimal:
@@ -148,6 +150,65 @@ def test_softplus():
     assert ulps(softplus, exact_softplus, x) < 2.5  # 2.31
 
 
+def exact_tanh(x: Decimal) -> Decimal:
+    return 1 - 2 / ((2 * x).exp() + 1)
+
+
+def exact_erf(x: Decimal) -> Decimal:
+    """2/sqrt(pi) exp(-x^2) (x + 2 x^3/3 + 4 x^5/15 + ...)."""
+    term = total = x
+    n = 0
+    while abs(term) > abs(total) * Decimal(10) ** -DIGITS:
+        n += 1
+        term *= 2 * x * x / (2 * n + 1)
+        total += term
+    return 2 / PI.sqrt() * (-x * x).exp() * total
+
+
+def around_the_joints(joints: list[float]) -> np.ndarray:
+    """Numbers from 1e-9 to 7, of either sign, more of them about some."""
+    rng = np.random.default_rng(RNG_SEED)
+    near = [joint + rng.normal(size=500) * 0.03 for joint in joints]
+    x = np.concatenate([rng.uniform(0, 7, 2000), rng.uniform(0, 1, 2000), 10 ** rng.uniform(-9, -1, 1000), *near])
+    return x * rng.choice([-1.0, 1.0], x.size)
+
+
+TANH_JOINTS = [0.1733, 0.5199, 0.5493, 0.8664]
+"""Where 2 x changes its power of two in exp, (k + 1/2) ln(2) / 2, and where tanh is 1/2."""
+ERF_JOINTS = [0.875]
+"""From the series to the rational approximation."""
+
+
+def test_tanh():
+    x = around_the_joints(TANH_JOINTS)
+    assert ulps(special.tanh, exact_tanh, x) < 2.5  # 2.30 in larger samples
+    np.testing.assert_allclose(special.tanh(x), np.tanh(x), rtol=1e-15, atol=0)
+
+
+def test_erf():
+    x = around_the_joints(ERF_JOINTS)
+    assert ulps(special.erf, exact_erf, x) < 2.0  # 1.69
+    np.testing.assert_allclose(special.erf(x), scipy.special.erf(x), rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize(("function", "joints"), [(special.tanh, TANH_JOINTS), (special.erf, ERF_JOINTS)])
+def test_tanh_and_erf_are_odd_bounded_and_monotone(function, joints):
+    x = around_the_joints(joints)
+    np.testing.assert_array_equal(function(-x), -function(x))
+    steps = np.arange(-2000, 2000) * 1e-15  # some units in the last place apart, which is more than the errors
+    for joint in (*joints, 0.3, 0.6, 0.75):
+        assert (np.diff(function(joint + 4 * steps)) >= 0).all(), joint
+    everywhere = function(np.linspace(-30, 30, 600001))
+    assert (np.diff(everywhere) >= 0).all()
+    assert (np.abs(everywhere) <= 1).all()
+    ends = [0.0, 5e-324, 25.0, 1e300, np.inf]
+    np.testing.assert_array_equal(function([ends])[0, [0, 2, 3, 4]], [0, 1, 1, 1])
+    assert 0 < function(5e-324) < 1e-300
+    assert np.signbit(function(-0.0))
+    assert np.isnan(function(np.nan))
+    assert function(np.zeros((2, 0, 3))).shape == (2, 0, 3)
+
+
 def normal_cumulative(x: Decimal, density: Decimal) -> Decimal:
     """1/2 + density(x) (x + x^3/3 + x^5/15 + ...)."""
     term = total = x
@@ -164,7 +225,7 @@ def quantile_ulps(u: np.ndarray) -> float:
     worst = 0.0
     with localcontext() as context:
         context.prec = DIGITS
-        root = (2 * Decimal("3.14159265358979323846264338327950288419716939937510582097494459")).sqrt()
+        root = (2 * PI).sqrt()
         for argument, value in zip(u.tolist(), special.normal_quantile(u).tolist(), strict=True):
             x = Decimal(value)
             density = (-x * x / 2).exp() / root

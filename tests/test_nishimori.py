@@ -74,7 +74,7 @@ def sample(
     sampler: tuple[str, str] = ("metropolis", "random"),
 ) -> Rows:
     """Rows at the given sweeps of two copies, planted at the teacher or random, at `factor` times the right beta."""
-    model = MODELS["perceptron"](n, case.loss)
+    model = MODELS["perceptron"](Architecture("perceptron", n), case.loss)
     found = []
     for number in range(n_instances):
         instance = data.teacher_instance(

@@ -1,40 +1,72 @@
-/* Perceptrons with real inputs and any loss of the stability: float64 fields.
+/* Machines of any architecture, inputs, activation and loss: float64 fields.
  *
- * Design. A walker keeps the unscaled field y_mu w.x_mu of every pattern (integer-valued inputs stay exact, so ties at zero are
- * decided rightly) and the current loss of every pattern. dE adds the losses after minus before; its order is stated: pattern mu goes to
- * partial sum mu % 8, the eight are added pairwise. Eight lanes do just that at every level. Fields and losses drift with
- * rounding and are recomputed at fixed sweeps, sites in order.
+ * Design. A walker keeps of every pattern the unscaled field w_k.x of each unit (integer-valued inputs stay exact, so ties at zero are
+ * decided rightly), the output of each unit and the loss. A flip at a unit gives its new fields and outputs; the output of the machine is
+ * put together anew, units in order, so it does not drift. dE adds the losses after minus before; its order is stated: pattern mu goes to
+ * partial sum mu % 8, the eight are added pairwise. Eight lanes do just that at every level. Fields and energy drift with rounding
+ * and are recomputed at fixed sweeps, sites in order; outputs of units and losses are always those of the fields.
+ *
+ * A homogeneous activation works on the unscaled field and leaves all scaling to the output: sums of integers stay exact there too.
+ * So a perceptron is one linear unit. Under a loss of the stability it has a loop of its own for each loss (fields_loss.h), over inputs
+ * that are multiplied by the labels once and for all; the other machines go through the patterns in stretches, with pointers to
+ * what activation and loss do to a stretch.
  */
 #ifndef MCMC_FIELDS_H
 #define MCMC_FIELDS_H
 
+#include "activations.h"
 #include "flip_target.h"
 #include "isa.h"
 #include "losses.h"
 
+#define STRETCH 128 /* patterns; a multiple of 8 */
+
 typedef struct {
-    int64_t n_sites, n_patterns;
+    int64_t n_sites, n_units, n_patterns;
     int64_t stride;            /* patterns rounded up to a multiple of 8; the inputs of the padding are 0, so its loss never changes */
-    double scale;              /* 1 / sqrt(N) */
+    int64_t fan_in, n_columns; /* inputs of a unit, and of the machine: fan_in if the units share them, else n_sites */
+    int parity;                /* output: product, not sum, of the units */
+    double unit_scale;         /* of the field, inside the activation */
+    double output_scale;       /* of the sum over units */
     loss_params params;
-    const double *columns;     /* (n_sites, stride): label times input */
-    const double *tie;         /* (stride,): see losses.h */
-    double *field;             /* (n_walkers, stride) */
+    activations_fn activate;
+    losses_fn losses;
+    const double *columns;     /* (n_columns, stride): inputs; of the fused perceptron, label times input */
+    const double *labels;      /* (stride,): of the padding, 1 */
+    const double *tie;         /* (stride,): see losses_body.h; fused perceptron alone */
+    double *field;             /* (n_walkers, n_units, stride) */
+    double *unit;              /* (n_walkers, n_units, stride): outputs of the units; NULL for the fused perceptron */
     double *loss;              /* (n_walkers, stride) */
+    double *new_unit;          /* (stride,): what the latest proposal would bring */
+    double *new_loss;          /* (stride,) */
     int8_t *weights;           /* (n_walkers, n_sites) */
     double *energy;            /* (n_walkers,) */
 } fields_model;
 
 typedef struct {
     const fields_model *m;
-    double *field, *loss, *energy;
+    double *field, *unit, *loss, *energy;
     int8_t *weights;
 } fields_view;
 
+/* A perceptron under a loss of the stability: its fields, times the labels, are all there is. */
+static inline int fields_is_fused(const fields_model *m)
+{
+    return m->unit == NULL;
+}
+
 static inline __attribute__((always_inline)) fields_view fields_open(const fields_model *m, int64_t walker)
 {
-    return (fields_view){.m = m, .field = m->field + walker * m->stride, .loss = m->loss + walker * m->stride,
-                         .weights = m->weights + walker * m->n_sites, .energy = m->energy + walker};
+    const int64_t units = walker * m->n_units * m->stride;
+    return (fields_view){.m = m, .field = m->field + units, .unit = fields_is_fused(m) ? m->field + units : m->unit + units,
+                         .loss = m->loss + walker * m->stride, .weights = m->weights + walker * m->n_sites,
+                         .energy = m->energy + walker};
+}
+
+/* What a site weighs. */
+static inline const double *fields_column(const fields_model *m, int64_t site)
+{
+    return m->columns + (m->n_columns == m->n_sites ? site : site % m->fan_in) * m->stride;
 }
 
 /* The eight partial sums of a sum over patterns, added pairwise. */
@@ -54,18 +86,15 @@ static inline void fields_add(double weight, const double *restrict column, int6
 #include "each_isa.h"
 
 #define FIELDS_FUNCTIONS(name) ISA_TABLE(&fields_##name),
-#define FIELDS_LOAD(name) ISA_TABLE(fields_load_##name),
-static const flip_functions *const fields_functions[N_LOSSES][N_ISA] = {LOSS_ROWS(FIELDS_FUNCTIONS)};
-static const refresh_fn fields_load[N_LOSSES][N_ISA] = {LOSS_ROWS(FIELDS_LOAD)};
+static const flip_functions *const fields_fused[N_LOSSES][N_ISA] = {STABILITY_LOSS_ROWS(FIELDS_FUNCTIONS)};
+#undef FIELDS_FUNCTIONS
+static const flip_functions *const fields_machine[N_ISA] = ISA_TABLE(&fields_machine);
+static const refresh_fn fields_load[N_ISA] = ISA_TABLE(fields_load);
+static const refresh_fn fields_settle[N_ISA] = ISA_TABLE(fields_settle);
 
-static inline const flip_functions *fields_functions_of(int code, int level)
+static inline const flip_functions *fields_functions_of(const fields_model *m, int loss, int level)
 {
-    return fields_functions[code][level];
-}
-
-static inline refresh_fn fields_load_of(int code, int level)
-{
-    return fields_load[code][level];
+    return fields_is_fused(m) ? fields_fused[loss][level] : fields_machine[level];
 }
 
 #endif

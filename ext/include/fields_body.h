@@ -1,4 +1,103 @@
-/* fields.h for one instruction-set level: every loss of losses.h. */
+/* fields.h for one instruction-set level. */
+
+/* Output of the machine for n patterns from mu on, with the outputs of one unit replaced (unit -1: of none). */
+INLINE void FN(fields_output)(const fields_view *v, int64_t unit, const double *replacement, int64_t mu, int64_t n, double *out)
+{
+    const fields_model *m = v->m;
+    const double scale = m->output_scale;
+    for (int64_t k = 0; k < m->n_units; k++) {
+        const double *g = k == unit ? replacement : v->unit + k * m->stride + mu;
+        if (k == 0)
+            for (int64_t at = 0; at < n; at += N_REALS)
+                *(REALS *)(out + at) = *(const REALS *)(g + at);
+        else if (m->parity)
+            for (int64_t at = 0; at < n; at += N_REALS)
+                *(REALS *)(out + at) *= *(const REALS *)(g + at);
+        else
+            for (int64_t at = 0; at < n; at += N_REALS)
+                *(REALS *)(out + at) += *(const REALS *)(g + at);
+    }
+    for (int64_t at = 0; at < n; at += N_REALS)
+        *(REALS *)(out + at) *= scale;
+}
+
+/* Outputs of the units, and losses, from the fields. */
+ISA_CODE void FN(fields_settle)(void *model, int64_t walker)
+{
+    fields_view v = fields_open(model, walker);
+    const fields_model *m = v.m;
+    double output[STRETCH] __attribute__((aligned(64)));
+    if (!fields_is_fused(m))
+        m->activate(v.field, m->n_units * m->stride, m->unit_scale, v.unit);
+    for (int64_t mu = 0; mu < m->stride; mu += STRETCH) {
+        const int64_t n = m->stride - mu < STRETCH ? m->stride - mu : STRETCH;
+        FN(fields_output)(&v, -1, NULL, mu, n, output);
+        if (fields_is_fused(m))
+            for (int64_t at = 0; at < n; at++)
+                output[at] *= m->labels[mu + at]; /* exact: the label is in the field already */
+        m->losses(m->labels + mu, output, n, &m->params, v.loss + mu);
+    }
+}
+
+/* Everything from the weights. */
+ISA_CODE void FN(fields_load)(void *model, int64_t walker)
+{
+    fields_view v = fields_open(model, walker);
+    const fields_model *m = v.m;
+    memset(v.field, 0, sizeof(double) * m->n_units * m->stride);
+    for (int64_t i = 0; i < m->n_sites; i++)
+        fields_add(v.weights[i], fields_column(m, i), m->stride, v.field + i / m->fan_in * m->stride);
+    FN(fields_settle)(model, walker);
+    double sum[8] = {0};
+    for (int64_t mu = 0; mu < m->n_patterns; mu++)
+        sum[mu % 8] += v.loss[mu];
+    *v.energy = fields_total(sum);
+}
+
+/* Leaves new_unit and new_loss, gives the energy difference of a flip. */
+INLINE double FN(fields_delta)(const fields_view *v, int64_t site)
+{
+    const fields_model *m = v->m;
+    const int64_t unit = site / m->fan_in;
+    const double *column = fields_column(m, site), *field = v->field + unit * m->stride, *loss = v->loss;
+    const double step = -2.0 * v->weights[site];
+    double *new_unit = m->new_unit, *new_loss = m->new_loss;
+    double buffer[STRETCH] __attribute__((aligned(64)));
+    REALS sum[8 / N_REALS] = {{0}};
+    for (int64_t mu = 0; mu < m->stride; mu += STRETCH) {
+        const int64_t n = m->stride - mu < STRETCH ? m->stride - mu : STRETCH;
+        for (int64_t at = 0; at < n; at += N_REALS)
+            *(REALS *)(buffer + at) = *(const REALS *)(field + mu + at) + step * *(const REALS *)(column + mu + at);
+        m->activate(buffer, n, m->unit_scale, new_unit + mu);
+        FN(fields_output)(v, unit, new_unit + mu, mu, n, buffer);
+        m->losses(m->labels + mu, buffer, n, &m->params, new_loss + mu);
+        for (int64_t at = mu; at < mu + n; at += 8)
+            for (int64_t k = 0; k < 8 / N_REALS; k++)
+                sum[k] += *(const REALS *)(new_loss + at + k * N_REALS) - *(const REALS *)(loss + at + k * N_REALS);
+    }
+    return fields_total((const double *)sum);
+}
+
+/* Carries out the flip that fields_delta has looked at. */
+INLINE void FN(fields_commit)(fields_view *v, int64_t site, double delta)
+{
+    const fields_model *m = v->m;
+    const int64_t unit = site / m->fan_in;
+    fields_add(-2.0 * v->weights[site], fields_column(m, site), m->stride, v->field + unit * m->stride);
+    memcpy(v->unit + unit * m->stride, m->new_unit, sizeof(double) * m->stride);
+    memcpy(v->loss, m->new_loss, sizeof(double) * m->stride);
+    v->weights[site] = -v->weights[site];
+    *v->energy += delta;
+}
+
+#define INTEGER_DELTA 0
+#define LOOP fields_machine
+#define MODEL fields_model
+#define VIEW fields_view
+#define OPEN fields_open
+#define DELTA FN(fields_delta)
+#define COMMIT FN(fields_commit)
+#include "flip_loop.h"
 
 #define LOSS error_count
 #include "fields_loss.h"

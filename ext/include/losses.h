@@ -1,7 +1,8 @@
-/* The losses as functions of the stability D: a vector register at a time, the same bits everywhere.
+/* The losses as functions of label and output: a vector register at a time, the same bits everywhere.
  *
- * A new loss is a function in losses_body.h, a row in LOSS_ROWS, its two lines in fields_body.h, its name and formula in
- * mcmc/losses.py, and the plain formula in mcmc/reference/losses.py.
+ * A new loss of the stability D = y f is a function in losses_body.h, a row in STABILITY_LOSS_ROWS, its two lines in fields_body.h,
+ * its name and formula in mcmc/losses.py, and the plain formula in mcmc/reference/losses.py. Another loss is a function of arrays
+ * (square is one), a row in LOSS_ROWS, and the same in Python.
  */
 #ifndef MCMC_LOSSES_H
 #define MCMC_LOSSES_H
@@ -12,31 +13,45 @@ typedef struct {
     double margin, sharpness;
 } loss_params;
 
-#define ONE_WHERE(mask) REALS_SELECT(mask, REALS_ALL(1.0), REALS_ALL(0.0))
+/* out[mu] = loss of label y[mu] at output f[mu]; n a multiple of 8 */
+typedef void (*losses_fn)(const double *y, const double *f, int64_t n, const loss_params *p, double *out);
 
-#define ISA_BODY "losses_body.h"
-#include "each_isa.h"
-
-#define LOSS_ROWS(ROW) ROW(error_count) ROW(hinge) ROW(squared_hinge) ROW(logistic) ROW(symmetric)
+#define STABILITY_LOSS_ROWS(ROW) ROW(error_count) ROW(hinge) ROW(squared_hinge) ROW(logistic) ROW(symmetric)
+#define LOSS_ROWS(ROW) STABILITY_LOSS_ROWS(ROW) ROW(square)
 
 #define LOSS_CODE(name) CODE_##name,
 enum { LOSS_ROWS(LOSS_CODE) N_LOSSES };
 #undef LOSS_CODE
+
+/* True if a loss is one of STABILITY_LOSS_ROWS. */
+static inline int loss_is_of_stability(int code)
+{
+    return code < CODE_square;
+}
+
+/* True if a loss costs more to compute than to load. */
+static inline __attribute__((always_inline)) int loss_is_dear(int code)
+{
+    return code == CODE_logistic;
+}
 
 /* Their names, by code, as C spells them. */
 #define LOSS_NAME(name) #name,
 static const char *const loss_names[] = {LOSS_ROWS(LOSS_NAME)};
 #undef LOSS_NAME
 
-/* One value; for tables and tests. */
-static inline double loss_value(int code, double d, double tie, const loss_params *p)
+#define ONE_WHERE(mask) REALS_SELECT(mask, REALS_ALL(1.0), REALS_ALL(0.0))
+
+#define ISA_BODY "losses_body.h"
+#include "each_isa.h"
+
+#define LOSSES(name) ISA_TABLE(losses_##name),
+static const losses_fn losses_functions[N_LOSSES][N_ISA] = {LOSS_ROWS(LOSSES)};
+#undef LOSSES
+
+static inline losses_fn losses_of(int code, int level)
 {
-    switch (code) {
-#define LOSS_CASE(name) case CODE_##name: return loss_##name##_portable((reals_portable){d, d}, (reals_portable){tie, tie}, p)[0];
-        LOSS_ROWS(LOSS_CASE)
-#undef LOSS_CASE
-    }
-    return NAN;
+    return losses_functions[code][level];
 }
 
 #endif

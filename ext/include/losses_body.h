@@ -1,7 +1,13 @@
 /* losses.h for one instruction-set level. */
 
-/* `tie` is the stability below which a pattern is an error at margin 0: 0 for label +1; for label -1 the smallest normal number,
- * because sign(0) = +1 makes D = 0 an error there. The other losses have no use for it. */
+/* The smallest stability that is no error at margin 0: 0 for label +1; for label -1 the smallest normal number, because sign(0) = +1
+ * makes d = 0 an error there. (A denormal would not do: some libraries make the processor take them for 0.) */
+INLINE REALS FN(loss_tie)(REALS y)
+{
+    return REALS_SELECT(y > 0.0, REALS_ALL(0.0), REALS_ALL(0x1p-1022));
+}
+
+/* The losses of the stability d; the others have no use for `tie`. */
 INLINE REALS FN(loss_error_count)(REALS d, REALS tie, const loss_params *p)
 {
     return p->margin == 0.0 ? ONE_WHERE(d < tie) : ONE_WHERE(d < p->margin);
@@ -27,4 +33,24 @@ INLINE REALS FN(loss_logistic)(REALS d, REALS tie, const loss_params *p)
 INLINE REALS FN(loss_symmetric)(REALS d, REALS tie, const loss_params *p)
 {
     return ONE_WHERE((d > p->margin) | (d < -p->margin));
+}
+
+#define LOSSES(name) \
+    ISA_CODE void FN(losses_##name)(const double *y, const double *f, int64_t n, const loss_params *p, double *out) \
+    { \
+        const loss_params params = *p; \
+        for (int64_t mu = 0; mu < n; mu += N_REALS) { \
+            const REALS label = *(const REALS *)(y + mu), output = *(const REALS *)(f + mu); \
+            *(REALS *)(out + mu) = FN(loss_##name)(label * output, FN(loss_tie)(label), &params); \
+        } \
+    }
+STABILITY_LOSS_ROWS(LOSSES)
+#undef LOSSES
+
+ISA_CODE void FN(losses_square)(const double *y, const double *f, int64_t n, const loss_params *p, double *out)
+{
+    for (int64_t mu = 0; mu < n; mu += N_REALS) {
+        const REALS residual = *(const REALS *)(y + mu) - *(const REALS *)(f + mu);
+        *(REALS *)(out + mu) = 0.5 * (residual * residual);
+    }
 }

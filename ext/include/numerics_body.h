@@ -3,8 +3,9 @@
 typedef double FN(reals) __attribute__((vector_size(VEC_BYTES), aligned(8), may_alias)); /* aligned(8): loads from anywhere */
 typedef int64_t FN(ints) __attribute__((vector_size(VEC_BYTES), aligned(8), may_alias));
 
-/* exp x for -708 <= x <= 709, clamped to it: Taylor to degree 13 on |r| <= ln(2)/2 (truncation 4e-18), then times 2^k. */
-INLINE REALS FN(num_exp)(REALS x)
+/* exp x = (1 + p) power, for -708 <= x <= 709, clamped to it: p = exp(r) - 1 by Taylor to degree 13 on |r| <= ln(2)/2 (truncation
+ * 4e-18), power = 2^k. */
+INLINE REALS FN(num_exp_parts)(REALS x, REALS *power)
 {
     x = REALS_SELECT(x < -708.0, REALS_ALL(-708.0), x);
     x = REALS_SELECT(x > 709.0, REALS_ALL(709.0), x);
@@ -20,9 +21,14 @@ INLINE REALS FN(num_exp)(REALS x)
     p = p * r + 1.0 / 24.0;
     p = p * r + 1.0 / 6.0;
     p = p * r + 0.5;
-    p = (p * r) * r + r;
-    INTS scale = ((INTS)t << 52) + 0x3ff0000000000000;
-    return (p + 1.0) * (REALS)scale;
+    *power = (REALS)(((INTS)t << 52) + 0x3ff0000000000000);
+    return (p * r) * r + r;
+}
+
+INLINE REALS FN(num_exp)(REALS x)
+{
+    REALS power, p = FN(num_exp_parts)(x, &power);
+    return (p + 1.0) * power;
 }
 
 /* log x for normal x > 0: x = 2^k m with m in [sqrt(1/2), sqrt 2), log m = 2 atanh((m - 1)/(m + 1)). */
@@ -41,4 +47,44 @@ INLINE REALS FN(num_softplus)(REALS x)
     REALS zero = REALS_ALL(0.0), positive = REALS_SELECT(x > 0.0, x, zero), t = FN(num_exp)(REALS_SELECT(x > 0.0, -x, x)), s = t / (t + 2.0);
     ATANH_SERIES(s, 17);
     return positive + atanh2;
+}
+
+/* Magnitude of a, sign of x. */
+INLINE REALS FN(num_with_sign)(REALS a, REALS x)
+{
+    return (REALS)((INTS)a | ((INTS)x & INT64_MIN));
+}
+
+INLINE REALS FN(num_magnitude)(REALS x)
+{
+    return (REALS)((INTS)x & INT64_MAX);
+}
+
+/* tanh x = e/(e + 2) below 1/2, 1 - 2/(e + 2) above, with e = exp(2|x|) - 1 = power p + (power - 1); beyond |x| = 22 it is 1. */
+INLINE REALS FN(num_tanh)(REALS x)
+{
+    REALS a = FN(num_magnitude)(x), power, p, e;
+    a = REALS_SELECT(a > 22.0, REALS_ALL(22.0), a);
+    p = FN(num_exp_parts)(a + a, &power);
+    e = power * p + (power - 1.0);
+    REALS ratio = REALS_SELECT(e < 2.0, e, REALS_ALL(2.0)) / (e + 2.0);
+    return FN(num_with_sign)(REALS_SELECT(e < 2.0, ratio, 1.0 - ratio), x);
+}
+
+/* erf x: for |x| < 7/8 the series 2/sqrt(pi) x (1 - x^2/3 + x^4/10 - ...), cut after x^33 (truncation 2e-18); above, 1 - erfc |x|
+ * with a rational approximation of exp(x^2) erfc x; beyond |x| = 6 it is 1. */
+INLINE REALS FN(num_erf)(REALS x)
+{
+    REALS a = FN(num_magnitude)(x), power;
+    a = REALS_SELECT(a > 6.0, REALS_ALL(6.0), a);
+    REALS z = a * a, near = REALS_ALL(ERF_SERIES[ERF_TERMS - 1]), p = REALS_ALL(ERFC_ABOVE[8]), q = a + ERFC_BELOW[7];
+    for (int j = ERF_TERMS - 2; j >= 0; j--)
+        near = near * z + ERF_SERIES[j];
+    near = near * z * a + (a * ERF_SLOPE + a);
+    for (int j = 7; j >= 0; j--)
+        p = p * a + ERFC_ABOVE[j];
+    for (int j = 6; j >= 0; j--)
+        q = q * a + ERFC_BELOW[j];
+    REALS e = FN(num_exp_parts)(-z, &power);
+    return FN(num_with_sign)(REALS_SELECT(a < 0.875, near, 1.0 - (e + 1.0) * power * (p / q)), x);
 }

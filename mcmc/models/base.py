@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mcmc.architectures import Architecture
 from mcmc.data import Inputs, Instance
-from mcmc.kernels import aligned, fields
+from mcmc.kernels import fields
 from mcmc.losses import Loss
 
 
@@ -80,18 +80,13 @@ class Model:
 
     def _fields(self, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
         architecture, loss = self.architecture, self.loss
-        stride = -(-inputs.n_patterns // 8) * 8
-        columns, y = aligned((inputs.n_inputs, stride), np.float64), aligned((stride,), np.float64)
-        for rows, block in inputs.blocks():
-            columns[:, rows] = block.T
-        y[: inputs.n_patterns], y[inputs.n_patterns :] = labels, 1.0
         return fields.Block(
-            columns,
-            y,
+            inputs.dense().T,
+            labels,
             inputs.n_patterns,
             weights,
             n_units=architecture.n_hidden,
-            activation=architecture.activation if architecture.is_committee else "linear",
+            activation="linear" if architecture.name == "perceptron" else architecture.activation,
             parity=architecture.is_parity,
             loss=loss.name,
             margin=loss.margin,

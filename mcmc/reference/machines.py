@@ -25,6 +25,9 @@ ACTIVATIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "linear": lambda h: h,
 }
 
+HOMOGENEOUS = ("relu", "linear")
+"""Activations with g(c h) = c g(h), c > 0: scaled after the sum over units, which is then exact for integers."""
+
 
 def energy(
     inputs: ArrayLike,
@@ -54,7 +57,8 @@ def energy(
         elif architecture.endswith("parity"):
             integer, terms, f = losses.sign(field).prod(axis=0), 1, losses.sign(field).prod(axis=0)
         else:
-            total = ACTIVATIONS[activation](field / math.sqrt(fan_in)).sum(axis=0)
+            inside, outside = (1.0, math.sqrt(fan_in)) if activation in HOMOGENEOUS else (math.sqrt(fan_in), 1.0)
+            total = ACTIVATIONS[activation](field / inside).sum(axis=0) / outside
             integer, terms, f = total, k, total / math.sqrt(k)
         votes = architecture == "perceptron" or activation == "sign"
         if on_lattice and votes and loss == "error-count" and margin != 0:

@@ -1,0 +1,43 @@
+/* The activations of hidden units: a vector register at a time, the same bits everywhere.
+ *
+ * A new activation is a function in activations_body.h, a row in ACTIVATION_ROWS, its name and formula in mcmc/architectures.py, and the
+ * plain formula in mcmc/reference/machines.py.
+ */
+#ifndef MCMC_ACTIVATIONS_H
+#define MCMC_ACTIVATIONS_H
+
+#include "numerics.h"
+
+/* out[mu] = g(scale field[mu]); n a multiple of 8 */
+typedef void (*activations_fn)(const double *field, int64_t n, double scale, double *out);
+
+#define ACTIVATION_ROWS(ROW) ROW(sign) ROW(erf) ROW(tanh) ROW(relu) ROW(linear)
+
+#define ACTIVATION_CODE(name) ACTIVATION_##name,
+enum { ACTIVATION_ROWS(ACTIVATION_CODE) N_ACTIVATIONS };
+#undef ACTIVATION_CODE
+
+/* Their names, by code. */
+#define ACTIVATION_NAME(name) #name,
+static const char *const activation_names[] = {ACTIVATION_ROWS(ACTIVATION_NAME)};
+#undef ACTIVATION_NAME
+
+#define ISA_BODY "activations_body.h"
+#include "each_isa.h"
+
+#define ACTIVATIONS(name) ISA_TABLE(activations_##name),
+static const activations_fn activations_functions[N_ACTIVATIONS][N_ISA] = {ACTIVATION_ROWS(ACTIVATIONS)};
+#undef ACTIVATIONS
+
+static inline activations_fn activations_of(int code, int level)
+{
+    return activations_functions[code][level];
+}
+
+/* True if g(c h) = c g(h) for c > 0: such a unit may work on the unscaled field, where sums of integers are exact. */
+static inline int activation_is_homogeneous(int code)
+{
+    return code == ACTIVATION_relu || code == ACTIVATION_linear;
+}
+
+#endif

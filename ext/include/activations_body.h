@@ -1,0 +1,35 @@
+/* activations.h for one instruction-set level. */
+
+INLINE REALS FN(activation_sign)(REALS h)
+{
+    return REALS_SELECT(h >= 0.0, REALS_ALL(1.0), REALS_ALL(-1.0));
+}
+
+INLINE REALS FN(activation_erf)(REALS h)
+{
+    return FN(num_erf)(h * 0x1.6a09e667f3bcdp-1); /* 1 / sqrt 2 */
+}
+
+INLINE REALS FN(activation_tanh)(REALS h)
+{
+    return FN(num_tanh)(h);
+}
+
+INLINE REALS FN(activation_relu)(REALS h)
+{
+    return REALS_SELECT(h > 0.0, h, REALS_ALL(0.0));
+}
+
+INLINE REALS FN(activation_linear)(REALS h)
+{
+    return h;
+}
+
+#define ACTIVATIONS(name) \
+    ISA_CODE void FN(activations_##name)(const double *field, int64_t n, double scale, double *out) \
+    { \
+        for (int64_t mu = 0; mu < n; mu += N_REALS) \
+            *(REALS *)(out + mu) = FN(activation_##name)(*(const REALS *)(field + mu) * scale); \
+    }
+ACTIVATION_ROWS(ACTIVATIONS)
+#undef ACTIVATIONS
