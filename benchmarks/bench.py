@@ -16,6 +16,7 @@ from pathlib import Path
 
 import kernels
 import numpy as np
+import page
 import production
 
 import mcmc
@@ -45,6 +46,7 @@ KERNELS = {
 MOVES = {
     "sampler": "{:<17}",
     "model": "{:<10}",
+    "K": "{:>1}",
     "N": "{:>5}",
     "P": "{:>5}",
     "beta": "{:>6.2f}",
@@ -68,6 +70,8 @@ TITLES = {
     "times_metropolis": "x metropolis",
 }
 
+NOT_ON_PAGE = {"walkers", "beta", "spread", "times_plain_same_isa"}
+
 
 def machine() -> dict[str, str]:
     """Where and when."""
@@ -87,6 +91,10 @@ def machine() -> dict[str, str]:
         "numpy": np.__version__,
         "gcc": compiler,
     }
+
+
+def said(about: dict[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in about.items())
 
 
 def cells(columns: dict[str, str], row: Row) -> list[str]:
@@ -118,10 +126,10 @@ def table(columns: dict[str, str], rows: Iterable[Row]) -> list[Row]:
     return kept
 
 
-def markdown(columns: dict[str, str], rows: list[Row]) -> str:
-    """The same as a table for docs/speed.md."""
-    lines = [head(columns), ["---"] * len(columns), *(cells(columns, row) for row in rows)]
-    return "\n".join("| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines)
+def on_page(columns: dict[str, str], rows: list[Row]) -> str:
+    """The columns that docs/speed.md has room for."""
+    chosen = {name: form for name, form in columns.items() if name not in NOT_ON_PAGE}
+    return page.markdown([title.strip() for title in head(chosen)], [cells(chosen, row) for row in rows])
 
 
 def surroundings(quick: bool) -> dict[str, object]:
@@ -159,19 +167,22 @@ def measured(only: str, repeats: int, seconds: float) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")
-    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/speed.md at the end")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables into FILE, which is docs/speed.md")
     parser.add_argument("--quick", action="store_true", help="few, short repeats: to see that it works")
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose 'inputs model loss sampler N' has TEXT")
     asked = parser.parse_args()
+    if asked.page and asked.only:
+        parser.error("--page: takes all cases, got --only as well")
     about = machine()
-    print("  ".join(f"{key}: {value}" for key, value in about.items()), end="\n\n")
+    print(said(about), end="\n\n")
     began = time.monotonic()
     figures = {"machine": about} | measured(asked.only, 3 if asked.quick else 9, 0.02 if asked.quick else 0.1)
     if not asked.only:
         figures |= surroundings(asked.quick)
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
-    if asked.markdown:
-        print("", markdown(KERNELS, figures["rows"]), markdown(MOVES, figures["moves"]), sep="\n\n")
+    if asked.page:
+        tables = {"kernels": on_page(KERNELS, figures["rows"]), "moves": on_page(MOVES, figures["moves"])}
+        page.fill(asked.page, {"machine": said(about)} | tables)
     if asked.json:
         asked.json.write_text(json.dumps(figures, indent=1) + "\n")
 

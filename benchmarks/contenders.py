@@ -1,7 +1,7 @@
 """Who runs against whom: the engine, plain programs in C, numba and numpy, the scheme of RRRMC.jl, and dwave-samplers.
 
-All do single flips on the same patterns, from the same weights. `turn` says what some proposals took, `state` where they
-led: `kernels.measure` checks the energy that was tracked against one summed up anew.
+All do single flips on the same patterns, from the same weights. `turn` says what some proposals took, `state` where
+they led: `kernels.measure` checks the energy that was tracked against one summed up anew.
 Time is CPU time of the thread, so that other programs on the machine disturb little.
 """
 

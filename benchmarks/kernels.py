@@ -91,7 +91,13 @@ KERNELS = (
 """Metropolis, against plain programs."""
 
 MOVES = (
-    *(Case(acceptance=a, sampler=name) for name in SAMPLERS if name != "metropolis" for a in (1e-4, 1e-3, 1e-2, 0.1)),
+    *(
+        Case(acceptance=a, sampler=name, architecture=architecture, n_hidden=k, n=n)
+        for name in SAMPLERS
+        if name not in ("metropolis", "auto")  # which runs one of the others
+        for architecture, k, n in (("perceptron", 1, 1000), ("committee", 3, 333))
+        for a in (1e-4, 1e-3, 1e-2)
+    ),
     *(Case(acceptance=a, pairs=True) for a in (1e-3, 0.1)),
 )
 """Every other sampler, against Metropolis from the same weights at the same beta."""
@@ -117,7 +123,7 @@ class Start:
         self._run(case.warm_up)
 
     def _run(self, sweeps: int) -> Turn:
-        engine = self.engine()
+        engine = self.engine(single_flips=self.constraint is None)  # waiting times would take long at first
         turn = engine.turn(sweeps * self.weights.size)
         self.weights = engine.block.weights.copy()
         return turn
