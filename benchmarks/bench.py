@@ -56,7 +56,7 @@ MOVES = {
     "sweeps_per_second": "{:>10.0f}",
     "metropolis_acceptance": "{:>15.3%}",
     "metropolis_ns": "{:>13.2f}",
-    "times_metropolis": "{:>12.1f}",
+    "times_metropolis": "{:>12.2f}",
 }
 TITLES = {
     "times_plain": "x plain",

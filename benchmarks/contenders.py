@@ -286,7 +286,7 @@ def _numba_loop() -> Any:
     import numba
 
     @numba.njit(fastmath=True)
-    def run(columns, field, weights, beta, n):  # pragma: no cover
+    def run(columns, field, weights, beta, n):
         n_sites, n_patterns = columns.shape
         energy = 0
         for mu in range(n_patterns):

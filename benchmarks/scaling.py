@@ -22,7 +22,7 @@ from bench import machine, said
 from contenders import SEED, Engine, compiled
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from mcmc import data
@@ -204,7 +204,7 @@ def _draw_walkers(axes: Axes, rows: list[Row]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(ScalarFormatter())
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
     axes.set_yticks([3, 5, 10, 20, 50])
     axes.set(xlabel="walkers on the rank", title="walkers share the columns")

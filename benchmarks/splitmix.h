@@ -1,4 +1,7 @@
-/* The generator of both plain programs: splitmix64 (Steele, Lea, Flood, OOPSLA 2014), cheap and good enough. */
+/* The generator of plain_loop.c and rrrmc_scheme.c: splitmix64 (Steele, Lea, Flood, OOPSLA 2014), cheap and good enough. */
+#ifndef SPLITMIX_H
+#define SPLITMIX_H
+
 #include <stdint.h>
 
 static inline uint64_t next(uint64_t *state)
@@ -14,3 +17,5 @@ static inline double uniform(uint64_t *state)
 {
     return (double)(next(state) >> 11) * 0x1p-53;
 }
+
+#endif
