@@ -16,10 +16,10 @@ export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help build run test test-mpi bench lint sanitize clean
+.PHONY: help build run test test-mpi bench bench-scaling lint sanitize clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' Makefile | expand -t 16
 
 build: $(VENV)/built ## virtual environment with the package, editable
 
@@ -43,8 +43,13 @@ test: $(VENV)/tests $(LAUNCHERS) ## all tests, those of MPI under Open MPI and M
 test-mpi: $(VENV)/tests $(LAUNCHERS) ## the tests under MPI alone
 	$(BIN)/python -m pytest -m mpi
 
-bench: $(VENV)/built ## ns per proposal against a plain C loop and numpy
+# Competitors are no condition: where they cannot be installed, the benchmarks say so and leave them out.
+bench: $(VENV)/built ## ns per proposal against other programs
+	@[ -e $(VENV)/competitors ] || { $(PIP) -e '.[bench]' && touch $(VENV)/competitors; } || echo "going on without competitors"
 	$(BIN)/python benchmarks/bench.py
+
+bench-scaling: $(VENV)/built ## ns per proposal against size and walkers, with docs/speed.png
+	$(BIN)/python benchmarks/scaling.py
 
 lint: $(VENV)/tools ## ruff and cython-lint
 	$(BIN)/ruff check

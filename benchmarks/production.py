@@ -18,7 +18,7 @@ import numpy as np
 from mcmc import config, data, engine, parallel
 from mcmc.architectures import Architecture
 from mcmc.losses import Loss
-from mcmc.models.perceptron import Perceptron
+from mcmc.models import MODELS
 from mcmc.priors import draw_ising
 from mcmc.samplers import Metropolis
 from mcmc.samplers.flips import Chain, FlipSampler
@@ -88,9 +88,8 @@ def overhead(sweeps: int, n: int = 1000) -> dict[str, float]:
 def _chain(n: int, first: int = 0, stop: int = N_COPIES * N_RUNGS) -> Chain:
     """Walkers first .. stop - 1 of the run that `overhead` makes."""
     weights = draw_ising(1, 0, range(first, stop), N_RUNGS, n)
-    block = Perceptron(Architecture("perceptron", n), Loss("error-count")).block(
-        data.teacher_instance(1, 0, n, n), weights
-    )
+    model = MODELS["perceptron"](Architecture("perceptron", n), Loss("error-count"))
+    block = model.block(data.teacher_instance(1, 0, n, n), weights)
     beta = np.geomspace(0.2, 1.5, N_RUNGS)
     return Metropolis().chain(block, seed=1, beta=beta, n_copies=N_COPIES, first=first)
 
