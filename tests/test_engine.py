@@ -18,6 +18,7 @@ import xarray as xr
 import launchers
 import mcmc
 from mcmc import config, data, engine
+from mcmc.architectures import Architecture
 from mcmc.losses import Loss
 from mcmc.models import MODELS
 from mcmc.part import Part

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mcmc import data
+from mcmc.architectures import Architecture
 from mcmc.losses import Loss
 from mcmc.models import MODELS
 from mcmc.priors import draw_ising, unpack
