@@ -7,7 +7,7 @@ import numpy as np
 
 from mcmc.kernels import cpu
 
-INPUTS, LABELS, TEACHER, WEIGHTS, SITES, MOVES, SWAPS, TEST_INPUTS = range(8)
+INPUTS, LABELS, TEACHER, WEIGHTS, SITES, MOVES, SWAPS, TEST_INPUTS, WAITING = range(9)
 """Purposes of streams."""
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mcmc.kernels import flips
-from mcmc.kernels.random import MOVES, SITES, SWAPS, stream_key
+from mcmc.kernels.random import MOVES, SITES, SWAPS, WAITING, stream_key
 
 if TYPE_CHECKING:
     from mcmc.models.base import Block
@@ -23,10 +23,14 @@ class FlipSampler:
     """
 
     rule: ClassVar[str]
+    orders: ClassVar[tuple[str, ...]] = tuple(flips.ORDERS)
+    """Orders of visits that it takes."""
+    waiting_below: ClassVar[float | None] = None
+    """Which rungs are sampled by waiting times, see `flips.Flips`; None: no rung ever is."""
 
     def __init__(self, order: str = "random") -> None:
-        if order not in flips.ORDERS:
-            raise ValueError(f"order: got {order!r}, expected one of {', '.join(flips.ORDERS)}")
+        if order not in self.orders:
+            raise ValueError(f"order: got {order!r}, expected one of {', '.join(self.orders)}")
         self.order = order
 
     def chain(
@@ -48,7 +52,11 @@ class FlipSampler:
         beta: (n_rungs,) inverse temperatures; walker (copy, rung) is born at beta[rung]
         """
         beta = np.ascontiguousarray(beta, dtype=np.float64)
-        walkers = range(first, first + len(block.weights))
+        walkers = [divmod(walker, beta.size) for walker in range(first, first + len(block.weights))]
+        waiting = {}
+        if self.waiting_below is not None:
+            keys = _keys(stream_key(seed, WAITING, instance, *walker) for walker in walkers)
+            waiting = {"waiting_keys": keys, "waiting_below": self.waiting_below}
         return flips.Flips(
             block,
             rule=self.rule,
@@ -57,11 +65,12 @@ class FlipSampler:
             first=first,
             beta=beta,
             site_keys=_keys(stream_key(seed, SITES, instance, copy) for copy in range(n_copies)),
-            move_keys=_keys(stream_key(seed, MOVES, instance, *divmod(walker, beta.size)) for walker in walkers),
+            move_keys=_keys(stream_key(seed, MOVES, instance, *walker) for walker in walkers),
             swap_keys=_keys(stream_key(seed, SWAPS, instance, copy) for copy in range(n_copies)),
             exchange_every=exchange_every,
             burn_in=burn_in,
             measure_every=measure_every,
+            **waiting,
         )
 
 
