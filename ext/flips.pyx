@@ -229,7 +229,7 @@ cdef class Flips:
         if keys is None:
             return
         if rule != "metropolis" or keys.shape[0] != n_walkers:
-            raise ValueError(f"waiting_keys: got {keys.shape[0]} with rule {rule!r}, expected {n_walkers} with 'metropolis'")
+            raise ValueError(f"waiting_keys: got {keys.shape[0]} with {rule!r}, expected {n_walkers} with metropolis")
         self.waiting_keys = keys.base
         waiting.target, waiting.level, waiting.beta, waiting.key = target, self.run.level, self.run.beta, &keys[0]
         waiting.stride = (target.n_sites + WAITING_BLOCK - 1) // WAITING_BLOCK * WAITING_BLOCK
@@ -285,7 +285,7 @@ cdef class Flips:
         return state | ({"waits": self.waits, "burn_in_flips": self.burn_in_flips} if self.chooses else {})
 
     def restore(self, state):
-        """Continue from a state, after the block. ValueError unless each row of walker_at is a permutation of the rungs."""
+        """Continue from a state, after the block has. ValueError unless walker_at holds permutations of the rungs."""
         if not (np.sort(state["walker_at"], axis=1) == np.arange(self.run.n_rungs)).all():
             raise ValueError("walker_at: expected permutations of the rungs")
         for name, array in self.state().items():

@@ -174,7 +174,6 @@ _CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sampler.method": (
         tuple(SAMPLERS),
         (
-            "waiting-time",
             "langevin",
             "mala",
             "underdamped",
@@ -319,6 +318,7 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_data(config, raw["data"])
     _check_ladder(config.ladder.beta)
     _check_schedule(config)
+    _check_sampler(config)
     return config
 
 
@@ -463,6 +463,18 @@ def _check_schedule(config: Config) -> None:
         _refuse("ladder.n_copies", config.ladder.n_copies, "an integer >= 2 with schedule.start = 'both'")
     if config.output.weights_every != 0:
         _refuse("output.weights_every", config.output.weights_every, "0: snapshots are not available yet")
+
+
+def _check_sampler(config: Config) -> None:
+    sampler, burn_in = config.sampler, config.schedule.burn_in
+    orders = SAMPLERS[sampler.method].orders
+    if sampler.order not in orders:
+        allowed = ", ".join(map(repr, orders))
+        _refuse(
+            "sampler.order", sampler.order, f"{allowed} (sampler.method = {sampler.method!r} visits no sites in turn)"
+        )
+    if sampler.method == "auto" and burn_in < 2:
+        _refuse("schedule.burn_in", burn_in, "an integer >= 2 with sampler.method = 'auto', which chooses at its end")
 
 
 def _override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

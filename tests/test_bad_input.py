@@ -112,6 +112,11 @@ EDITS = [
     ('architecture = "perceptron"', 'architecture = "committee"', ["model.architecture", "not available yet"]),
     ('weights = "ising"', 'weights = "spherical"', ["model.weights", "'spherical'", "not available yet"]),
     ('method = "metropolis"', 'method = "hmc"', ["sampler.method", "got 'hmc'", "not available yet", "heat-bath"]),
+    (
+        'method = "metropolis"',
+        'method = "waiting-time"\norder = "sequential"',
+        ["sampler.order", "got 'sequential'", "'random'", "waiting-time"],
+    ),
     ('method = "metropolis"', "step_size = 0.05", ["sampler.step_size", "got 0.05", "not available yet"]),
     ("n_inputs = 11", "n_inputs = 11\nn_hidden = 3", ["model.n_hidden", "got 3", "not available yet"]),
     ("store_data = true", "weights_every = 10", ["output.weights_every", "got 10", "not available yet"]),
@@ -181,6 +186,14 @@ EDITS = [
     ('every = "5 min"', "every = true", ["checkpoint.every", "got true"]),
     ('every = "5 min"', 'walltime = "soon"', ["checkpoint.walltime", "got 'soon'", "23:50:00"]),
 ]
+
+
+def test_auto_needs_a_burn_in() -> None:
+    text = _edited('method = "metropolis"', 'method = "auto"')
+    for burn_in in (0, 1):
+        with pytest.raises(ConfigError, match=f"^schedule.burn_in: got {burn_in}, expected an integer >= 2 .*'auto'"):
+            config.loads(text, [f"schedule.burn_in={burn_in}"])
+    assert config.loads(text, ["schedule.burn_in=2"]).sampler.method == "auto"
 
 
 def _edited(old: str, new: str) -> str:

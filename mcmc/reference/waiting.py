@@ -17,6 +17,8 @@ from mcmc.reference import exchange, philox
 from mcmc.reference.flips import Trajectory, metropolis
 from mcmc.reference.machines import Energy
 
+Choice = Callable[[NDArray[np.float64], float], int]
+
 
 def rates(dE: NDArray[np.float64], beta: float) -> NDArray[np.float64]:
     """Flips per sweep of each weight: Metropolis' probability, and the heat bath's at beta = 0."""
@@ -42,7 +44,7 @@ def run(
     exchange_every: int = 1,
     burn_in: int = 0,
     measure_every: int = 1,
-    choose: Callable[[NDArray[np.float64], float], int] | None = None,
+    choose: Choice | None = None,
     keep_overshoot: bool = False,
 ) -> Trajectory:
     """Sweeps 1 .. sweeps from weights (n_copies * n_rungs, n_sites), walkers ordered by copy, then rung of birth.
@@ -95,18 +97,18 @@ def _sweep(
     key: int,
     sweep: int,
     by_energy: bool,
-    choose: Callable[[NDArray[np.float64], float], int],
+    choose: Choice,
     keep_overshoot: bool,
 ) -> int:
     """One sweep of one walker in place; returns the number of flips."""
     left, flips = 1.0, 0
-    while True:
+    while left > 0:
         dE = differences(energy, w)
         a = rates(dE, beta)
         time, site = philox.uniforms(key, sweep, [2 * flips, 2 * flips + 1])
         left += np.log(time) / a.sum()
-        if left <= 0 and not (keep_overshoot and flips == 0):
-            return flips
-        order = np.argsort(dE, kind="stable") if by_energy else np.arange(len(dE))
-        w[order[choose(a[order], site)]] *= -1
-        flips += 1
+        if left > 0 or keep_overshoot:
+            order = np.argsort(dE, kind="stable") if by_energy else np.arange(len(dE))
+            w[order[choose(a[order], site)]] *= -1
+            flips += 1
+    return flips

@@ -1,4 +1,4 @@
-"""Rejection-free sampling in continuous time, the n-fold way (Bortz, Kalos and Lebowitz, J. Comput. Phys. 17 (1975) 10).
+"""Rejection-free sampling in continuous time, the n-fold way (Bortz, Kalos, Lebowitz, J. Comput. Phys. 17 (1975) 10).
 
 Each weight is attempted at rate 1 per sweep and flips with Metropolis' probability: time between flips is drawn, not
 spent on rejections. Rows and exchanges at whole sweeps are plain snapshots of the process, averaged without weights.
