@@ -1,4 +1,4 @@
-"""Single-flip and pair-flip Metropolis and heat-bath over a block of walkers of any kernel family; see flips.h."""
+"""Single and pair flips by proposals, single ones by waiting times, of walkers of any kernel family; see flips.h."""
 from flip_target cimport flip_target, flip_target_of
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
@@ -17,6 +17,23 @@ cdef extern from "flips.h" nogil:
         HEAT_BATH
         ORDER_RANDOM
         ORDER_SEQUENTIAL
+        WAITING_BLOCK
+    ctypedef struct waiting_walker:
+        pass
+    ctypedef struct waiting_times:
+        const flip_target *target
+        int level
+        const double *beta
+        const double *probability
+        const uint64_t *key
+        waiting_walker *walkers
+        int64_t stride
+        void *deltas
+        int64_t most_classes
+        int32_t *classes
+        int32_t *counts
+        double *rates
+    void waiting_forget(const waiting_times *t, int64_t walker)
     ctypedef struct flip_run:
         const flip_target *target
         int level, rule, order
@@ -31,6 +48,9 @@ cdef extern from "flips.h" nogil:
         int32_t *rung_of
         int64_t *accepted
         int64_t exchange_every, burn_in
+        waiting_times waiting
+        int8_t *waits
+        int64_t *burn_in_flips
         int64_t *exchange_accepted
         int64_t *exchange_proposed
         int64_t measure_every, n_words, n_rows
@@ -68,6 +88,25 @@ def thresholds(str rule, const double[::1] beta, int64_t max_delta):
                 view[rung, d + max_delta] = acceptance_threshold(
                     acceptance_probability(acceptance_rule(code, beta[rung]), beta[rung] * d))
     return out
+
+
+def probabilities(str rule, const double[::1] beta, int64_t max_delta):
+    """Probabilities to accept: float64 (n_rungs, 2 max_delta + 1) by dE = -max_delta .. max_delta."""
+    cdef int code = RULES[rule]
+    cdef int64_t rung, d
+    out = np.empty((beta.shape[0], 2 * max_delta + 1))
+    cdef double[:, ::1] view = out
+    with nogil:
+        for rung in range(beta.shape[0]):
+            for d in range(-max_delta, max_delta + 1):
+                view[rung, d + max_delta] = acceptance_probability(acceptance_rule(code, beta[rung]), beta[rung] * d)
+    return out
+
+
+@lru_cache(maxsize=4)
+def _shared_probabilities(rule, beta, max_delta):
+    """One table for all instances, as above."""
+    return probabilities(rule, np.array(beta), max_delta)
 
 
 @lru_cache(maxsize=4)
@@ -125,14 +164,22 @@ cdef class Flips:
     exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
     reference: int8 (n_weights,) of +-1, from which every walker must differ in n_differ weights: then the moves are
         pair flips that keep that number, and site_keys are those of the walkers, uint64 (n_walkers,)
+    waiting_keys: None, or uint64 (n_walkers,): streams of waiting times, for the rule "metropolis"
+    waiting_below: with waiting_keys, the rungs that are sampled by waiting times: all where it is infinite; otherwise,
+        from the end of the burn-in on, those whose walkers made fewer flips a sweep in its second half
 
     Arrays kept from call to call: walker_at int32 (n_copies, n_rungs), the walker on each rung; accepted int64
-    (n_copies, n_rungs), flips at each rung since the last row; exchange_accepted and exchange_proposed int64
-    (n_copies, n_rungs - 1), after burn-in. ValueError for sizes that do not fit together.
+    (n_copies, n_rungs), flips at each rung since the last row; waits int8 (n_rungs,), 1 where a rung is sampled by
+    waiting times; burn_in_flips int64 (n_copies, n_rungs), flips in the second half of the burn-in; exchange_accepted
+    and exchange_proposed int64 (n_copies, n_rungs - 1), after burn-in. ValueError for sizes that do not fit together.
     """
 
     cdef flip_run run
-    cdef readonly object block, walker_at, accepted, exchange_accepted, exchange_proposed
+    cdef readonly object block, walker_at, accepted, waits, burn_in_flips, exchange_accepted, exchange_proposed
+    cdef readonly bint chooses
+    """Whether the end of the burn-in decides which rungs are sampled by waiting times."""
+    cdef object waiting_keys, probability, waiting_walkers, deltas, classes, counts, rates
+    cdef double waiting_below
     cdef object beta, table, site_keys, move_keys, swap_keys, rung_of, sites, swapped, reference
     cdef object row_energy, row_weights, row_walker_at, row_accepted
     cdef int64_t room, n_differ
@@ -140,7 +187,7 @@ cdef class Flips:
     def __init__(self, block, *, str rule, str order, int64_t n_copies, int64_t first, const double[::1] beta,
                  const uint64_t[::1] site_keys, const uint64_t[::1] move_keys, const uint64_t[::1] swap_keys,
                  int64_t exchange_every, int64_t burn_in, int64_t measure_every, const int8_t[::1] reference=None,
-                 int64_t n_differ=0):
+                 int64_t n_differ=0, const uint64_t[::1] waiting_keys=None, double waiting_below=float("inf")):
         cdef const flip_target *target = flip_target_of(block.capsule)
         cdef int64_t n_rungs = beta.shape[0]
         n = n_copies * n_rungs
@@ -156,6 +203,9 @@ cdef class Flips:
             raise ValueError("beta: expected finite numbers >= 0")
         if min(exchange_every, burn_in, measure_every) < 0:
             raise ValueError("exchange_every, burn_in, measure_every: expected integers >= 0")
+        self.chooses = waiting_keys is not None and np.isfinite(waiting_below)
+        if self.chooses and burn_in < 2:
+            raise ValueError(f"burn_in: got {burn_in}, expected an integer >= 2 to choose the method by")
         self.block, self.beta = block, beta.base
         self.site_keys, self.move_keys, self.swap_keys = site_keys.base, move_keys.base, swap_keys.base
         if reference is not None:
@@ -168,13 +218,16 @@ cdef class Flips:
         self.walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
         self.rung_of = self.walker_at.copy()
         self.accepted = np.zeros((n_copies, n_rungs), dtype=np.int64)
+        self.burn_in_flips = np.zeros((n_copies, n_rungs), dtype=np.int64)
+        self.waits = np.full(n_rungs, waiting_keys is not None and not self.chooses, dtype=np.int8)
         self.exchange_accepted = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
         self.exchange_proposed = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
         self.sites = aligned((target.n_sites + 4,), np.int32)
         self.swapped = np.zeros(n_rungs, dtype=np.int8)
         cdef const uint64_t[:, ::1] table = self.table
         cdef int32_t[:, ::1] walker_at = self.walker_at, rung_of = self.rung_of
-        cdef int64_t[:, ::1] accepted = self.accepted
+        cdef int64_t[:, ::1] accepted = self.accepted, burn_in_flips = self.burn_in_flips
+        cdef int8_t[::1] waits = self.waits
         cdef int64_t[:, ::1] exchange_accepted = self.exchange_accepted, exchange_proposed = self.exchange_proposed
         cdef int32_t[::1] sites = self.sites
         self.run.target = target
@@ -187,7 +240,43 @@ cdef class Flips:
             self.run.exchange_accepted, self.run.exchange_proposed = &exchange_accepted[0, 0], &exchange_proposed[0, 0]
         self.run.exchange_every, self.run.burn_in, self.run.measure_every = exchange_every, burn_in, measure_every
         self.run.n_words, self.run.sites = (target.n_sites // target.n_units + 63) // 64, &sites[0]
+        self.run.waits, self.run.burn_in_flips = &waits[0], &burn_in_flips[0, 0]
         self.room = 0
+        self.waiting_below = waiting_below
+        self._prepare_waiting(rule, waiting_keys)
+
+    def _prepare_waiting(self, rule, const uint64_t[::1] keys):
+        """Memory of the waiting times; without streams only what says that nothing is known."""
+        cdef const flip_target *target = self.run.target
+        cdef waiting_times *waiting = &self.run.waiting
+        cdef int64_t n_walkers = target.n_walkers, n_classes = min(target.n_sites, 2 * target.max_delta + 1) + 1
+        self.waiting_walkers = aligned((n_walkers, sizeof(waiting_walker)), np.uint8)
+        cdef unsigned char[:, ::1] walkers = self.waiting_walkers
+        waiting.walkers = <waiting_walker *>&walkers[0, 0]
+        if keys is None:
+            return
+        if rule != "metropolis" or keys.shape[0] != n_walkers:
+            raise ValueError(f"waiting_keys: got {keys.shape[0]} with {rule!r}, expected {n_walkers} with metropolis")
+        self.waiting_keys = keys.base
+        waiting.target, waiting.level, waiting.beta, waiting.key = target, self.run.level, self.run.beta, &keys[0]
+        waiting.stride = (target.n_sites + WAITING_BLOCK - 1) // WAITING_BLOCK * WAITING_BLOCK
+        cdef const double[:, ::1] probability
+        cdef double[:, ::1] reals, rates
+        cdef int32_t[:, :, ::1] integers
+        cdef int32_t[:, :, :, ::1] classes
+        cdef int32_t[:, ::1] counts
+        if target.max_delta:
+            self.probability = _shared_probabilities(rule, tuple(self.beta), target.max_delta)
+            self.deltas = integers = aligned((n_walkers, 2, waiting.stride), np.int32)
+            self.classes = classes = aligned((n_walkers, 2, n_classes, 2), np.int32)
+            self.counts = counts = aligned((2 * target.max_delta + 1, 4), np.int32)
+            probability = self.probability
+            waiting.probability, waiting.deltas = &probability[0, 0], &integers[0, 0, 0]
+            waiting.most_classes, waiting.classes, waiting.counts = n_classes, &classes[0, 0, 0, 0], &counts[0, 0]
+        else:
+            self.deltas = reals = aligned((n_walkers, waiting.stride), np.float64)
+            self.rates = rates = aligned((n_walkers, waiting.stride), np.float64)
+            waiting.deltas, waiting.rates = &reals[0, 0], &rates[0, 0]
 
     def reserve(self, int64_t rows):
         """Make room for that many rows besides those that are held."""
@@ -218,8 +307,9 @@ cdef class Flips:
 
     def state(self):
         """Permutation and counters, what a checkpoint must hold besides the block: name -> array, not copied."""
-        return {"walker_at": self.walker_at, "accepted": self.accepted, "exchange_accepted": self.exchange_accepted,
-                "exchange_proposed": self.exchange_proposed}
+        state = {"walker_at": self.walker_at, "accepted": self.accepted, "exchange_accepted": self.exchange_accepted,
+                 "exchange_proposed": self.exchange_proposed}
+        return state | ({"waits": self.waits, "burn_in_flips": self.burn_in_flips} if self.chooses else {})
 
     def restore(self, state):
         """Continue from a state, the block having been restored before.
@@ -232,6 +322,9 @@ cdef class Flips:
             array[...] = state[name]
         rungs = np.arange(self.run.n_rungs, dtype=np.int32)[None, :]
         np.put_along_axis(self.rung_of, self.walker_at, rungs, axis=1)
+        cdef int64_t walker
+        for walker in range(self.run.target.n_walkers):
+            waiting_forget(&self.run.waiting, walker)
         if self.reference is not None:
             self._check_overlap()
 
@@ -242,13 +335,27 @@ cdef class Flips:
             raise ValueError(f"weights: walker {self.run.first + wrong[0]} differs from the reference in "
                              f"{differ[wrong[0]]} weights, expected {self.n_differ}")
 
+    def choose(self, burn_in_flips):
+        """At the end of the burn-in: which rungs go on with waiting times.
+
+        burn_in_flips: int64 (n_copies, n_rungs), those of all blocks of the instance added
+        """
+        sweeps = self.run.n_copies * (self.run.burn_in - self.run.burn_in // 2)
+        self.waits[...] = np.asarray(burn_in_flips).sum(axis=0) < self.waiting_below * sweeps
+
     def advance(self, int64_t first, int64_t last):
         """Sweeps first .. last with exchange and rows. ValueError unless the block holds its instance whole."""
-        if self.run.exchange_every and self.run.target.n_walkers != self.run.n_copies * self.run.n_rungs:
+        cdef bint whole = self.run.target.n_walkers == self.run.n_copies * self.run.n_rungs
+        if (self.run.exchange_every or self.chooses) and not whole:
             raise ValueError("advance: the block holds a part of its instance: use sweep, exchange and record")
         if self.run.measure_every:
             self.reserve(max(0, last // self.run.measure_every - (first - 1) // self.run.measure_every))
         cdef int8_t[::1] swapped = self.swapped
+        if self.chooses and first <= self.run.burn_in <= last:
+            with nogil:
+                flips_advance(&self.run, first, self.run.burn_in, &swapped[0])
+            self.choose(self.burn_in_flips)
+            first = self.run.burn_in + 1
         with nogil:
             flips_advance(&self.run, first, last, &swapped[0])
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mcmc.kernels import cpu
 
-INPUTS, LABELS, TEACHER, WEIGHTS, SITES, MOVES, SWAPS, TEST_INPUTS, CONSTRAINED = range(9)
+INPUTS, LABELS, TEACHER, WEIGHTS, SITES, MOVES, SWAPS, TEST_INPUTS, CONSTRAINED, WAITING = range(10)
 """Purposes of streams."""
 
 

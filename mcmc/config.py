@@ -238,7 +238,6 @@ _CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sampler.method": (
         tuple(SAMPLERS),
         (
-            "waiting-time",
             "langevin",
             "mala",
             "underdamped",
@@ -387,6 +386,7 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_teacher(config)
     _check_ladder(config.ladder.beta)
     _check_schedule(config)
+    _check_sampler(config)
     if "constraint" in raw:
         _check_constraint(config, raw["constraint"])
     return config
@@ -627,6 +627,18 @@ def _check_pair_flips(config: Config) -> None:
         _refuse("sampler.order", config.sampler.order, "'random': pair flips have no sequence")
     if config.schedule.start != "random":
         _refuse("schedule.start", config.schedule.start, "'random': [constraint] decides how far the teacher is")
+
+
+def _check_sampler(config: Config) -> None:
+    sampler, burn_in = config.sampler, config.schedule.burn_in
+    orders = SAMPLERS[sampler.method].orders
+    if sampler.order not in orders:
+        allowed = ", ".join(map(repr, orders))
+        _refuse(
+            "sampler.order", sampler.order, f"{allowed} (sampler.method = {sampler.method!r} visits no sites in turn)"
+        )
+    if sampler.method == "auto" and burn_in < 2:
+        _refuse("schedule.burn_in", burn_in, "an integer >= 2 with sampler.method = 'auto', which chooses at its end")
 
 
 def _override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -111,6 +111,12 @@ def _size(n_bytes: float) -> str:
     return f"{n_bytes:.3g} TB"
 
 
+def _choice(waits: NDArray[np.int8]) -> str:
+    """What was chosen at the end of the burn-in, for the log; waits: (instance, rung)."""
+    by_rung = ", ".join(f"{n} of {len(waits)}" for n in waits.sum(axis=0))
+    return f"end of burn-in: waiting times instead of metropolis, instances by rung: {by_rung}"
+
+
 def _problem(config: Config, world: World) -> Problem:
     """The problem on every rank; what is wrong with the data is found by rank 0 and raised by all."""
     made: list[Problem] = []
@@ -273,6 +279,7 @@ class _Run:
         """Proposals per sweep on the busiest rank."""
         state = self.world.share({"sweep": np.array([self.sweep]), **self.checkpoint_arrays})
         self.sweep = int(state.pop("sweep")[0])
+        self.checkpointed = self.sweep
         self.first_row = self.sweep // self.config.schedule.measure_every
         if self.sweep:
             for part in self.parts:
@@ -342,6 +349,8 @@ class _Run:
         series = self._gather_rows(last_row - self.first_row)
         arrays = self._gather_states([part.walker_state() for part in self.parts])
         arrays |= self._gather_states([part.instance_state() for part in self.parts])
+        chosen_before = self.checkpointed >= self.config.schedule.burn_in
+        self.checkpointed = self.sweep
         if self.world.rank == 0:
             self.checkpoint_arrays = arrays
 
@@ -350,6 +359,8 @@ class _Run:
                 segment = self.files.write_segment(len(self.segments), self.first_row, series, self._attributes())
                 self.segments.append(segment)
             named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
+            if "waits" in arrays and not chosen_before and self.sweep >= self.config.schedule.burn_in:
+                self.files.log(_choice(arrays["waits"]))
             read = dict(zip(("fingerprint", "reference"), self.problem.fingerprints, strict=True))
             attributes = self._attributes() | {"sweep": self.sweep} | read
             self.files.write_checkpoint(named | arrays, attributes, self.segments)
@@ -396,6 +407,8 @@ class _Run:
             "magnetisation": self.checkpoint_arrays["weight_sum"] / rows_after_burn_in,
             "start": np.array(problem.starts),
         }
+        if "waits" in self.checkpoint_arrays:
+            constants["method"] = np.where(self.checkpoint_arrays["waits"], "waiting-time", "metropolis")
         if problem.n_rungs > 1:
             constants |= {name: self.checkpoint_arrays[name] for name in ("exchange_accepted", "exchange_proposed")}
         data = self._data() if self.config.output.store_data else None

@@ -1,8 +1,9 @@
 """A part: the walkers of one instance that live on this rank, with the rows they have produced.
 
 A part that is the whole instance exchanges inside the kernel. One that shares its instance with other ranks stops at
-every exchange round to gather energies; all ranks then take the same decision. The first rank of the instance (the
-`root` of the part's group) reduces rows to observables, so that only numbers travel further.
+every exchange round to gather energies; all ranks then take the same decision. Likewise at the end of the burn-in, if
+the sampler then chooses by the flips it has counted. The first rank of the instance (the `root` of the part's group)
+reduces rows to observables, so that only numbers travel further.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from mcmc import observables
 from mcmc.parallel import Piece, World
 from mcmc.priors import pack, unpack
 from mcmc.problem import Problem
+
+_COUNTED_HERE = ("accepted", "burn_in_flips")
+"""What a chain counts of the walkers of its block alone."""
 
 
 class Part:
@@ -68,13 +72,21 @@ class Part:
         done = first - 1
         while done < last:
             stop = min(last, _next(done, self.exchange_every), _next(done, self.measure_every))
+            if self.chain.chooses and done < self.burn_in:
+                stop = min(stop, self.burn_in)
             self.chain.sweep(done + 1, stop)
             if self.exchange_every and stop % self.exchange_every == 0:
                 self.group.all_gather(self.block.energy, self._energies)
                 self.chain.exchange(stop, self._energies)
             if stop % self.measure_every == 0:
                 self.chain.record()
+            if self.chain.chooses and stop == self.burn_in:
+                self._choose_together()
             done = stop
+
+    def _choose_together(self) -> None:
+        flips = self.group.gather(self.chain.burn_in_flips[None])
+        self.chain.choose(self.group.share({"flips": flips.sum(axis=0)} if self.is_root else None)["flips"])
 
     def _collect(self, first: int, last: int) -> None:
         sweeps = np.arange(_next(first - 1, self.measure_every), last + 1, self.measure_every)
@@ -130,9 +142,10 @@ class Part:
     def instance_state(self) -> dict[str, NDArray]:
         """Arrays of the instance: (1, ...) on the root, (0, ...) on its other ranks."""
         state = {name: array[None] for name, array in self.chain.state().items()}
-        accepted = self.group.gather(state["accepted"])
-        if self.is_root:
-            state["accepted"] = accepted.sum(axis=0, keepdims=True)
+        for name in _COUNTED_HERE:
+            if name in state:
+                counts = self.group.gather(state[name])
+                state[name] = counts.sum(axis=0, keepdims=True) if self.is_root else state[name]
         state["weight_sum"] = self.weight_sum
         return {name: array[: int(self.is_root)] for name, array in state.items()}
 
@@ -146,7 +159,7 @@ class Part:
         if self.is_root:
             self.weight_sum[0] = state["weight_sum"][self.piece.instance]
         else:
-            self.chain.accepted[...] = 0  # the root carries what was counted
+            self.chain.accepted[...] = self.chain.burn_in_flips[...] = 0  # the root carries what was counted
 
 
 def _next(sweep: int, every: int) -> int:

@@ -57,6 +57,7 @@ VARIABLES: dict[str, Variable] = {
     "exchange_accepted": Variable(("instance", "copy", "swap"), "i8", "1", "accepted exchanges after burn-in"),
     "exchange_proposed": Variable(("instance", "copy", "swap"), "i8", "1", "proposed exchanges after burn-in"),
     "start": Variable(("copy",), "str", "1", "initial condition of the copy"),
+    "method": Variable(("instance", "rung"), "str", "1", "how the rung was sampled after the burn-in"),
 }
 """Variables by name, in the order in which they are written.
 

@@ -119,6 +119,11 @@ EDITS = [
     # later work
     ('weights = "ising"', 'weights = "spherical"', ["model.weights", "'spherical'", "not available yet"]),
     ('method = "metropolis"', 'method = "hmc"', ["sampler.method", "got 'hmc'", "not available yet", "heat-bath"]),
+    (
+        'method = "metropolis"',
+        'method = "waiting-time"\norder = "sequential"',
+        ["sampler.order", "got 'sequential'", "'random'", "waiting-time"],
+    ),
     ('method = "metropolis"', "step_size = 0.05", ["sampler.step_size", "got 0.05", "not available yet"]),
     ("n_inputs = 11", "n_inputs = 11\nprior_precision = 1.0", ["model.prior_precision", "got 1.0", "not available"]),
     ("[sampler]\n", '[data.teacher]\nweights = "gaussian"\n[sampler]\n', ["data.teacher.weights", "not available yet"]),
@@ -275,6 +280,14 @@ MACHINES = [
     ),
     ([*SQUARE, *PARITY], ["model.loss.name: got 'square'", "'error-count'"]),
 ]
+
+
+def test_auto_needs_a_burn_in() -> None:
+    text = _edited('method = "metropolis"', 'method = "auto"')
+    for burn_in in (0, 1):
+        with pytest.raises(ConfigError, match=f"^schedule.burn_in: got {burn_in}, expected an integer >= 2 .*'auto'"):
+            config.loads(text, [f"schedule.burn_in={burn_in}"])
+    assert config.loads(text, ["schedule.burn_in=2"]).sampler.method == "auto"
 
 
 def _edited(old: str, new: str) -> str:

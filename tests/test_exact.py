@@ -99,6 +99,14 @@ CASES = [
     Case(Loss("error-count"), "gaussian", 4, 12, (0.4, 0.8, 1.2), machine=COMMITTEE),
     Case(Loss("square"), "gaussian", 4, 8, (0.3, 0.6), label_noise=0.3, machine=Machine("committee", 3, "erf")),
     Case(Loss("logistic"), "binary", 12, 10, (0.5, 1.0), machine=Machine("tree-committee", 3, "tanh")),
+    Case(Loss("error-count"), "binary", 11, 13, (0.4, 0.8, 1.2), "waiting-time", label_noise=0.2),
+    Case(Loss("symmetric", 0.6), "binary", 12, 9, (0.4, 0.8), "waiting-time", labels="random"),
+    Case(Loss("hinge", 0.3), "binary", 10, 11, (0.4, 0.8, 1.2), "waiting-time"),
+    Case(Loss("logistic"), "gaussian", 9, 10, (0.5, 1.0, 1.5), "waiting-time", labels="random"),
+    Case(Loss("square"), "binary", 12, 7, (0.2, 0.4, 0.6), "waiting-time", label_noise=0.4),
+    Case(Loss("square"), "gaussian", 10, 9, (0.2, 0.4, 0.6), "waiting-time"),
+    Case(Loss("error-count"), "binary", 7, 14, (0.7, 1.4, 2.1), "auto", labels="random", sweeps=15000),
+    Case(Loss("hinge", 0.6), "gaussian", 9, 14, (0.5, 1.0, 1.5), "auto", "sequential"),
 ]
 ALPHA = FAMILY_RATE / len(CASES)
 """Error rate of a case."""
@@ -110,7 +118,8 @@ def test_cases_cover_the_lists():
 
     assert {(case.loss.name, case.inputs) for case in CASES} == all_pairs(LOSSES, INPUT_LAWS)
     assert {case.machine.name for case in CASES} == set(ARCHITECTURES)
-    assert {(case.method, case.order) for case in CASES} == all_pairs(SAMPLERS, flips.ORDERS)
+    methods = {(method, order) for method, sampler in SAMPLERS.items() for order in sampler.orders}
+    assert {(case.method, case.order) for case in CASES} == methods
 
 
 # Samples
@@ -209,7 +218,7 @@ def statistics(samples: Samples, exact: Enumeration, case: Case) -> list[Statist
     for rung, beta in enumerate(case.beta):
         state = samples.state[:, :, rung]  # (rows, n_copies)
         one, two = state[:, 0::2], state[:, 1::2]
-        law, rule = exact.law(beta), twin.RULES[case.method]
+        law, rule = exact.law(beta), twin.RULES[SAMPLERS[case.method].rule]
         mean = law @ exact.energy
         deviation = exact.energy - mean
         variance = law @ deviation**2

@@ -8,7 +8,6 @@ is a mean over instances; it counts as wrong beyond the normal quantile of FAMIL
 from __future__ import annotations
 
 import math
-from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +52,10 @@ CASES = {  # each drives another kernel
     "square": Case(Loss("square"), 0.8, "real", output_noise=1 / 0.8),
     "square-real": Case(Loss("square"), 1.25, "real", "gaussian", output_noise=0.8),
 }
-SAMPLED = {method: (method, order) for method, order in zip(SAMPLERS, cycle(["random", "sequential"]), strict=False)}
+SAMPLED = {
+    method: (method, sampler.orders[number % len(sampler.orders)])
+    for number, (method, sampler) in enumerate(SAMPLERS.items())
+}
 
 
 class Rows(NamedTuple):
@@ -93,7 +95,7 @@ def sample(
         weights[list(planted)] = instance.teacher
         method, order = sampler
         chain = SAMPLERS[method](order).chain(
-            model.block(instance, weights), seed=3, beta=[factor * case.beta], instance=number, n_copies=2
+            model.block(instance, weights), seed=3, beta=[factor * case.beta], instance=number, n_copies=2, burn_in=2
         )
         chain.advance(1, sweeps[-1])
         energy, bits, _, _ = chain.take()

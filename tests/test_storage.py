@@ -47,7 +47,7 @@ def values(name: str, n_rows: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng([seed, len(name)])
     shape = tuple((SIZES | {"sample": n_rows})[dim] for dim in variable.dims)
     if variable.dtype == "str":
-        return np.array(["random", "teacher", "teacher"])
+        return rng.choice(["random", "teacher"], shape)
     return rng.integers(0, 9, shape) if variable.dtype.startswith("i") else rng.standard_normal(shape)
 
 

@@ -36,7 +36,7 @@ FAMILIES = [Loss("error-count"), Loss("symmetric", 0.5), Loss("hinge", 0.5), Los
 losses = pytest.mark.parametrize("loss", VARIANTS, ids=label)
 pairs = pytest.mark.parametrize(("machine", "loss"), MULTI_UNIT_PAIRS, ids=label)
 laws = pytest.mark.parametrize("inputs", INPUT_LAWS)
-methods = pytest.mark.parametrize("method", SAMPLERS)
+methods = pytest.mark.parametrize("method", flips.RULES)
 orders = pytest.mark.parametrize("order", flips.ORDERS)
 
 
@@ -88,7 +88,8 @@ def small(loss: Loss, inputs: str, machine: Machine) -> Problem:
 
 
 def test_twins_cover_the_lists():
-    assert set(twin.RULES) == set(SAMPLERS)
+    assert set(twin.RULES) == set(flips.RULES)
+    assert set(SAMPLERS) == {*flips.RULES, "waiting-time", "auto"}  # the last two: test_waiting.py
     assert set(reference_losses.LOSSES) == set(LOSSES)
 
 

@@ -1,4 +1,5 @@
-/* Single-flip (and pair-flip, see pairs.h) sampling of a block of walkers: visits, uniforms, exchange and the record of rows, over any flip_target.
+/* Sampling a block of walkers: visits, uniforms, exchange and the record of rows, over any flip_target. A rung is sampled by proposals of
+ * single flips, as said here, or by waiting times (waiting.h); under a constraint by proposals of pair flips (pairs.h).
  *
  * A block is a contiguous piece of the walkers (copy, rung of birth) of one instance. The walkers of a copy visit the sites in one
  * common order, keyed by (seed, instance, copy, sweep), with uniforms of their own: each walker is a chain with the right stationary law
@@ -12,6 +13,7 @@
 #include "acceptance.h"
 #include "exchange.h"
 #include "flip_target.h"
+#include "waiting.h"
 
 #define CHUNK 256           /* proposals; a multiple of 8 */
 #define REFRESH_EVERY 1024  /* sweeps between refreshes of float caches, counted from the start of the run */
@@ -48,6 +50,9 @@ typedef struct {
     int64_t *accepted;        /* (n_copies, n_rungs): flips at each rung since the last row, of the walkers of this block */
     int64_t exchange_every;   /* 0: no exchange in here */
     int64_t burn_in;
+    waiting_times waiting;     /* the sampler of the rungs that have it */
+    int8_t *waits;             /* (n_rungs,): 1 where a rung is sampled by waiting times, without rule and order */
+    int64_t *burn_in_flips;    /* (n_copies, n_rungs): flips in the second half of the burn-in, of the walkers of this block */
     int64_t *exchange_accepted, *exchange_proposed; /* (n_copies, n_rungs - 1): after burn-in */
     int64_t measure_every;    /* 0: no rows in here */
     int64_t n_words;          /* 64-bit words of the packed weights of a unit, which begin on a word of their own */
@@ -75,7 +80,19 @@ static void flips_visits(const flip_run *r, int64_t copy, int64_t sweep)
     }
 }
 
-/* One sweep of walkers first .. last - 1 of the block, which belong to one copy. */
+static inline int64_t flips_rung_of(const flip_run *r, int64_t walker)
+{
+    return r->rung_of[r->first + walker];
+}
+
+static inline void flips_count(const flip_run *r, int64_t copy, int64_t rung, int64_t sweep, int64_t flips)
+{
+    r->accepted[copy * r->n_rungs + rung] += flips;
+    if (sweep <= r->burn_in && sweep > r->burn_in / 2)
+        r->burn_in_flips[copy * r->n_rungs + rung] += flips;
+}
+
+/* One sweep of those among walkers first .. last - 1 of the block, which belong to one copy, whose rungs have proposals. */
 static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int64_t last, int64_t sweep)
 {
     const flip_target *t = r->target;
@@ -87,7 +104,9 @@ static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int
     for (int64_t slot = 0; slot < n; slot += CHUNK) {
         const int64_t chunk = n - slot < CHUNK ? n - slot : CHUNK, blocks = (chunk + 7) / 8;
         for (int64_t w = first; w < last; w++) {
-            const int64_t rung = r->rung_of[r->first + w];
+            const int64_t rung = flips_rung_of(r, w);
+            if (r->waits[rung])
+                continue;
             flip_moves moves = {.sites = r->sites + slot, .n = chunk, .key = r->move_key[w], .row = sweep, .slot = slot,
                                 .high = high, .variates = variates, .beta = r->beta[rung]};
             philox_fill[r->level](moves.key, sweep, slot / 8, blocks, HALF_HIGH, (uint32_t *)high);
@@ -97,7 +116,7 @@ static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int
                 philox_fill[r->level](moves.key, sweep, slot / 4, 2 * blocks, HALF_LOW, low);
                 flips_variates[r->level](acceptance_rule(r->rule, moves.beta), high, low, 8 * blocks, variates);
             }
-            r->accepted[copy * r->n_rungs + rung] += t->call.flips(t->model, w, &moves);
+            flips_count(r, copy, rung, sweep, t->call.flips(t->model, w, &moves));
         }
     }
 }
@@ -106,9 +125,25 @@ static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int
 static void flips_sweep_pairs(const flip_run *r, int64_t copy, int64_t first, int64_t last, int64_t sweep)
 {
     for (int64_t w = first; w < last; w++) {
-        const int64_t rung = r->rung_of[r->first + w];
-        r->accepted[copy * r->n_rungs + rung] += pairs_sweep(r, w, rung, sweep);
+        const int64_t rung = flips_rung_of(r, w);
+        flips_count(r, copy, rung, sweep, pairs_sweep(r, w, rung, sweep));
     }
+}
+
+/* One sweep of those among the same walkers whose rungs have waiting times; returns the number of the others. */
+static int64_t flips_wait_copy(const flip_run *r, int64_t copy, int64_t first, int64_t last, int64_t sweep)
+{
+    int64_t others = 0;
+    for (int64_t w = first; w < last; w++) {
+        const int64_t rung = flips_rung_of(r, w);
+        if (r->waits[rung]) {
+            flips_count(r, copy, rung, sweep, waiting_sweep(&r->waiting, w, rung, sweep));
+        } else {
+            waiting_forget(&r->waiting, w);
+            others++;
+        }
+    }
+    return others;
 }
 
 /* One sweep of every walker of the block. */
@@ -118,12 +153,17 @@ static void flips_sweep(const flip_run *r, int64_t sweep)
     for (int64_t w = 0; w < t->n_walkers;) {
         const int64_t copy = (r->first + w) / r->n_rungs, end = (copy + 1) * r->n_rungs - r->first;
         const int64_t last = end < t->n_walkers ? end : t->n_walkers;
-        (r->reference ? flips_sweep_pairs : flips_sweep_copy)(r, copy, w, last, sweep);
+        if (r->reference)
+            flips_sweep_pairs(r, copy, w, last, sweep);
+        else if (flips_wait_copy(r, copy, w, last, sweep))
+            flips_sweep_copy(r, copy, w, last, sweep);
         w = last;
     }
     if (t->refresh && sweep % (r->reference ? PAIRS_REFRESH_EVERY : REFRESH_EVERY) == 0)
-        for (int64_t w = 0; w < t->n_walkers; w++)
+        for (int64_t w = 0; w < t->n_walkers; w++) {
             t->refresh(t->model, w);
+            waiting_forget(&r->waiting, w);
+        }
 }
 
 /* Exchange round `round` after sweep `sweep`; energy: (n_copies, n_rungs) by walker, of the whole instance. */

@@ -8,7 +8,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-PURPOSES = ("inputs", "labels", "teacher", "weights", "sites", "moves", "swaps", "test-inputs", "constrained")
+PURPOSES = (
+    "inputs",
+    "labels",
+    "teacher",
+    "weights",
+    "sites",
+    "moves",
+    "swaps",
+    "test-inputs",
+    "constrained",
+    "waiting",
+)
 """Streams, in the order of their numbers."""
 
 _LOW = np.uint64(0xFFFFFFFF)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mcmc.kernels import flips
-from mcmc.kernels.random import MOVES, SITES, SWAPS, stream_key
+from mcmc.kernels.random import MOVES, SITES, SWAPS, WAITING, stream_key
 from mcmc.priors import FixedOverlap, constrained
 
 if TYPE_CHECKING:
@@ -26,10 +26,14 @@ class FlipSampler:
     rule: ClassVar[str]
     flips_pairs: ClassVar[bool] = False
     """Whether the rule also decides on pairs of flips, which keep an overlap fixed."""
+    orders: ClassVar[tuple[str, ...]] = tuple(flips.ORDERS)
+    """Orders of visits that it takes."""
+    waiting_below: ClassVar[float | None] = None
+    """Which rungs are sampled by waiting times, see `flips.Flips`; None: no rung ever is."""
 
     def __init__(self, order: str = "random") -> None:
-        if order not in flips.ORDERS:
-            raise ValueError(f"order: got {order!r}, expected one of {', '.join(flips.ORDERS)}")
+        if order not in self.orders:
+            raise ValueError(f"order: got {order!r}, expected one of {', '.join(self.orders)}")
         self.order = order
 
     def chain(
@@ -60,6 +64,10 @@ class FlipSampler:
         if constraint is not None:
             seed, sites = constrained(seed), walkers
             fixed = {"reference": constraint.reference, "n_differ": constraint.n_differ}
+        waiting = {}
+        if self.waiting_below is not None:
+            keys = _keys(stream_key(seed, WAITING, instance, *walker) for walker in walkers)
+            waiting = {"waiting_keys": keys, "waiting_below": self.waiting_below}
         return flips.Flips(
             block,
             rule=self.rule,
@@ -74,6 +82,7 @@ class FlipSampler:
             burn_in=burn_in,
             measure_every=measure_every,
             **fixed,
+            **waiting,
         )
 
 
