@@ -156,7 +156,8 @@ class Problem:
         from_file = self._from_file
         binary = self.config.data.inputs == "binary" if from_file is None else from_file.inputs.binary
         per_instance, per_walker = self.model.memory(self.n_patterns, binary)
-        return instances * per_instance + walkers * (per_walker + 9 * self.n_weights)
+        waiting = 24 * self.n_weights if self.sampler.waiting_below is not None else 0
+        return instances * per_instance + walkers * (per_walker + 9 * self.n_weights + waiting)
 
     def _load_file(self) -> data.Instance:
         config = self.config

@@ -246,7 +246,7 @@ def test_law_after_one_and_three_sweeps(loss, inputs, beta):
     _, bits, _, accepted = chain.take()
     q, tests = generator(exact, beta), 3 * 3 * len(FAMILIES) * len(INPUT_LAWS)
     for row, sweeps in ((0, 1), (2, 3)):
-        assert p_value(bits[row, :, 0].astype(np.int64), expm(sweeps * q)[worst]) > ERROR_RATE / tests
+        assert p_value(bits[row, :, 0, 0].astype(np.int64), expm(sweeps * q)[worst]) > ERROR_RATE / tests
     # d<flips>/dt = <A>; the top right corner of the exponential is the integral over one sweep
     joined = np.zeros((q.shape[0] + 1,) * 2)
     joined[:-1, :-1], joined[:-1, -1] = q, -np.diag(q)
