@@ -28,10 +28,11 @@ cdef extern from "bitslice.h" nogil:
     enum:
         BITSLICE_ERROR_COUNT
         BITSLICE_SYMMETRIC
+        BITSLICE_RAMP
         BITSLICE_MAJORITY
         BITSLICE_VOTES
         BITSLICE_PARITY
-    const flip_functions *bitslice_functions[5][3][3]
+    const flip_functions *bitslice_functions[6][3][3]
     void bitslice_load(bitslice_model *m, int64_t walker, const int32_t *start, int kind, int level)
 
 
@@ -47,6 +48,7 @@ cdef class Block:
 
     At most one of these; with none a pattern is wrong where T < 0 (one unit):
     top: wrong where T < 0 or T > top (one unit)
+    ramp: (first, step): loss first + step (-1 - T) where T < 0, else 0 (one unit)
     losses: float64 (n_units + 1,): loss of a pattern by its number of right votes, a vote being right where T >= 0
     negative: uint64 (words,): bit mu set where the label is -1; wrong where the signs of T do not multiply to the label
     """
@@ -58,24 +60,31 @@ cdef class Block:
     cdef object columns, start, unit_of, threshold, step, negative, planes, near, counts, masks, base, total
 
     def __init__(self, const uint64_t[:, ::1] columns, const int32_t[::1] start, int64_t n_patterns, weights, *,
-                 int64_t n_units=1, top=None, losses=None, negative=None):
+                 int64_t n_units=1, top=None, ramp=None, losses=None, negative=None):
         cdef int64_t n_walkers = weights.shape[0], n_sites = weights.shape[1], words = columns.shape[1]
         weights = checked_weights(weights, n_sites)
         check(words > 0 and words % 8 == 0, f"columns: got {words} words, expected a multiple of 8")
         check(0 < n_patterns <= 64 * words == start.shape[0], "n_patterns, start: do not fit columns")
         check(0 < n_units <= 2**16 and n_sites % n_units == 0, f"n_units: got {n_units}, no divisor of {n_sites}")
         check(columns.shape[0] in (n_sites, n_sites // n_units), f"columns: got {columns.shape[0]}, do not fit weights")
-        check((top is not None) + (losses is not None) + (negative is not None) <= 1, "top, losses, negative: one only")
+        given = (top is not None) + (ramp is not None) + (losses is not None) + (negative is not None)
+        check(given <= 1, "top, ramp, losses, negative: one only")
         check(n_units == 1 or losses is not None or negative is not None, "n_units: several need losses or negative")
         self.columns, self.start = columns.base, start.base
         fan_in = n_sites // n_units
         self.unit_of = np.repeat(np.arange(n_units, dtype=np.uint16), fan_in)
-        self.threshold, self.step, least, unit = _steps(losses, n_units, n_patterns)
+        lowest, highest = int(np.min(start)), int(np.max(start)) + fan_in
+        if ramp is None:
+            self.threshold, self.step, least, unit = _steps(losses, n_units, n_patterns)
+        else:
+            self.threshold, self.step, least, unit = _ramp(*ramp, max(1, -lowest), n_patterns)
         self.negative = np.zeros(words, dtype=np.uint64) if negative is None else negative
         check(len(self.negative) == words, f"negative: got {len(self.negative)} words, expected {words}")
         n_masks, n_count_planes = 1, 1
         if top is not None:
             self.kind, n_masks = BITSLICE_SYMMETRIC, 2
+        elif ramp is not None:
+            self.kind, n_masks = BITSLICE_RAMP, 3
         elif negative is not None:
             self.kind, n_masks = BITSLICE_PARITY, 2
         elif losses is not None:
@@ -87,7 +96,6 @@ cdef class Block:
                 self.step, unit = np.ones(1, dtype=np.int64), 1.0
         else:
             self.kind = BITSLICE_ERROR_COUNT
-        lowest, highest = int(np.min(start)), int(np.max(start)) + fan_in
         n_planes = max(-lowest - 1, highest, 0 if top is None else top + 1).bit_length() + 1
         self.weights = aligned((n_walkers, n_sites), np.int8)
         self.energy = aligned((n_walkers,), np.float64)
@@ -116,8 +124,9 @@ cdef class Block:
             base=&base[0, 0, 0, 0], total=&total[0], weights=&w[0, 0], energy=&energy[0],
         )
         groups = words // 8 if words <= 16 else 0
+        real = self.kind in (BITSLICE_VOTES, BITSLICE_RAMP)
         flip_target_set(&self.target, &self.model, bitslice_functions[self.kind][<int>groups][<int>cpu.index()], NULL,
-                        n_units, 0 if self.kind == BITSLICE_VOTES else n_patterns, w, energy)
+                        n_units, 8 * words, 0 if real else n_patterns, w, energy)
         self.capsule = flip_capsule(&self.target)
         self.load(weights)
 
@@ -151,3 +160,10 @@ def _steps(losses, n_units, n_patterns):
     steps = -np.diff(table)
     which = np.flatnonzero(steps) if steps.any() else np.zeros(1, dtype=np.intp)
     return which.astype(np.int64) + 1, steps[which], int(table[n_units]), unit
+
+
+def _ramp(first, step, depth, n_patterns):
+    """As _steps for a loss of first + step (-1 - T) at T = -1 ... -depth: weights of the masks T < 0, T = 0, T = -1."""
+    _, unit = fixed_point(np.append(first + step * np.arange(depth)[::-1], 0.0), n_patterns)
+    a, s = round(first / unit), round(step / unit)
+    return np.zeros(1, dtype=np.int64), np.array([2 * s, a, a - s], dtype=np.int64), 0, unit

@@ -181,7 +181,7 @@ cdef class Block:
             self.model.unit, self.model.new_unit = &unit[0, 0, 0], &new_unit[0]
         self.load_walker, self.settle_walker = fields_load[<int>cpu.index()], fields_settle[<int>cpu.index()]
         flip_target_set(&self.target, &self.model, fields_functions_of(&self.model, loss_code, cpu.index()),
-                        self.load_walker, n_units, 0, w, energy)
+                        self.load_walker, n_units, 8 * stride, 0, w, energy)
         self.capsule = flip_capsule(&self.target)
         self.load(weights)
 

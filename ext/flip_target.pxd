@@ -19,18 +19,19 @@ cdef extern from "flip_target.h" nogil:
         void *model
         flip_functions call
         refresh_fn refresh
-        int64_t n_sites, n_walkers, n_units, max_delta
+        int64_t n_sites, n_walkers, n_units, site_bytes, max_delta
         const int8_t *weights
         const double *energy
 
 
 cdef inline void flip_target_set(flip_target *target, void *model, const flip_functions *call, refresh_fn refresh,
-                                 int64_t n_units, int64_t max_delta, const int8_t[:, ::1] weights,
+                                 int64_t n_units, int64_t site_bytes, int64_t max_delta, const int8_t[:, ::1] weights,
                                  const double[::1] energy) noexcept:
     """Fill in the target of a block with weights (n_walkers, n_sites) and energy (n_walkers,)."""
     target.model, target.call, target.refresh = model, call[0], refresh
     target.n_walkers, target.n_sites, target.n_units = weights.shape[0], weights.shape[1], n_units
-    target.max_delta, target.weights, target.energy = max_delta, &weights[0, 0], &energy[0]
+    target.site_bytes, target.max_delta = site_bytes, max_delta
+    target.weights, target.energy = &weights[0, 0], &energy[0]
 
 
 cdef inline object flip_capsule(flip_target *target):

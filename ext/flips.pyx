@@ -1,6 +1,6 @@
 """Single and pair flips by proposals, single ones by waiting times, of walkers of any kernel family; see flips.h."""
 from flip_target cimport flip_target, flip_target_of
-from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint16_t, uint64_t
 
 from functools import lru_cache
 
@@ -59,6 +59,10 @@ cdef extern from "flips.h" nogil:
         int32_t *row_walker_at
         int64_t *row_accepted
         int32_t *sites
+        uint16_t *high
+        double limits[2][256][2]
+    int CHUNK
+    void acceptance_limits(int rule, double (*limits)[2])
     ctypedef void (*flips_sum_weights_fn)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites,
                                           int64_t *sum) noexcept
     flips_sum_weights_fn flips_sum_weights[3]
@@ -180,7 +184,7 @@ cdef class Flips:
     """Whether the end of the burn-in decides which rungs are sampled by waiting times."""
     cdef object waiting_keys, probability, waiting_walkers, deltas, classes, counts, rates
     cdef double waiting_below
-    cdef object beta, table, site_keys, move_keys, swap_keys, rung_of, sites, swapped, reference
+    cdef object beta, table, site_keys, move_keys, swap_keys, rung_of, sites, high, swapped, reference
     cdef object row_energy, row_weights, row_walker_at, row_accepted
     cdef int64_t room, n_differ
 
@@ -241,6 +245,11 @@ cdef class Flips:
         self.run.exchange_every, self.run.burn_in, self.run.measure_every = exchange_every, burn_in, measure_every
         self.run.n_words, self.run.sites = (target.n_sites // target.n_units + 63) // 64, &sites[0]
         self.run.waits, self.run.burn_in_flips = &waits[0], &burn_in_flips[0, 0]
+        self.high = aligned((target.n_walkers, CHUNK), np.uint16)
+        cdef uint16_t[:, ::1] high = self.high
+        self.run.high = &high[0, 0]
+        for code in RULES.values():
+            acceptance_limits(code, self.run.limits[<int>code])
         self.room = 0
         self.waiting_below = waiting_below
         self._prepare_waiting(rule, waiting_keys)

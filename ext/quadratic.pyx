@@ -11,6 +11,7 @@ cdef extern from "quadratic.h" nogil:
         int64_t n_sites, stride
         double constant, unit
         const double *bias
+        const double *self
         const void *coupling
         void *field
         int8_t *weights
@@ -75,27 +76,30 @@ cdef class Block:
     cdef flip_target target
     cdef refresh_fn load_walker
     cdef readonly object capsule, weights, energy
-    cdef object coupling, bias, field
+    cdef object coupling, bias, diagonal, field
 
     def __init__(self, coupling, double unit, const double[::1] bias, double constant, weights):
         cdef int64_t n_walkers = weights.shape[0], n_sites = coupling.shape[0], stride = coupling.shape[1]
         weights = checked_weights(weights, n_sites)
         check(stride >= n_sites == bias.shape[0] and coupling.dtype in _KINDS, "coupling, bias: do not fit together")
         self.coupling, self.bias = coupling, bias.base
+        self.diagonal = unit * np.ascontiguousarray(np.diagonal(coupling)).astype(np.float64)
         self.weights = aligned((n_walkers, n_sites), np.int8)
         self.energy = aligned((n_walkers,), np.float64)
         self.field = aligned((n_walkers, stride), np.float64 if coupling.dtype == np.float64 else np.int32)
         cdef const unsigned char[:, ::1] couplings = coupling.view(np.uint8)
         cdef unsigned char[:, ::1] field = self.field.view(np.uint8)
+        cdef const double[::1] diagonal = self.diagonal
         cdef int8_t[:, ::1] w = self.weights
         cdef double[::1] energy = self.energy
         self.model = quadratic_model(
-            n_sites=n_sites, stride=stride, constant=constant, unit=unit, bias=&bias[0], coupling=&couplings[0, 0],
+            n_sites=n_sites, stride=stride, constant=constant, unit=unit, bias=&bias[0], self=&diagonal[0],
+            coupling=&couplings[0, 0],
             field=&field[0, 0], weights=&w[0, 0], energy=&energy[0],
         )
         cdef quadratic_functions functions = quadratic[<int>cpu.index()][<int>_KINDS[coupling.dtype]]
         self.load_walker = functions.load
-        flip_target_set(&self.target, &self.model, functions.call, functions.refresh, 1, 0, w, energy)
+        flip_target_set(&self.target, &self.model, functions.call, functions.refresh, 1, 0, 0, w, energy)
         self.capsule = flip_capsule(&self.target)
         self.load(weights)
 

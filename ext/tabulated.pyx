@@ -67,7 +67,8 @@ cdef class Block:
             change=&change[0, 0], count=&count[0, 0], gaps=&gaps[0, 0], sums=&sums[0, 0], total=&total[0],
             weights=&w[0, 0], energy=&energy[0],
         )
-        flip_target_set(&self.target, &self.model, tabulated_functions[<int>cpu.index()], NULL, 1, 0, w, energy)
+        flip_target_set(&self.target, &self.model, tabulated_functions[<int>cpu.index()], NULL, 1, 8 * words, 0, w,
+                        energy)
         self.capsule = flip_capsule(&self.target)
         self.load(weights)
 

@@ -30,7 +30,7 @@ REFRESH_EVERY = 1024  # of flips.h
 CHUNK = 256  # of flips.h
 EDGES = [(1, 1), (1, 9), (2, 1), (2, 64), (3, 512), (63, 8), (64, 65), (65, 513), (7, 1100)]
 """Numbers of inputs and patterns at or next to the sizes of words and groups."""
-FAMILIES = [Loss("error-count"), Loss("symmetric", 0.5), Loss("hinge", 0.5), Loss("square")]
+FAMILIES = [Loss("error-count"), Loss("symmetric", 0.5), Loss("hinge", 0.5), Loss("logistic"), Loss("square")]
 """A loss for each kind of kernel."""
 
 losses = pytest.mark.parametrize("loss", VARIANTS, ids=label)
@@ -207,6 +207,20 @@ def test_margins_beyond_all_fields():
         chain = chain_of(task, "metropolis", "random", random_weights(3, 9), beta=[1.0, 2.0, 3.0])
         chain.advance(1, 50)
         assert (chain.take()[0] == energy).all()
+
+
+@pytest.mark.parametrize("margin", [-99.0, -4 / 3, -1.0, 1 / 3, 1.0, 10 / 3, 99.0])
+def test_hinge_borders(margin):
+    """All patterns beyond the border, none, and borders on the lattice of the fields or not."""
+    for n in (9, 10):
+        task = problem(Loss("hinge", margin), "binary", n, 70)
+        states = random_weights(200, n)
+        block = task.model.block(task.instance, states)
+        np.testing.assert_allclose(block.energy, task.energy(states), rtol=1e-12, atol=1e-9)
+        for i, changes in enumerate(flips.energy_differences(block).T):
+            flipped = states.copy()
+            flipped[:, i] *= -1
+            np.testing.assert_allclose(changes, task.energy(flipped) - task.energy(states), rtol=1e-9, atol=1e-8)
 
 
 # The 64-bit uniform of integer energies: its low half is looked up only when the high half ties with the threshold.

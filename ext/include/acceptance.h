@@ -3,8 +3,9 @@
  *   metropolis  min(1, exp(-x))       Metropolis et al. 1953
  *   heat-bath   1/(1 + exp(x))        Glauber 1963: the new sign is drawn from its conditional law
  *
- * Both are the law of a random threshold: flip iff x < X, with X = -ln u or X = ln((1-u)/u). Real energies use that form. Integer energies
- * use the probability itself, tabulated over dE against the 64-bit uniform. A new rule is a case here and in flips_variates (flips_body.h).
+ * Both are the law of a random threshold: flip iff x < X, with X = -ln u or X = ln((1-u)/u). Real energies use that form; X falls as u
+ * grows, so that limits by the highest 8 bits of u decide without a logarithm but in one case of some 256. Integer energies use the
+ * probability itself, tabulated over dE against the 64-bit uniform. A new rule is a case of acceptance_probability and acceptance_variate.
  */
 #ifndef MCMC_ACCEPTANCE_H
 #define MCMC_ACCEPTANCE_H
@@ -25,6 +26,24 @@ static inline double acceptance_probability(int rule, double x)
     if (rule == METROPOLIS)
         return x <= 0.0 ? 1.0 : num_exp1(-x);
     return x > 0.0 ? num_exp1(-x) / (1.0 + num_exp1(-x)) : 1.0 / (1.0 + num_exp1(x));
+}
+
+/* X at a uniform u in (0, 1). */
+static inline double acceptance_variate(int rule, double u)
+{
+    return rule == METROPOLIS ? -num_log1(u) : num_log1((1.0 - u) / u);
+}
+
+#define ACCEPTANCE_CELLS 256
+
+/* By cell c, c/256 <= u < (c + 1)/256: no flip where x >= limits[c][0], a flip where x < limits[c][1]. The slack covers rounding. */
+static inline void acceptance_limits(int rule, double limits[ACCEPTANCE_CELLS][2])
+{
+    for (int c = 0; c < ACCEPTANCE_CELLS; c++) {
+        limits[c][0] = c == 0 ? INFINITY : acceptance_variate(rule, c * (1.0 / ACCEPTANCE_CELLS)) + 1e-9;
+        limits[c][1] = c + 1 < ACCEPTANCE_CELLS ? acceptance_variate(rule, (c + 1) * (1.0 / ACCEPTANCE_CELLS)) - 1e-9
+                                                : (rule == METROPOLIS ? 0.0 : -INFINITY);
+    }
 }
 
 /* The largest 64-bit uniform that accepts: P(u <= threshold) = (threshold + 1)/2^64 = probability, rounded down to the 64th bit and

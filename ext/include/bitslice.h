@@ -14,6 +14,9 @@
  *
  *   error-count   perceptron: wrong where T < 0. M as above.
  *   symmetric     wrong outside 0 <= T <= top: a second mask {T = top} + {T = top + 1}, which enters with minus.
+ *   ramp          hinge: a loss of step[1] at T = -1 that grows by s = step[0]/2 with every unit below. With S = {T < 0} the change is
+ *                 s |S & down| - s |S & up|, but for a = step[1] in place of s where T crosses the border: three masks S, A, B with
+ *                 weights 2s, a, a - s.
  *   votes         committee: the loss is a function of the number C of right votes, a sum over r of steps[r] times (C < r).
  *                 For each r with a step, A is cut down to C = r and B to C = r - 1: there the vote is pivotal. C is a counter in
  *                 bit planes like T, moved by +-1 where a vote changes. The error-count has a single step.
@@ -41,7 +44,7 @@ typedef struct {
     int64_t top;                         /* symmetric: T of the upper threshold */
     int64_t n_count_planes;              /* votes */
     const int64_t *threshold;            /* votes: (n_masks,): r */
-    const int64_t *step;                 /* votes: (n_masks,): loss of C < r over that of C >= r, in units */
+    const int64_t *step;                 /* (n_masks,): weights of the masks in units; votes: loss of C < r over that of C >= r */
     int64_t least;                       /* votes: loss where all votes are right, in units */
     double unit;                         /* energy of one unit */
     const uint64_t *negative;            /* parity: (n_groups * GROUP,): bit set where the label is -1 */
@@ -104,14 +107,14 @@ static void bitslice_load_unit(const bitslice_view *v, int64_t unit, const int32
     }
 }
 
-enum { BITSLICE_ERROR_COUNT, BITSLICE_SYMMETRIC, BITSLICE_MAJORITY, BITSLICE_VOTES, BITSLICE_PARITY, N_BITSLICE };
+enum { BITSLICE_ERROR_COUNT, BITSLICE_SYMMETRIC, BITSLICE_RAMP, BITSLICE_MAJORITY, BITSLICE_VOTES, BITSLICE_PARITY, N_BITSLICE };
 
 typedef void (*bitslice_rebuild_fn)(void *model, int64_t walker); /* everything but weights and planes */
 
 #define ISA_BODY "bitslice_body.h"
 #include "each_isa.h"
 
-#define BITSLICE_KINDS(ROW) ROW(error_count) ROW(symmetric) ROW(majority) ROW(votes) ROW(parity)
+#define BITSLICE_KINDS(ROW) ROW(error_count) ROW(symmetric) ROW(ramp) ROW(majority) ROW(votes) ROW(parity)
 
 /* By kind, number of groups (1, 2, or 0 for any) and instruction set. */
 #define BITSLICE_FUNCTIONS(kind) {ISA_TABLE(&bitslice_##kind##_any), ISA_TABLE(&bitslice_##kind##_1), ISA_TABLE(&bitslice_##kind##_2)},

@@ -1,6 +1,7 @@
 /* Proposal and commit of bitslice.h for one instruction-set level. `kind` and `groups` (0: any number) are constants where these are inlined. */
 
 typedef uint64_t FN(bits) __attribute__((vector_size(VEC_BYTES), aligned(8), may_alias));
+typedef int64_t FN(signed_bits) __attribute__((vector_size(VEC_BYTES), aligned(8), may_alias));
 #define V FN(bits)
 #define LANES (VEC_BYTES / 8)
 
@@ -44,12 +45,12 @@ INLINE int64_t FN(bitslice_words)(const bitslice_view *v, const int groups)
 
 INLINE int64_t FN(bitslice_n_masks)(const bitslice_view *v, const int kind)
 {
-    return kind == BITSLICE_VOTES ? v->m->n_masks : kind == BITSLICE_SYMMETRIC || kind == BITSLICE_PARITY ? 2 : 1;
+    return kind == BITSLICE_VOTES ? v->m->n_masks : kind == BITSLICE_RAMP ? 3 : kind == BITSLICE_SYMMETRIC || kind == BITSLICE_PARITY ? 2 : 1;
 }
 
 INLINE int64_t FN(bitslice_unit)(const bitslice_view *v, int64_t site, const int kind)
 {
-    return kind == BITSLICE_ERROR_COUNT || kind == BITSLICE_SYMMETRIC ? 0 : v->m->unit_of[site];
+    return kind <= BITSLICE_RAMP ? 0 : v->m->unit_of[site];
 }
 
 INLINE const uint64_t *FN(bitslice_column)(const bitslice_view *v, int64_t site, int64_t unit, int64_t words)
@@ -78,6 +79,12 @@ INLINE int64_t FN(bitslice_delta)(const bitslice_view *v, int64_t site, const in
             sum += v->m->step[r] * (base[-negative] + ((FN(bitslice_common)(mask, column, words) ^ negative) - negative));
         return sum;
     }
+    if (kind == BITSLICE_RAMP) {
+        int64_t p = 0;
+        for (int64_t r = 0; r < n_masks; r++, mask += words)
+            p += v->m->step[r] * FN(bitslice_common)(mask, column, words);
+        return base[-negative] + ((p ^ negative) - negative);
+    }
     V count = {0};
     for (int64_t word = 0; word < words; word += LANES) {
         const V bits = *(const V *)(column + word);
@@ -86,6 +93,58 @@ INLINE int64_t FN(bitslice_delta)(const bitslice_view *v, int64_t site, const in
             count -= FN(popcount)(bits & *(const V *)(mask + words + word));
     }
     return base[-negative] + ((FN(total)(count) ^ negative) - negative);
+}
+
+/* Lane j: the total of sums[j]. */
+INLINE V FN(totals)(const V sums[LANES])
+{
+#if ISA_LEVEL == 2
+    __m512i pair[4], four[2];
+    for (int j = 0; j < 4; j++) /* lanes 2i, 2i + 1: of sums 2j, 2j + 1 over two lanes each */
+        pair[j] = _mm512_add_epi64(_mm512_unpacklo_epi64((__m512i)sums[2 * j], (__m512i)sums[2 * j + 1]),
+                                   _mm512_unpackhi_epi64((__m512i)sums[2 * j], (__m512i)sums[2 * j + 1]));
+    for (int j = 0; j < 2; j++)
+        four[j] = _mm512_add_epi64(_mm512_shuffle_i64x2(pair[2 * j], pair[2 * j + 1], 0x88),
+                                   _mm512_shuffle_i64x2(pair[2 * j], pair[2 * j + 1], 0xdd));
+    return (V)_mm512_add_epi64(_mm512_shuffle_i64x2(four[0], four[1], 0x88), _mm512_shuffle_i64x2(four[0], four[1], 0xdd));
+#else
+    V out;
+    for (int j = 0; j < LANES; j++)
+        out[j] = (uint64_t)FN(total)(sums[j]);
+    return out;
+#endif
+}
+
+/* Energy changes of all flips. */
+INLINE void FN(bitslice_deltas)(const bitslice_view *v, int32_t *out, const int kind, const int groups)
+{
+    const bitslice_model *m = v->m;
+    const int64_t words = FN(bitslice_words)(v, groups), n_masks = FN(bitslice_n_masks)(v, kind), fan_in = m->n_sites / m->n_units;
+    for (int64_t unit = 0; unit < m->n_units; unit++) {
+        const int64_t first = unit * fan_in, end = first + fan_in;
+        const uint64_t *mask = v->masks + unit * n_masks * words, *column = FN(bitslice_column)(v, first, unit, words);
+        const int64_t *base = v->base + 2 * unit * n_masks;
+        const V for_plus = (V){0} + (uint64_t)base[0], for_minus = (V){0} + (uint64_t)base[1];
+        int64_t site = first;
+        for (; site + LANES <= end; site += LANES) {
+            V count[LANES] = {{0}}, weight;
+            for (int j = 0; j < LANES; j++, column += words)
+                for (int64_t word = 0; word < words; word += LANES) {
+                    const V bits = *(const V *)(column + word);
+                    count[j] += FN(popcount)(bits & *(const V *)(mask + word));
+                    if (n_masks == 2)
+                        count[j] -= FN(popcount)(bits & *(const V *)(mask + words + word));
+                }
+            for (int j = 0; j < LANES; j++)
+                weight[j] = (uint64_t)(int64_t)v->weights[site + j];
+            const V p = FN(totals)(count), negative = (V)((FN(signed_bits))weight < 0);
+            const V delta = ((for_plus + p) & ~negative) | ((for_minus - p) & negative);
+            for (int j = 0; j < LANES; j++)
+                out[site + j] = (int32_t)delta[j];
+        }
+        for (; site < end; site++)
+            out[site] = (int32_t)FN(bitslice_delta)(v, site, kind, groups);
+    }
 }
 
 /* Counters in bit planes, plane j at plane[j * GROUP], move by one where `carry` is set: down where `down` is set, else up. Returns where
@@ -159,6 +218,14 @@ INLINE void FN(bitslice_masks)(bitslice_view *v, int64_t unit, const int kind, c
     }
 }
 
+/* From the numbers of patterns with T < 0, T = -1 and T = 0. If all grew, those at T < -1 would gain s and those at T = -1 gain a. */
+INLINE void FN(bitslice_ramp_base)(bitslice_view *v, int64_t below, int64_t minus, int64_t zero)
+{
+    const int64_t *step = v->m->step, s = step[0] / 2, a = step[1];
+    v->base[0] = -s * (below - minus) - a * minus;
+    v->base[1] = s * below + a * zero;
+}
+
 INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, const int kind, const int groups)
 {
     const bitslice_model *m = v->m;
@@ -166,7 +233,7 @@ INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, const int kind, 
     const uint64_t *column = FN(bitslice_column)(v, site, unit, words);
     const V flip = (V){0} - (uint64_t)(v->weights[site] < 0);
     uint64_t *planes = v->planes + unit * n_planes * words;
-    V minus = {0}, zero = {0};
+    V minus = {0}, zero = {0}, below = {0};
     for (int64_t word = 0; word < words; word += LANES) {
         uint64_t *plane = FN(bitslice_digits)(planes, n_planes, word);
         const V down = *(const V *)(column + word) ^ flip, before = *(V *)(plane + (n_planes - 1) * GROUP);
@@ -185,6 +252,14 @@ INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, const int kind, 
             zero += FN(popcount)(close & ~sign) - FN(popcount)(beyond);
             break;
         }
+        case BITSLICE_RAMP:
+            *(V *)(v->masks + word) = sign;
+            *(V *)(v->masks + words + word) = close & ~sign;
+            *(V *)(v->masks + 2 * words + word) = close & sign;
+            below += FN(popcount)(sign);
+            minus += FN(popcount)(close & sign);
+            zero += FN(popcount)(close & ~sign);
+            break;
         case BITSLICE_PARITY:
             *(V *)(v->near + unit * words + word) = close;
             *(V *)(v->counts + word) ^= before ^ sign;
@@ -194,7 +269,9 @@ INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, const int kind, 
             FN(bitslice_move)(FN(bitslice_digits)(v->counts, m->n_count_planes, word), m->n_count_planes, before ^ sign, sign);
         }
     }
-    if (kind == BITSLICE_ERROR_COUNT || kind == BITSLICE_SYMMETRIC) {
+    if (kind == BITSLICE_RAMP) {
+        FN(bitslice_ramp_base)(v, FN(total)(below), FN(total)(minus), FN(total)(zero));
+    } else if (kind <= BITSLICE_SYMMETRIC) {
         v->base[0] = -FN(total)(minus);
         v->base[1] = FN(total)(zero);
     } else {
@@ -224,6 +301,8 @@ static inline int64_t FN(bitslice_energy)(const bitslice_view *v, const int kind
                 energy += value < m->threshold[r] ? m->step[r] : 0;
         else if (kind == BITSLICE_PARITY)
             energy += v->counts[word] >> mu % 64 & 1;
+        else if (kind == BITSLICE_RAMP)
+            energy += value < 0 ? m->step[1] + m->step[0] / 2 * (-1 - value) : 0;
         else
             energy += value < 0 || (kind == BITSLICE_SYMMETRIC && value > m->top);
     }
@@ -239,7 +318,7 @@ INLINE void FN(bitslice_rebuild)(bitslice_view *v, const int kind)
         memcpy(v->counts, m->negative, sizeof(uint64_t) * words);
     else
         memset(v->counts, 0, sizeof(uint64_t) * words * m->n_count_planes);
-    V minus = {0}, zero = {0};
+    V minus = {0}, zero = {0}, below = {0};
     for (int64_t unit = 0; unit < m->n_units; unit++)
         for (int64_t word = 0; word < words; word += LANES) {
             uint64_t *plane = FN(bitslice_digits)(v->planes + unit * n_planes * words, n_planes, word);
@@ -251,6 +330,13 @@ INLINE void FN(bitslice_rebuild)(bitslice_view *v, const int kind)
             } else if (kind == BITSLICE_MAJORITY || kind == BITSLICE_VOTES) {
                 *(V *)(v->near + unit * words + word) = close;
                 FN(bitslice_move)(FN(bitslice_digits)(v->counts, m->n_count_planes, word), m->n_count_planes, ~sign, (V){0});
+            } else if (kind == BITSLICE_RAMP) {
+                *(V *)(v->masks + word) = sign;
+                *(V *)(v->masks + words + word) = close & ~sign;
+                *(V *)(v->masks + 2 * words + word) = close & sign;
+                below += FN(popcount)(sign);
+                minus += FN(popcount)(close & sign);
+                zero += FN(popcount)(close & ~sign);
             } else {
                 *(V *)(v->masks + word) = close;
                 minus += FN(popcount)(close & sign);
@@ -263,7 +349,9 @@ INLINE void FN(bitslice_rebuild)(bitslice_view *v, const int kind)
                 }
             }
         }
-    if (kind == BITSLICE_ERROR_COUNT || kind == BITSLICE_SYMMETRIC) {
+    if (kind == BITSLICE_RAMP) {
+        FN(bitslice_ramp_base)(v, FN(total)(below), FN(total)(minus), FN(total)(zero));
+    } else if (kind <= BITSLICE_SYMMETRIC) {
         v->base[0] = -FN(total)(minus);
         v->base[1] = FN(total)(zero);
     } else {
@@ -281,6 +369,11 @@ INLINE void FN(bitslice_rebuild)(bitslice_view *v, const int kind)
 #define KIND symmetric
 #define CODE BITSLICE_SYMMETRIC
 #define INTEGER 1
+#include "bitslice_kind.h"
+
+#define KIND ramp
+#define CODE BITSLICE_RAMP
+#define INTEGER 0
 #include "bitslice_kind.h"
 
 #define KIND majority

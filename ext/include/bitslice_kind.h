@@ -13,6 +13,7 @@ ISA_CODE void KN(rebuild)(void *model, int64_t walker)
 
 #if INTEGER
 #define KIND_DELTA(view, site, groups) FN(bitslice_delta)(view, site, CODE, groups)
+#define KIND_DELTAS(view, out, groups) FN(bitslice_deltas)(view, out, CODE, groups)
 INLINE void KN(commit)(bitslice_view *v, int64_t site, int64_t delta, const int groups)
 {
     FN(bitslice_commit)(v, site, CODE, groups);
@@ -20,6 +21,9 @@ INLINE void KN(commit)(bitslice_view *v, int64_t site, int64_t delta, const int 
 }
 #else
 #define KIND_DELTA(view, site, groups) ((double)FN(bitslice_delta)(view, site, CODE, groups) * (view)->m->unit)
+#define KIND_DELTAS(view, out, groups) \
+    for (int64_t site = 0; site < (view)->m->n_sites; site++) \
+    (out)[site] = KIND_DELTA(view, site, groups)
 INLINE void KN(commit)(bitslice_view *v, int64_t site, double delta, const int groups)
 {
     FN(bitslice_commit)(v, site, CODE, groups);
@@ -36,6 +40,7 @@ INLINE void KN(commit)(bitslice_view *v, int64_t site, double delta, const int g
 #define OPEN bitslice_open
 #define DELTA(view, site) KIND_DELTA(view, site, 0)
 #define COMMIT(view, site, delta) KN(commit)(view, site, delta, 0)
+#define DELTAS(view, out) KIND_DELTAS(view, out, 0)
 #include "flip_loop.h"
 
 #define INTEGER_DELTA INTEGER
@@ -45,6 +50,7 @@ INLINE void KN(commit)(bitslice_view *v, int64_t site, double delta, const int g
 #define OPEN bitslice_open
 #define DELTA(view, site) KIND_DELTA(view, site, 1)
 #define COMMIT(view, site, delta) KN(commit)(view, site, delta, 1)
+#define DELTAS(view, out) KIND_DELTAS(view, out, 1)
 #include "flip_loop.h"
 
 #define INTEGER_DELTA INTEGER
@@ -54,6 +60,7 @@ INLINE void KN(commit)(bitslice_view *v, int64_t site, double delta, const int g
 #define OPEN bitslice_open
 #define DELTA(view, site) KIND_DELTA(view, site, 2)
 #define COMMIT(view, site, delta) KN(commit)(view, site, delta, 2)
+#define DELTAS(view, out) KIND_DELTAS(view, out, 2)
 #include "flip_loop.h"
 
 #undef KN
@@ -61,3 +68,4 @@ INLINE void KN(commit)(bitslice_view *v, int64_t site, double delta, const int g
 #undef CODE
 #undef INTEGER
 #undef KIND_DELTA
+#undef KIND_DELTAS

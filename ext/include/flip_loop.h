@@ -4,6 +4,7 @@
  *   VIEW, OPEN(model, walker)   what the loop keeps at hand of a walker, and how to get it
  *   DELTA(view, site)           energy change of a flip: int64_t if INTEGER_DELTA is 1, else double
  *   COMMIT(view, site, delta)   carry out the flip
+ *   DELTAS(view, out)           if there is a faster way to the energy changes of all flips than one by one
  * It undefines them. Everything is inlined; the only branch a rejected proposal meets is the rejection. */
 
 #if INTEGER_DELTA
@@ -44,10 +45,14 @@ ISA_CODE double PART(delta)(void *model, int64_t walker, int64_t site)
 ISA_CODE void PART(deltas)(void *model, int64_t walker, void *deltas)
 {
     VIEW view = OPEN(model, walker);
-    const int64_t n_sites = ((const MODEL *)model)->n_sites;
     DELTA_TYPE *out = deltas;
+#ifdef DELTAS
+    DELTAS(&view, out);
+#else
+    const int64_t n_sites = ((const MODEL *)model)->n_sites;
     for (int64_t site = 0; site < n_sites; site++)
         out[site] = (DELTA_TYPE)DELTA(&view, site);
+#endif
 }
 
 ISA_CODE void PART(flip)(void *model, int64_t walker, int64_t site)
@@ -67,4 +72,5 @@ static const flip_functions FN(LOOP) = {PART(flips), PART(delta), PART(deltas), 
 #undef OPEN
 #undef DELTA
 #undef COMMIT
+#undef DELTAS
 #undef INTEGER_DELTA

@@ -6,6 +6,7 @@
 #ifndef MCMC_FLIP_TARGET_H
 #define MCMC_FLIP_TARGET_H
 
+#include "acceptance.h"
 #include "philox.h"
 
 #define FLIP_TARGET_CAPSULE "mcmc.flip_target"
@@ -16,11 +17,12 @@ typedef struct {
     int64_t n;
     /* integer energies: flip iff the 64-bit uniform of the slot <= thresholds[dE], dE in [-max_delta, max_delta] */
     const uint64_t *thresholds; /* centred on dE = 0 */
-    const uint16_t *high;       /* (n,) highest 16 bits of the uniforms; the others are looked up when these tie */
-    uint64_t key, row, slot;    /* address of proposal 0 */
-    /* real energies: flip iff beta dE < variates[k] */
+    const uint16_t *high;    /* (n,) highest 16 bits of the uniforms; the others are looked up where these do not decide */
+    uint64_t key, row, slot; /* address of proposal 0 */
+    /* real energies: flip iff beta dE < X, see acceptance.h */
+    int rule;
     double beta;
-    const double *variates; /* (n,) */
+    const double (*limits)[2];
 } flip_moves;
 
 typedef int64_t (*flips_fn)(void *model, int64_t walker, const flip_moves *moves); /* number of accepted flips */
@@ -43,6 +45,7 @@ typedef struct {
     refresh_fn refresh; /* NULL where all is exact */
     int64_t n_sites, n_walkers;
     int64_t n_units; /* hidden units, n_sites / n_units sites each, one unit after the other */
+    int64_t site_bytes; /* of the instance, that a proposal reads */
     int64_t max_delta; /* largest |dE| of integer energies; 0: energies are real */
     const int8_t *weights; /* (n_walkers, n_sites), +-1 */
     const double *energy;  /* (n_walkers,) */
@@ -54,12 +57,15 @@ static inline __attribute__((always_inline)) int flip_accepted_integer(const fli
     const uint32_t high = m->high[k], bound = (uint32_t)(threshold >> 48);
     if (__builtin_expect(high > bound, 1))
         return 0;
-    return high < bound || philox_u48(m->key, m->row, m->slot + k) <= threshold; /* the high bits decide but in one case of 2^16 */
+    return high < bound || philox_u48(m->key, m->row, m->slot + k) <= threshold;
 }
 
 static inline __attribute__((always_inline)) int flip_accepted_real(const flip_moves *m, int64_t k, double delta)
 {
-    return m->beta * delta < m->variates[k];
+    const double x = m->beta * delta, *limits = m->limits[m->high[k] / (0x10000 / ACCEPTANCE_CELLS)];
+    if (__builtin_expect(x >= limits[0], 1))
+        return 0;
+    return x < limits[1] || x < acceptance_variate(m->rule, unit_interval(philox_u48(m->key, m->row, m->slot + k)));
 }
 
 #endif

@@ -4,7 +4,7 @@
  * A block is a contiguous piece of the walkers (copy, rung of birth) of one instance. The walkers of a copy visit the sites in one
  * common order, keyed by (seed, instance, copy, sweep), with uniforms of their own: each walker is a chain with the right stationary law
  * for any sequence of sites, so walkers in equilibrium stay independent. In return the block goes through the pattern columns once
- * for all rungs: a stretch of CHUNK visits is made by every walker of the copy before the next. Copies do not share the order: at
+ * for all rungs: a tile of visits is made by every walker of the copy before the next. Copies do not share the order: at
  * small beta, where nearly every flip is accepted, their overlap would hardly move.
  */
 #ifndef MCMC_FLIPS_H
@@ -15,7 +15,9 @@
 #include "flip_target.h"
 #include "waiting.h"
 
-#define CHUNK 256           /* proposals; a multiple of 8 */
+#define CHUNK 256           /* proposals whose uniforms are made at a time; a multiple of 8 */
+#define TILE_BYTES 16384    /* of pattern columns that are used by all walkers of a copy one after the other */
+#define LEAST_TILE 16       /* proposals; a multiple of 8 */
 #define REFRESH_EVERY 1024  /* sweeps between refreshes of float caches, counted from the start of the run */
 #define PAIRS_REFRESH_EVERY 64 /* of pair flips, which round at every proposal and not only at those accepted */
 
@@ -24,8 +26,6 @@ enum { ORDER_RANDOM, ORDER_SEQUENTIAL };
 #define ISA_BODY "flips_body.h"
 #include "each_isa.h"
 
-typedef void (*flips_variates_fn)(int rule, const uint16_t *high, const uint32_t *low, int64_t n, double *out);
-static const flips_variates_fn flips_variates[N_ISA] = ISA_TABLE(flips_variates);
 typedef void (*flips_scale_fn)(int64_t n, int64_t bound, int32_t *words);
 static const flips_scale_fn flips_scale[N_ISA] = ISA_TABLE(flips_scale);
 typedef void (*flips_pack_fn)(const int8_t *weights, int64_t n_units, int64_t fan_in, int64_t n_words, uint64_t *out);
@@ -63,9 +63,9 @@ typedef struct {
     int32_t *row_walker_at;  /* (rows, n_copies, n_rungs) */
     int64_t *row_accepted;   /* (rows, n_copies, n_rungs) */
     int32_t *sites;          /* (n_sites rounded up to 4,): scratch */
+    uint16_t *high;          /* (n_walkers, CHUNK): scratch */
+    double limits[2][ACCEPTANCE_CELLS][2]; /* by rule, see acceptance.h */
 } flip_run;
-
-#include "pairs.h"
 
 /* The sites that the walkers of a copy visit, in order. Any law of the visits keeps the measure; the random one is uniform to 2^-32. */
 static void flips_visits(const flip_run *r, int64_t copy, int64_t sweep)
@@ -92,32 +92,47 @@ static inline void flips_count(const flip_run *r, int64_t copy, int64_t rung, in
         r->burn_in_flips[copy * r->n_rungs + rung] += flips;
 }
 
+/* How the proposals of a walker on a rung are decided; which they are is left open. */
+static inline flip_moves flips_moves(const flip_run *r, int64_t walker, int64_t rung, int64_t sweep)
+{
+    const int64_t most = r->target->max_delta * (r->reference ? 2 : 1); /* of |dE|; pair flips change twice as much */
+    const int rule = acceptance_rule(r->rule, r->beta[rung]);
+    return (flip_moves){.thresholds = r->threshold + rung * (2 * most + 1) + most, .key = r->move_key[walker], .row = sweep,
+                        .rule = rule, .beta = r->beta[rung], .limits = r->limits[rule]};
+}
+
+#include "pairs.h"
+
+/* Proposals that a walker makes before the next one takes its turn: such that their columns stay in the first-level cache. */
+static inline int64_t flips_tile(int64_t site_bytes)
+{
+    const int64_t fit = TILE_BYTES / (site_bytes > 0 ? site_bytes : 1) & ~(int64_t)7;
+    return fit < LEAST_TILE ? LEAST_TILE : fit < CHUNK ? fit : CHUNK;
+}
+
 /* One sweep of those among walkers first .. last - 1 of the block, which belong to one copy, whose rungs have proposals. */
 static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int64_t last, int64_t sweep)
 {
     const flip_target *t = r->target;
-    const int64_t n = t->n_sites;
-    uint32_t low[CHUNK];
-    uint16_t high[CHUNK];
-    double variates[CHUNK];
+    const int64_t n = t->n_sites, tile = last - first > 1 ? flips_tile(t->site_bytes) : CHUNK;
     flips_visits(r, copy, sweep);
-    for (int64_t slot = 0; slot < n; slot += CHUNK) {
-        const int64_t chunk = n - slot < CHUNK ? n - slot : CHUNK, blocks = (chunk + 7) / 8;
-        for (int64_t w = first; w < last; w++) {
-            const int64_t rung = flips_rung_of(r, w);
-            if (r->waits[rung])
-                continue;
-            flip_moves moves = {.sites = r->sites + slot, .n = chunk, .key = r->move_key[w], .row = sweep, .slot = slot,
-                                .high = high, .variates = variates, .beta = r->beta[rung]};
-            philox_fill[r->level](moves.key, sweep, slot / 8, blocks, HALF_HIGH, (uint32_t *)high);
-            if (t->max_delta) {
-                moves.thresholds = r->threshold + rung * (2 * t->max_delta + 1) + t->max_delta;
-            } else {
-                philox_fill[r->level](moves.key, sweep, slot / 4, 2 * blocks, HALF_LOW, low);
-                flips_variates[r->level](acceptance_rule(r->rule, moves.beta), high, low, 8 * blocks, variates);
+    for (int64_t chunk = 0; chunk < n; chunk += CHUNK) {
+        const int64_t end = n - chunk < CHUNK ? n : chunk + CHUNK;
+        for (int64_t w = first; w < last; w++)
+            if (!r->waits[flips_rung_of(r, w)])
+                philox_fill[r->level](r->move_key[w], sweep, chunk / 8, (end - chunk + 7) / 8, HALF_HIGH, (uint32_t *)(r->high + w * CHUNK));
+        for (int64_t slot = chunk; slot < end; slot += tile)
+            for (int64_t w = first; w < last; w++) {
+                const int64_t rung = flips_rung_of(r, w);
+                if (r->waits[rung])
+                    continue;
+                flip_moves moves = flips_moves(r, w, rung, sweep);
+                moves.sites = r->sites + slot;
+                moves.n = end - slot < tile ? end - slot : tile;
+                moves.slot = slot;
+                moves.high = r->high + w * CHUNK + (slot - chunk);
+                flips_count(r, copy, rung, sweep, t->call.flips(t->model, w, &moves));
             }
-            flips_count(r, copy, rung, sweep, t->call.flips(t->model, w, &moves));
-        }
     }
 }
 

@@ -7,24 +7,6 @@ ISA_CODE void FN(flips_scale)(int64_t n, int64_t bound, int32_t *words)
         words[k] = (int32_t)((uint64_t)(uint32_t)words[k] * (uint64_t)bound >> 32);
 }
 
-/* The thresholds X of acceptance.h from the two pieces of n uniforms; n a multiple of 8. */
-ISA_CODE void FN(flips_variates)(int rule, const uint16_t *high, const uint32_t *low, int64_t n, double *out)
-{
-    for (int64_t k = 0; k < n; k++)
-        out[k] = unit_interval(u48(high[k], low[k]));
-    for (int64_t k = 0; k < n; k += N_REALS) {
-        const REALS u = *(REALS *)(out + k);
-        switch (rule) {
-        case METROPOLIS:
-            *(REALS *)(out + k) = -FN(num_log)(u);
-            break;
-        case HEAT_BATH:
-            *(REALS *)(out + k) = FN(num_log)((1.0 - u) / u);
-            break;
-        }
-    }
-}
-
 /* sum[i] += sum over rows of the weight +-1 at bit i; rows are `stride` words apart. Bytes count up to 255 rows, lanes run over bits. */
 ISA_CODE void FN(flips_sum_weights)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites, int64_t *sum)
 {

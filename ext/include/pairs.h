@@ -29,22 +29,19 @@ static int64_t pairs_sweep(const flip_run *r, int64_t walker, int64_t rung, int6
 {
     const flip_target *t = r->target;
     const int64_t n = t->n_sites, n_agree = pairs_arrange(t->weights + walker * n, r->reference, n, r->sites);
-    const uint64_t *thresholds = t->max_delta ? r->threshold + rung * (4 * t->max_delta + 1) + 2 * t->max_delta : NULL;
-    const double beta = r->beta[rung];
-    uint32_t place_high[CHUNK], place_low[CHUNK], low[CHUNK];
+    flip_moves moves = flips_moves(r, walker, rung, sweep);
+    uint32_t place_high[CHUNK], place_low[CHUNK];
     uint16_t high[CHUNK];
-    double variates[CHUNK];
     int64_t accepted = 0;
     if (n_agree == 0 || n_agree == n)
         return 0;
     for (int64_t slot = 0; slot < n; slot += CHUNK) {
         const int64_t chunk = n - slot < CHUNK ? n - slot : CHUNK, blocks = (chunk + 7) / 8;
+        moves.slot = slot;
+        moves.high = high;
         philox_fill[r->level](r->site_key[walker], sweep, slot / 4, 2 * blocks, HALF_HIGH, place_high);
         philox_fill[r->level](r->site_key[walker], sweep, slot / 4, 2 * blocks, HALF_LOW, place_low);
         philox_fill[r->level](r->move_key[walker], sweep, slot / 8, blocks, HALF_HIGH, (uint32_t *)high);
-        philox_fill[r->level](r->move_key[walker], sweep, slot / 4, 2 * blocks, HALF_LOW, low);
-        if (!thresholds)
-            flips_variates[r->level](acceptance_rule(r->rule, beta), high, low, 8 * blocks, variates);
         for (int64_t k = 0; k < chunk; k++) {
             /* 64 bits for both places: the second takes what the first leaves; uniform to n^2/4 parts in 2^64 */
             const unsigned __int128 first = (unsigned __int128)((uint64_t)place_high[k] << 32 | place_low[k]) * (uint64_t)n_agree;
@@ -53,7 +50,7 @@ static int64_t pairs_sweep(const flip_run *r, int64_t walker, int64_t rung, int6
             const double before = t->energy[walker];
             t->call.flip(t->model, walker, *a);
             const double delta = t->energy[walker] - before + t->call.delta(t->model, walker, *b);
-            const int accept = thresholds ? u48(high[k], low[k]) <= thresholds[(int64_t)delta] : beta * delta < variates[k];
+            const int accept = t->max_delta ? flip_accepted_integer(&moves, k, (int64_t)delta) : flip_accepted_real(&moves, k, delta);
             t->call.flip(t->model, walker, accept ? *b : *a);
             if (accept) {
                 const int32_t site = *a;

@@ -18,6 +18,7 @@ typedef struct {
     double constant;         /* |y|^2 / 2 */
     double unit;             /* what one unit of coupling and field is worth: 1/N for integers, 1 for floats */
     const double *bias;      /* (n_sites,): b */
+    const double *self;      /* (n_sites,): A_ii; in a row of its own, because the diagonal has a cache line for each */
     const void *coupling;    /* (n_sites, stride): A in units, int16, int32 or float64 */
     void *field;             /* (n_walkers, stride): A w in units, int32 or float64 */
     int8_t *weights;         /* (n_walkers, n_sites) */

@@ -45,8 +45,7 @@ ISA_CODE void KN(quadratic_load)(void *model, int64_t walker)
 INLINE double KN(quadratic_delta)(const KN(quadratic_view) *v, int64_t site)
 {
     const double force = v->m->bias[site] - v->m->unit * (double)v->field[site];
-    const double self = v->m->unit * (double)v->coupling[site * v->m->stride + site];
-    return 2.0 * (v->weights[site] * force + self);
+    return 2.0 * (v->weights[site] * force + v->m->self[site]);
 }
 
 INLINE void KN(quadratic_commit)(KN(quadratic_view) *v, int64_t site, double delta)

@@ -4,6 +4,7 @@ Data and loss decide which kernel family holds the walkers:
 
     inputs   loss                        kernel
     +-1      error-count, symmetric      bitslice   bit arithmetic, exact integers
+    +-1      hinge                       bitslice   the same, sums in fixed point
     +-1      square                      quadratic  integer couplings and local fields
     +-1      the others                  tabulated  tables over integer fields, sums in fixed point
     real     square                      quadratic  float64 couplings and local fields
@@ -17,9 +18,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from mcmc.architectures import Architecture
 from mcmc.data import Inputs
 from mcmc.kernels import bitslice, quadratic, tabulated
-from mcmc.losses import LOSSES
+from mcmc.losses import LOSSES, Loss
 from mcmc.models.base import Block, Model, scaled_integers, votes_start
 from mcmc.models.columns import SLACK, lowest_right, padded, signed
 
@@ -30,20 +32,24 @@ class Perceptron(Model):
     architectures = ("perceptron",)
     losses = tuple(LOSSES)
 
+    def __init__(self, architecture: Architecture, loss: Loss) -> None:
+        super().__init__(architecture, loss)
+        self._bitsliced = {"error-count": self._error_count, "symmetric": self._symmetric, "hinge": self._hinge}
+
     def family(self, binary: bool, signs: bool = True) -> str:
         """Kernel family, see the head of the file."""
         if self.loss.name == "square":
             return "quadratic"
         if not binary:
             return "fields"
-        return "bitslice" if self.loss.name in ("error-count", "symmetric") else "tabulated"
+        return "bitslice" if self.loss.name in self._bitsliced else "tabulated"
 
     def memory(self, n_patterns: int, binary: bool) -> tuple[int, int]:
         """Bytes that an instance (of +-1 inputs if `binary`) and each walker take, about."""
         n, words = self.n_weights, -(-n_patterns // 512) * 64
         coupling = (2 if n_patterns < 2**15 else 4) if binary else 8
         return {
-            "bitslice": self._bitslice_memory(n_patterns, 1),
+            "bitslice": self._bitslice_memory(n_patterns, 3),
             "tabulated": (n * words, 96 * words),
             "quadratic": (n * n * coupling, (4 if binary else 8) * n),
             "fields": self._fields_memory(n_patterns),
@@ -51,7 +57,7 @@ class Perceptron(Model):
 
     def _block(self, family: str, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
         builders = {
-            "bitslice": self._error_count if self.loss.name == "error-count" else self._symmetric,
+            "bitslice": self._bitsliced.get(self.loss.name),
             "tabulated": self._tabulated,
             "quadratic": self._quadratic,
             "fields": self._fields,
@@ -74,6 +80,15 @@ class Perceptron(Model):
         largest -= (largest - n) % 2  # fields have the parity of N
         start = padded(np.full(inputs.n_patterns, (largest - n) // 2), inputs, padding=largest + 2)
         return bitslice.Block(inputs.columns, start, inputs.n_patterns, weights, top=largest)
+
+    def _hinge(self, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
+        n = self.n_weights
+        # the first number of agreements without a loss; beyond those that occur all are alike
+        free = max(0, min(math.ceil((n + self.loss.margin * math.sqrt(n)) / 2 - SLACK), n + 1))
+        first = max(0.0, self.loss.margin - (2 * (free - 1) - n) / math.sqrt(n))
+        start = padded(np.full(labels.shape, -free), inputs, 1)
+        ramp = (first, 2 / math.sqrt(n))
+        return bitslice.Block(signed(inputs, labels), start, inputs.n_patterns, weights, ramp=ramp)
 
     def _tabulated(self, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
         table = self.loss.values(scaled_integers(self.n_weights), 1.0)
