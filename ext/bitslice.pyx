@@ -61,12 +61,14 @@ cdef class Block:
 
     def __init__(self, const uint64_t[:, ::1] columns, const int32_t[::1] start, int64_t n_patterns, weights, *,
                  int64_t n_units=1, top=None, ramp=None, losses=None, negative=None):
-        cdef int64_t n_walkers = weights.shape[0], n_sites = weights.shape[1], words = columns.shape[1]
-        weights = checked_weights(weights, n_sites)
+        cdef int64_t n_columns = columns.shape[0], words = columns.shape[1]
         check(words > 0 and words % 8 == 0, f"columns: got {words} words, expected a multiple of 8")
         check(0 < n_patterns <= 64 * words == start.shape[0], "n_patterns, start: do not fit columns")
-        check(0 < n_units <= 2**16 and n_sites % n_units == 0, f"n_units: got {n_units}, no divisor of {n_sites}")
-        check(columns.shape[0] in (n_sites, n_sites // n_units), f"columns: got {columns.shape[0]}, do not fit weights")
+        check(0 < n_units <= 2**16, f"n_units: got {n_units}, expected 1 to {2**16}")
+        cdef int64_t n_sites = n_columns if np.shape(weights)[1:] == (n_columns,) else n_columns * n_units
+        weights = checked_weights(weights, n_sites)
+        check(n_sites % n_units == 0, f"n_units: got {n_units}, expected a divisor of {n_sites} weights")
+        cdef int64_t n_walkers = len(weights)
         given = (top is not None) + (ramp is not None) + (losses is not None) + (negative is not None)
         check(given <= 1, "top, ramp, losses, negative: one only")
         check(n_units == 1 or losses is not None or negative is not None, "n_units: several need losses or negative")
@@ -117,7 +119,7 @@ cdef class Block:
         cdef double[::1] energy = self.energy
         self.model = bitslice_model(
             n_sites=n_sites, n_units=n_units, n_patterns=n_patterns, n_groups=words // 8, n_planes=n_planes,
-            n_masks=n_masks, skip=fan_in if columns.shape[0] < n_sites else 0, unit_of=&unit_of[0],
+            n_masks=n_masks, skip=fan_in if n_columns < n_sites else 0, unit_of=&unit_of[0],
             columns=&columns[0, 0], top=0 if top is None else top, n_count_planes=n_count_planes,
             threshold=&threshold[0], step=&step[0], least=least, unit=unit, negative=&label[0],
             planes=&planes[0, 0, 0, 0, 0], near=&near[0, 0, 0], counts=&counts[0, 0, 0, 0], masks=&masks[0, 0, 0, 0],

@@ -37,6 +37,10 @@ ACTIVATIONS: dict[str, str] = {
 """Names and formulas of g, the output of a hidden unit of a committee."""
 
 
+MOST_UNITS = 2**16
+"""Up to here sums over units are exact, see ext/include/activations_body.h."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """An architecture with its sizes.
@@ -57,8 +61,8 @@ class Architecture:
             raise ValueError(f"activation: got {self.activation!r}, expected {allowed}")
         if self.n_inputs < 1:
             raise ValueError(f"n_inputs: got {self.n_inputs}, expected an integer >= 1")
-        if self.n_hidden < 1 or (self.name == "perceptron" and self.n_hidden != 1):
-            allowed = "1 (a perceptron is one unit)" if self.name == "perceptron" else "an integer >= 1"
+        if not 1 <= self.n_hidden <= MOST_UNITS or (self.name == "perceptron" and self.n_hidden != 1):
+            allowed = "1 (a perceptron is one unit)" if self.name == "perceptron" else f"an integer from 1 to {MOST_UNITS}"
             raise ValueError(f"n_hidden: got {self.n_hidden}, expected {allowed}")
         if self.is_tree and self.n_inputs % self.n_hidden:
             allowed = f"a divisor of n_inputs = {self.n_inputs} (the units of a tree share the inputs out equally)"
@@ -108,10 +112,10 @@ class Architecture:
             return fields[..., 0, :] / math.sqrt(self.fan_in)
         if self.is_parity:
             return np.where(fields >= 0, 1.0, -1.0).prod(axis=-2)
-        # g(c h) = c g(h): scaled after the sum, which is then exact for integers
+        # relu, linear: g(c h) = c g(h), scaled after the sum, which is then exact for integers; as the kernels have it
         inside, outside = (1, self.fan_in) if self.activation in ("relu", "linear") else (self.fan_in, 1)
-        hidden = activations(self.activation, fields / math.sqrt(inside))
+        hidden = activations(self.activation, fields * (1 / math.sqrt(inside)))
         total = np.zeros(hidden.shape[:-2] + hidden.shape[-1:])
         for k in range(self.n_hidden):  # in order: numpy's sums are not the same on every machine
             total += hidden[..., k, :]
-        return total / math.sqrt(self.n_hidden * outside)
+        return total * (1 / math.sqrt(self.n_hidden * outside))

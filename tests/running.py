@@ -29,6 +29,8 @@ BASE: dict[str, Any] = {
 """Tables of a run of a few milliseconds: 8 walkers of the bit-sliced kernel."""
 
 REAL = {"data.inputs": "gaussian", "model.n_inputs": 14}
+COMMITTEE = {"model.architecture": "committee", "model.n_hidden": 3, "model.n_inputs": 11}
+SMALL_REAL = {"data.inputs": "gaussian", "model.n_inputs": 5}
 LONG = {"schedule.sweeps": 1060, "schedule.burn_in": 1000, "ladder.exchange_every": 53}  # beyond the refresh at 1024
 CASES: dict[str, dict[str, Any]] = {
     "error-count": {"data.n_instances": 3, "data.label_noise": 0.1, "data.n_test": 50},
@@ -73,8 +75,34 @@ CASES: dict[str, dict[str, Any]] = {
         "ladder.n_copies": 1,
     },
     "file": {"data": {"source": "file", "path": "task.npz"}, "model.n_inputs": None, "model.loss.name": "hinge"},
+    "committee": {"data.n_instances": 2, "data.label_noise": 0.1, "data.n_test": 30} | COMMITTEE,
+    "committee-even": COMMITTEE | {"model.n_hidden": 2, "model.loss": {"name": "logistic", "margin": 0.2}},
+    "committee-erf": {"model.activation": "erf", "model.loss.name": "square", "data.labels": "real", "data.n_test": 20}
+    | COMMITTEE
+    | SMALL_REAL
+    | LONG,
+    "committee-real": {"data.n_instances": 3} | COMMITTEE | SMALL_REAL | LONG,
+    "committee-constraint": {"constraint": {"reference": "teacher", "overlap": 0.5}} | COMMITTEE,
+    "tree-committee": {
+        "model.architecture": "tree-committee",
+        "model.n_hidden": 3,
+        "model.loss": {"name": "hinge", "margin": 0.5},
+        "schedule.start": "both",
+        "data.n_instances": 2,
+    },
+    "parity": {"model.architecture": "parity", "model.n_hidden": 2, "model.n_inputs": 16, "data.n_instances": 3},
+    "tree-parity": {
+        "model.architecture": "tree-parity",
+        "model.n_hidden": 3,
+        "sampler.method": "waiting-time",
+        "ladder.n_copies": 1,
+    },
+    "teacher-of-other-shape": {"data.teacher": {"architecture": "parity", "n_hidden": 2}, "data.n_test": 30}
+    | COMMITTEE,
+    "teacher-of-several-units": {"data.teacher": {"architecture": "tree-committee", "n_hidden": 3}, "data.n_test": 30},
 }
-"""Changes to BASE. Together: every kernel family, one and several of everything, instances whole and cut."""
+"""Changes to BASE. Together: every architecture and kernel family, one and several of everything, instances whole and
+cut."""
 
 
 def tables(changes: Mapping[str, Any] | None = None, /) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def test_results_open_in_xarray(tmp_path: Path) -> None:
     assert dict(root.sizes) == {
         "instance": 2, "sample": 12, "copy": 2, "rung": 4, "pair": 1, "swap": 3, "weight": 33,
     }  # fmt: skip
-    assert dict(group.sizes) == {"instance": 2, "pattern": 26, "input": 33, "weight": 33}
+    assert dict(group.sizes) == {"instance": 2, "pattern": 26, "input": 33, "teacher_weight": 33}
     assert all({"units", "long_name"} <= set(variable.attrs) for variable in [*root.variables.values()])
     attributes = {"format_version": 1, "mcmc_version": mcmc.__version__, "seed": 11, "burn_in": 40}
     attributes |= {"n_weights": 33, "n_patterns": 26, "complete": 1}

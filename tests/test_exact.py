@@ -60,6 +60,8 @@ class Case:
     label_noise: float = 0.0
     sweeps: int = 10000
     machine: Machine = PERCEPTRON
+    n_copies: int = N_COPIES
+    burn_in: int = BURN_IN
 
     @property
     def name(self) -> str:
@@ -99,12 +101,12 @@ CASES = [
     Case(Loss("error-count"), "gaussian", 4, 12, (0.4, 0.8, 1.2), machine=COMMITTEE),
     Case(Loss("square"), "gaussian", 4, 8, (0.3, 0.6), label_noise=0.3, machine=Machine("committee", 3, "erf")),
     Case(Loss("logistic"), "binary", 12, 10, (0.5, 1.0), machine=Machine("tree-committee", 3, "tanh")),
-    Case(Loss("error-count"), "binary", 11, 13, (0.4, 0.8, 1.2), "waiting-time", label_noise=0.2),
+    Case(Loss("error-count"), "binary", 11, 13, (0.4, 0.8, 1.2), "waiting-time", label_noise=0.2, sweeps=8000),
     Case(Loss("symmetric", 0.6), "binary", 12, 9, (0.4, 0.8), "waiting-time", labels="random"),
-    Case(Loss("hinge", 0.3), "binary", 10, 11, (0.4, 0.8, 1.2), "waiting-time"),
-    Case(Loss("logistic"), "gaussian", 9, 10, (0.5, 1.0, 1.5), "waiting-time", labels="random"),
-    Case(Loss("square"), "binary", 12, 7, (0.2, 0.4, 0.6), "waiting-time", label_noise=0.4),
-    Case(Loss("square"), "gaussian", 10, 9, (0.2, 0.4, 0.6), "waiting-time"),
+    Case(Loss("hinge", 0.3), "binary", 10, 11, (0.4, 0.8, 1.2), "waiting-time", sweeps=8000),
+    Case(Loss("logistic"), "gaussian", 9, 10, (0.7, 1.4), "waiting-time", labels="random", sweeps=7000),
+    Case(Loss("square"), "binary", 12, 7, (0.2, 0.4, 0.6), "waiting-time", label_noise=0.4, sweeps=8000),
+    Case(Loss("square"), "gaussian", 10, 9, (0.2, 0.4, 0.6), "waiting-time", sweeps=8000),
     Case(Loss("error-count"), "binary", 7, 14, (0.7, 1.4, 2.1), "auto", labels="random", sweeps=15000),
     Case(Loss("hinge", 0.6), "gaussian", 9, 14, (0.5, 1.0, 1.5), "auto", "sequential"),
 ]
@@ -138,11 +140,11 @@ class Samples:
 
 def samples_of(case: Case, states, walker_at, accepted, exchange_accepted, exchange_proposed) -> Samples:
     """From rows of every sweep 1, 2, ...; states (rows, n_copies, n_rungs) by rung of birth."""
-    kept = slice(BURN_IN, None)
+    kept = slice(case.burn_in, None)
     return Samples(
         state=np.take_along_axis(states[kept], walker_at[kept], axis=2).astype(np.uint32),
-        walker_at=walker_at[BURN_IN - 1 :],
-        first_sweep=BURN_IN + 1,
+        walker_at=walker_at[case.burn_in - 1 :],
+        first_sweep=case.burn_in + 1,
         acceptance=accepted[kept].mean(axis=0) / case.n_weights,
         exchange_rate=exchange_accepted / exchange_proposed,
     )
@@ -161,13 +163,13 @@ def enumeration_of(case: Case) -> Enumeration:
 def chain_of(case: Case, beta: ArrayLike | None = None) -> flips.Flips:
     """The compiled kernel at random weights."""
     task, beta = task_of(case), case.beta if beta is None else beta
-    block = task.model.block(task.instance, random_weights(N_COPIES * len(beta), case.n_weights, SEED))
+    block = task.model.block(task.instance, random_weights(case.n_copies * len(beta), case.n_weights, SEED))
     sampler = SAMPLERS[case.method](case.order)
-    return sampler.chain(block, seed=SEED, beta=beta, n_copies=N_COPIES, burn_in=BURN_IN)
+    return sampler.chain(block, seed=SEED, beta=beta, n_copies=case.n_copies, burn_in=case.burn_in)
 
 
 def run(case: Case, chain: flips.Flips) -> Samples:
-    chain.advance(1, BURN_IN + case.sweeps)
+    chain.advance(1, case.burn_in + case.sweeps)
     return taken(case, chain)
 
 
@@ -289,7 +291,10 @@ def test_samples_agree_with_enumeration(case):
     assert failures(statistics(samples, enumeration_of(case), wrong)) != []
 
 
-# Every machine under every loss and every sampler, with fewer samples
+# Every machine under every loss and every sampler, with fewer samples: 8 to 10 weights at high temperature need no long
+# burn-in. "auto" is left out: on each rung it is metropolis or waiting-time, bit for bit (test_waiting.py).
+
+METHODS = [method for method in SAMPLERS if method != "auto"]
 
 
 def n_inputs_of(machine: Machine) -> int:
@@ -303,22 +308,32 @@ def brief_case(machine: Machine, loss: Loss, inputs: str, method: str) -> Case:
         if machine.activation in ("relu", "linear") and loss.name in ("square", "squared-hinge")
         else (0.5, 1.0)
     )
-    return Case(loss, inputs, n_inputs_of(machine), 11, beta, method, label_noise=0.2, sweeps=600, machine=machine)
+    brief = {"sweeps": 600, "n_copies": 64, "burn_in": 100}
+    return Case(loss, inputs, n_inputs_of(machine), 11, beta, method, label_noise=0.2, machine=machine, **brief)
+
+
+def is_constant(machine: Machine, loss: Loss) -> bool:
+    """Whether all states have the same energy: relu outputs are never < 0, and run files cannot ask for that."""
+    return machine.activation == "relu" and (loss.name, loss.margin) == ("error-count", 0)
 
 
 COMBINATIONS = [
     brief_case(machine, loss, inputs, method)
     for machine, loss in MULTI_UNIT_PAIRS
+    if not is_constant(machine, loss)
     for inputs in INPUT_LAWS
-    for method in SAMPLERS
+    for method in METHODS
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", COMBINATIONS, ids=lambda case: case.name)
 def test_every_combination_agrees_with_enumeration(case):
-    found = compare(run(case, chain_of(case)), case)
-    assert failures(found, FAMILY_RATE / len(COMBINATIONS)) == []
+    samples, error_rate = run(case, chain_of(case)), FAMILY_RATE / len(COMBINATIONS)
+    assert failures(compare(samples, case), error_rate) == []
+    # so few samples still tell a beta that is 20 % off
+    wrong = replace(case, beta=tuple(1.2 * beta for beta in case.beta))
+    assert failures(statistics(samples, enumeration_of(case), wrong), error_rate) != []
 
 
 @pytest.mark.parametrize("inputs", INPUT_LAWS)

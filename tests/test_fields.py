@@ -148,7 +148,8 @@ def assert_same(case: Case, law: str, n_patterns: int, sweeps: int) -> None:
         energy, start, seed=SEED, beta=BETA, n_copies=N_COPIES, sweeps=sweeps, rule=twin.metropolis, order="random"
     )
     got, bits, walker_at, accepted = chain.take()
-    np.testing.assert_array_equal(unpack(bits, case.architecture.n_weights), expected.weights)
+    weights = unpack(bits, case.architecture.fan_in).reshape(expected.weights.shape)
+    np.testing.assert_array_equal(weights, expected.weights)
     np.testing.assert_array_equal(walker_at, expected.walker_at)
     np.testing.assert_array_equal(accepted, expected.accepted)
     np.testing.assert_allclose(got, expected.energy, rtol=1e-9, atol=1e-9)

@@ -17,12 +17,13 @@ import scipy.special
 from enumeration import all_states
 from mcmc.kernels import cpu, exchange, fields, flips, quadratic, random, special
 from mcmc.losses import Loss
+from mcmc.models import MODELS
 from mcmc.reference import exchange as twin_exchange
 from mcmc.reference import flips as twin
 from mcmc.reference import losses as reference_losses
 from mcmc.reference import philox as twin_philox
 from mcmc.samplers import Metropolis
-from problems import INPUT_LAWS, VARIANTS, Problem, label, problem, random_weights
+from problems import INPUT_LAWS, PERCEPTRON, VARIANTS, Problem, label, problem, random_weights
 
 RNG_SEED = 20240601
 DIGITS = 60
@@ -310,7 +311,7 @@ def sweep_beginning_with(site: int) -> tuple[int, int]:
 def keys_by_uniform(sweep: int) -> tuple[np.ndarray, np.ndarray]:
     """Keys whose first uniform of a sweep is below and above 1/2."""
     keys = np.arange(200, dtype=np.uint64)
-    small = twin_philox.uniforms(keys, sweep, 0) < 0.5
+    small = twin_philox.move_uniforms(keys, sweep, 0) < 0.5
     return keys[small], keys[~small]
 
 
@@ -332,7 +333,7 @@ def test_kernel_accepts_with_the_exact_probability(loss, inputs, rule):
         dE[np.abs(dE) < 1e-9] = 0.0
         for keys in keys_by_uniform(sweep):
             keys = np.resize(keys, 2**N)
-            u = twin_philox.uniforms(keys, sweep, 0)
+            u = twin_philox.move_uniforms(keys, sweep, 0)
             # the value of beta dE at which p = u
             x = -np.log(u) if rule == "metropolis" else np.log((1 - u) / u)
             decides = x * dE > 0  # elsewhere the decision is the same at any beta
@@ -487,7 +488,7 @@ def test_weights_that_do_not_fit_are_refused(loss, inputs, weights):
 def test_instances_that_do_not_fit_the_model_are_refused():
     task = problem(Loss("error-count"), "binary", 21, 29)
     with pytest.raises(ValueError, match="21 inputs, expected 20"):
-        type(task.model)(20, Loss("error-count")).block(task.instance, random_weights(2, 20))
+        MODELS["perceptron"](PERCEPTRON.of(20), Loss("error-count")).block(task.instance, random_weights(2, 20))
 
 
 def test_large_integer_couplings_do_not_overflow():

@@ -119,7 +119,7 @@ def test_a_rank_that_reads_other_data(any_launcher: Launcher, tmp_path: Path) ->
     done = launchers.run(any_launcher, 3, [*elsewhere, "run", str(file), "-o", str(tmp_path / "out")], timeout=60)
     assert done.returncode != 0
     assert errors(done.stderr) == ["mcmc: rank 1 of 3 failed, ending all ranks:"]
-    assert "other data than rank 0" in done.stderr
+    assert "other data or another reference than rank 0" in done.stderr
 
 
 # --- wrong input ---

@@ -213,7 +213,7 @@ def test_results_open_in_xarray(tmp_path, engine):
     with xarray.open_dataset(run.path / "results.h5", engine=engine, group="data") as group:
         assert group.inputs.dims == ("instance", "pattern", "input")
         assert group.labels.dims == ("instance", "pattern")
-        assert group.teacher.dims == ("instance", "weight")
+        assert group.teacher.dims == ("instance", "teacher_weight")
         assert (group.inputs.dtype, group.labels.dtype, group.teacher.dtype) == (np.int8, np.float64, np.int8)
         np.testing.assert_array_equal(group.inputs, INPUTS)
         np.testing.assert_array_equal(group.labels, data()["labels"])

@@ -46,8 +46,7 @@ static inline void acceptance_limits(int rule, double limits[ACCEPTANCE_CELLS][2
     }
 }
 
-/* The largest 64-bit uniform that accepts: P(u <= threshold) = (threshold + 1)/2^64 = probability, rounded down to the 64th bit and
- * at least one cell. */
+/* The largest 64-bit uniform that accepts: P(u <= threshold) = probability, to the 2^-48 of the uniforms of moves (philox.h). */
 static inline uint64_t acceptance_threshold(double probability)
 {
     if (probability >= 1.0)

@@ -5,14 +5,21 @@ INLINE REALS FN(activation_sign)(REALS h)
     return REALS_SELECT(h >= 0.0, REALS_ALL(1.0), REALS_ALL(-1.0));
 }
 
+/* To a multiple of 2^-36: then the sum of up to 2^16 units is exact, and units that cancel do so in any order. Without it ties at
+ * zero, which +-1 inputs make, would be decided by rounding. */
+INLINE REALS FN(activation_grid)(REALS g)
+{
+    return (g + 0x1.8p16) - 0x1.8p16;
+}
+
 INLINE REALS FN(activation_erf)(REALS h)
 {
-    return FN(num_erf)(h * 0x1.6a09e667f3bcdp-1); /* 1 / sqrt 2 */
+    return FN(activation_grid)(FN(num_erf)(h * 0x1.6a09e667f3bcdp-1)); /* 1 / sqrt 2 */
 }
 
 INLINE REALS FN(activation_tanh)(REALS h)
 {
-    return FN(num_tanh)(h);
+    return FN(activation_grid)(FN(num_tanh)(h));
 }
 
 INLINE REALS FN(activation_relu)(REALS h)

@@ -17,10 +17,16 @@ from mcmc.reference import losses
 
 Energy = Callable[[NDArray[np.int8]], NDArray[np.float64]]
 
+
+def on_grid(g: NDArray[np.float64]) -> NDArray[np.float64]:
+    """To multiples of 2^-36, so that sums over units are exact and those that cancel do so in any order."""
+    return np.rint(g * 2.0**36) / 2.0**36
+
+
 ACTIVATIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "sign": losses.sign,
-    "erf": lambda h: special.erf(h / math.sqrt(2)),
-    "tanh": np.tanh,
+    "erf": lambda h: on_grid(special.erf(h / math.sqrt(2))),
+    "tanh": lambda h: on_grid(np.tanh(h)),
     "relu": lambda h: np.where(h > 0, h, 0.0),
     "linear": lambda h: h,
 }
