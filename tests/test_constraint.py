@@ -19,8 +19,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+import launchers
 import mcmc
 from enumeration import Enumeration, all_states
+from launchers import Launcher
 from mcmc.cli import run_command
 from mcmc.errors import ConfigError, StorageError
 from mcmc.kernels import cpu, flips
@@ -31,8 +33,9 @@ from mcmc.reference import flips as single_twin
 from mcmc.reference import machines, philox
 from mcmc.reference import pairs as twin
 from mcmc.samplers import SAMPLERS
+from mcmc.storage import RunDirectory
 from problems import INPUT_LAWS, VARIANTS, Problem, label, problem, random_weights
-from running import tables
+from running import MCMC, assert_same_results, contents, tables, write_run_file
 from test_exact import (
     ALPHA,
     BURN_IN,
@@ -454,6 +457,63 @@ def test_a_reference_of_another_run_must_fit(tmp_path: Path) -> None:
             mcmc.run(settings, tmp_path / "out", quiet=True)
         assert not (tmp_path / "out").exists()
     mcmc.run(asked(**good), tmp_path / "out", quiet=True)
+
+
+@pytest.fixture
+def of_a_run(tmp_path: Path) -> Path:
+    """Run file with a sample of the run in `reference` as its reference, and its results in `out`."""
+    mcmc.run(tables({"model.n_inputs": 12, "data.n_instances": 3}), tmp_path / "reference", quiet=True)
+    constraint = {"reference": "run", "overlap": 0.5, "path": "reference", "copy": 1, "beta": 0.7}
+    file = write_run_file(
+        tmp_path / "run.toml", {"constraint": constraint, "model.n_inputs": 12, "data.n_instances": 3}
+    )
+    assert run_command(["run", str(file), "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    return file
+
+
+def go_on(directory: Path) -> None:
+    """Continues the run from which the reference comes: all of its walkers are elsewhere."""
+    before = RunDirectory(directory).read_checkpoint().arrays["weights"]
+    longer = {"model.n_inputs": 12, "data.n_instances": 3, "schedule.sweeps": 220}
+    mcmc.run(tables(longer), directory, quiet=True)
+    assert (RunDirectory(directory).read_checkpoint().arrays["weights"] != before).any(axis=-1).mean() > 0.5
+
+
+def vanish(directory: Path) -> None:
+    directory.rename(directory.with_name("moved"))
+
+
+@pytest.mark.parametrize("event", [go_on, vanish])
+def test_the_run_of_a_reference_is_read_once(
+    event: Callable[[Path], None], of_a_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever happens to it: a finished run says so, a stopped one goes on as if nothing had happened."""
+    folder = of_a_run.parent
+    stopped = ["run", str(of_a_run), "-o", str(folder / "stopped")]
+    assert run_command([*stopped, "--walltime", "0.000001", "--quiet"]) == 75
+    event(folder / "reference")
+    assert run_command(["run", str(of_a_run), "-o", str(folder / "out")]) == 0
+    assert "complete already, 120 sweeps" in capsys.readouterr().out
+    assert run_command([*stopped, "--dry-run"]) == 0
+    assert run_command(stopped) == 0
+    assert_same_results(folder / "stopped", folder / "out")
+    log = (folder / "stopped" / "run.log").read_text()
+    assert f"with the sample of {folder / 'reference'} that the checkpoint holds: 3 of 12 weights differ" in log
+    if event is go_on:  # a run that begins now has another reference
+        assert run_command(["run", str(of_a_run), "-o", str(folder / "new"), "--quiet"]) == 0
+        references = [contents(folder / name / "results.h5")["data/reference"] for name in ("new", "out")]
+        assert references[0] != references[1]
+
+
+def test_ranks_go_on_with_the_reference_of_the_checkpoint(of_a_run: Path, launcher: Launcher) -> None:
+    folder = of_a_run.parent
+    command = [*MCMC, "run", str(of_a_run), "-o", str(folder / "stopped"), "--quiet"]
+    assert launchers.run(launcher, 2, [*command, "--walltime", "0.000001"]).returncode == 75
+    go_on(folder / "reference")
+    for _ in range(2):  # the second time it is complete already
+        finished = launchers.run(launcher, 2, command)
+        assert (finished.returncode, finished.stderr) == (0, "")
+    assert_same_results(folder / "stopped", folder / "out")
 
 
 def test_a_reference_that_changes_stops_the_run_from_going_on(tmp_path: Path) -> None:
