@@ -34,7 +34,7 @@ from mcmc.reference import machines, philox
 from mcmc.reference import pairs as twin
 from mcmc.samplers import SAMPLERS
 from mcmc.storage import RunDirectory
-from problems import INPUT_LAWS, VARIANTS, Problem, label, problem, random_weights
+from problems import INPUT_LAWS, PERCEPTRON, VARIANTS, Machine, Problem, label, problem, random_weights
 from running import MCMC, assert_same_results, contents, tables, write_run_file
 from test_exact import (
     ALPHA,
@@ -53,7 +53,7 @@ SEED = 7
 BETA = np.array([0.0, 0.4, 0.8, 1.5])
 REFRESH_EVERY = 64  # PAIRS_REFRESH_EVERY of flips.h
 METHODS = [name for name, sampler in SAMPLERS.items() if sampler.flips_pairs]
-FAMILIES = [Loss("error-count"), Loss("symmetric", 0.5), Loss("hinge", 0.5), Loss("square")]
+FAMILIES = [Loss("error-count"), Loss("symmetric", 0.5), Loss("hinge", 0.5), Loss("squared-hinge", 0.5), Loss("square")]
 """A loss for each kind of kernel."""
 
 
@@ -275,22 +275,33 @@ class Restricted(Enumeration):
         return np.array([self.law(beta)[self.allowed] @ (1 - np.diag(matrix))])
 
 
+COMMITTEE, PARITY, SOFT = Machine("committee", 3), Machine("parity", 2), Machine("committee", 3, "tanh")
 CASES = [
     (Case(Loss("error-count"), "binary", 11, 13, (0.4, 0.8, 1.2)), "teacher", 3),
     (Case(Loss("error-count", 0.5), "binary", 12, 9, (0.3, 0.6), "heat-bath", labels="random"), "magnetisation", 6),
     (Case(Loss("symmetric", 0.7), "binary", 10, 8, (0.4, 0.8, 1.2), labels="random"), "magnetisation", 4),
     (Case(Loss("hinge", 0.5), "binary", 11, 12, (0.4, 0.8), "heat-bath", label_noise=0.2), "teacher", 7),
+    (Case(Loss("squared-hinge", 0.8), "binary", 11, 9, (0.3, 0.6)), "teacher", 5),
     (Case(Loss("hinge", 0.5), "gaussian", 10, 9, (0.3, 0.6)), "other", 5),
     (Case(Loss("square"), "binary", 13, 6, (0.2, 0.4, 0.6), label_noise=0.5), "teacher", 4),
     (Case(Loss("square"), "gaussian", 10, 8, (0.2, 0.4), "heat-bath", labels="random"), "magnetisation", 3),
     (Case(Loss("logistic", 0.3, 2.0), "gaussian", 12, 12, (0.5, 1.0), label_noise=0.1, sweeps=8000), "other", 8),
+    (Case(Loss("error-count"), "binary", 4, 14, (0.4, 0.8, 1.2), label_noise=0.1, machine=COMMITTEE), "teacher", 5),
+    (
+        Case(Loss("hinge", 0.5), "binary", 4, 10, (0.3, 0.6, 0.9), "heat-bath", labels="random", machine=COMMITTEE),
+        "magnetisation",
+        4,
+    ),
+    (Case(Loss("error-count"), "binary", 6, 12, (0.4, 0.8, 1.2), label_noise=0.1, machine=PARITY), "other", 6),
+    (Case(Loss("square"), "gaussian", 4, 8, (0.3, 0.6), label_noise=0.3, sweeps=8000, machine=SOFT), "teacher", 5),
 ]
 
 
 def exact_of(case: Case, reference: str, n_differ: int) -> tuple[FixedOverlap, Restricted]:
     task = task_of(case)
-    chosen = {"teacher": task.instance.teacher, "magnetisation": np.ones(case.n, dtype=np.int8)}
-    constraint = replace(constraint_of(case.n, n_differ), reference=chosen.get(reference, random_weights(1, case.n)[0]))
+    n = case.n_weights
+    chosen = {"teacher": task.instance.teacher, "magnetisation": np.ones(n, dtype=np.int8)}
+    constraint = FixedOverlap(chosen.get(reference, random_weights(1, n)[0]), n_differ)
     return constraint, Restricted(task.energy, constraint)
 
 
@@ -299,6 +310,7 @@ def test_cases_cover_the_families_and_methods() -> None:
         return task_of(case).model.family(case.inputs == "binary"), case.method
 
     assert {case.loss.name for case, *_ in CASES} <= set(LOSSES)
+    assert {case.machine for case, *_ in CASES} == {PERCEPTRON, COMMITTEE, PARITY, SOFT}
     found = {family(case) for case, *_ in CASES}
     assert {name for name, _ in found} == {"bitslice", "tabulated", "quadratic", "fields"}
     assert {name for _, name in found} == set(METHODS)
@@ -318,7 +330,7 @@ def test_samples_agree_with_enumeration(case: Case, reference: str, n_differ: in
     # neither a beta that is 2 % off nor all states would do
     wrong = replace(case, beta=tuple(1.02 * beta for beta in case.beta))
     assert failures(statistics(samples, exact, wrong)) != []
-    assert failures(statistics(samples, Enumeration(task_of(case).energy, case.n), case)) != []
+    assert failures(statistics(samples, Enumeration(task_of(case).energy, case.n_weights), case)) != []
 
 
 @pytest.mark.parametrize("method", METHODS)
