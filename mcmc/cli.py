@@ -116,7 +116,7 @@ def run(
         if not dry_run:
             return engine.run(asked, output, world, seconds, quiet)
         if world.rank == 0:
-            click.echo(engine.plan(asked, world.size))
+            click.echo(engine.plan(asked, world.size, output))
         return _DONE
 
 

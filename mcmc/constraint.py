@@ -55,10 +55,14 @@ class Constraint:
         return "" if self.given is None else hashlib.sha256(self.given).hexdigest()
 
 
-def load(config: Config, n_weights: int, n_instances: int, data_fingerprint: str) -> Constraint | None:
+def load(
+    config: Config, n_weights: int, n_instances: int, data_fingerprint: str, sample: NDArray[np.int8] | None = None
+) -> Constraint | None:
     """The constraint of a run file, if there is one.
 
     data_fingerprint: of the data file, which must be that of the run from which a reference comes
+    sample: int8 (n_instances, n_weights), what was read from that run before: it is not read again, as it may have gone
+        on, or have been moved
 
     Raises:
         ConfigError: what the reference is to be read from is not there or does not fit, or only one state is left.
@@ -72,6 +76,8 @@ def load(config: Config, n_weights: int, n_instances: int, data_fingerprint: str
         source, given = "all weights +1", np.ones((1, n_weights), dtype=np.int8)
     elif asked.reference == "file":
         source, given = f"{config.constraint_path}", _from_file(config.constraint_path, n_weights, n_instances)
+    elif asked.reference == "run" and sample is not None:
+        source, given = f"the sample of {config.constraint_path} that the checkpoint holds", sample
     elif asked.reference == "run":
         source, given = _from_run(config, n_weights, n_instances, data_fingerprint)
     n_differ = attainable(asked.overlap, n_weights)

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 DONE, STOPPED = 0, 75
 """What `run` returns: complete, or stopped early at a checkpoint."""
 
+_SAMPLE = "reference"
+"""Name of the array in a checkpoint that is the reference of the constraint, where that is a sample of another run."""
+
 _STRETCH = 0.05
 """Seconds of a stretch on the slowest rank."""
 _STRETCH_BYTES = 8 << 20
@@ -58,7 +61,7 @@ def run(config: Config, directory: Path, world: World, walltime: float | None = 
     on every rank alike.
     """
     with Stop(walltime) as stop:
-        problem = _problem(config, world)
+        problem = _problem(config, directory, world)
         n_active = min(world.size, problem.n_instances * problem.n_walkers)
         if n_active == world.size:
             return _Run(problem, directory, world, quiet).execute(stop)
@@ -72,9 +75,12 @@ def run(config: Config, directory: Path, world: World, walltime: float | None = 
         return world.broadcast(outcome)
 
 
-def plan(config: Config, size: int) -> str:
-    """What a run needs, for --dry-run: sizes, memory, files, and the layout over `size` ranks."""
-    problem = Problem(config)
+def plan(config: Config, size: int, directory: Path | None = None) -> str:
+    """What a run needs, for --dry-run: sizes, memory, files, and the layout over `size` ranks.
+
+    directory: where it would run
+    """
+    problem = Problem(config, None if directory is None else _kept_sample(config, directory))
     pieces = layout(problem.n_instances, problem.n_walkers, size)
     schedule = config.schedule
     n_rows = schedule.sweeps // schedule.measure_every
@@ -117,23 +123,36 @@ def _choice(waits: NDArray[np.int8]) -> str:
     return f"end of burn-in: waiting times instead of metropolis, instances by rung: {by_rung}"
 
 
-def _problem(config: Config, world: World) -> Problem:
-    """The problem on every rank; what is wrong with the data is found by rank 0 and raised by all."""
+def _problem(config: Config, directory: Path, world: World) -> Problem:
+    """The problem on every rank; what is wrong with the data is found by rank 0 and raised by all.
+
+    A sample of another run is read by rank 0 alone: from the checkpoint in `directory`, else from that run.
+    """
     made: list[Problem] = []
 
-    def make() -> list[str]:
-        made.append(Problem(config))
+    def make(sample: NDArray[np.int8] | None) -> list[str]:
+        made.append(Problem(config, sample))
         return made[0].fingerprints
 
-    fingerprints = world.broadcast(make)
+    fingerprints = world.broadcast(lambda: make(_kept_sample(config, directory)))
+    shared = world.share({} if not made or made[0].sample is None else {_SAMPLE: made[0].sample})
     if not made:
         try:
-            make()
+            make(shared.get(_SAMPLE))
         except (ConfigError, StorageError) as error:
             raise RuntimeError(f"this rank cannot read what rank 0 has read: {error}") from error
         if made[0].fingerprints != fingerprints:
             raise RuntimeError("this rank reads other data or another reference than rank 0")
     return made[0]
+
+
+def _kept_sample(config: Config, directory: Path) -> NDArray[np.int8] | None:
+    """The sample of another run in the checkpoint that there is; None without one."""
+    files = RunDirectory(directory)
+    if config.constraint.reference != "run" or files.run_toml() is None:
+        return None
+    checkpoint = files.read_checkpoint(segments=False)
+    return None if checkpoint is None else checkpoint.arrays.get(_SAMPLE)
 
 
 def _outcome(produce: Callable[[], int]) -> Callable[[], int]:
@@ -359,6 +378,8 @@ class _Run:
                 segment = self.files.write_segment(len(self.segments), self.first_row, series, self._attributes())
                 self.segments.append(segment)
             named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
+            if self.problem.sample is not None:
+                named[_SAMPLE] = self.problem.sample
             if "waits" in arrays and not chosen_before and self.sweep >= self.config.schedule.burn_in:
                 self.files.log(_choice(arrays["waits"]))
             read = dict(zip(("fingerprint", "reference"), self.problem.fingerprints, strict=True))

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 class Problem:
     """What a run file asks for.
 
-    Data from a file are read when the problem is made: ConfigError if they are wrong.
+    Data from a file are read when the problem is made: ConfigError if they are wrong. So is the reference of the
+    constraint, unless it is a sample of another run and given.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, sample: NDArray[np.int8] | None = None) -> None:
         self.config = config
         self._from_file = self._load_file() if config.data.source == "file" else None
         if self._from_file is None:
@@ -49,7 +50,7 @@ class Problem:
             if teacher is None or not observables.same_shape(self.architecture, teacher):
                 why = f"{config.data.path} has no teacher" if teacher is None else "the teacher has another shape"
                 raise ConfigError(f"constraint.reference: got 'teacher', expected another: {why}")
-        self.constraint = constraint.load(config, self.n_weights, self.n_instances, self.fingerprint)
+        self.constraint = constraint.load(config, self.n_weights, self.n_instances, self.fingerprint, sample)
         """None: all weights are allowed."""
         if "teacher" in self.starts and self._from_file is not None and self._from_file.teacher is None:
             raise ConfigError(
@@ -140,6 +141,11 @@ class Problem:
     def fingerprints(self) -> list[str]:
         """Of everything that was read besides the run file: the data file, and the reference of the constraint."""
         return [self.fingerprint, "" if self.constraint is None else self.constraint.fingerprint]
+
+    @property
+    def sample(self) -> NDArray[np.int8] | None:
+        """The reference (n_instances, n_weights), if it is a sample of another run: that run may not keep it."""
+        return None if self.config.constraint.reference != "run" else self.constraint.given
 
     def initial_weights(self, number: int, instance: data.Instance, walkers: range) -> NDArray[np.int8]:
         """Weights (len(walkers), n_weights) at sweep 0, as `schedule.start` says."""

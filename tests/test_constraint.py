@@ -19,8 +19,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+import launchers
 import mcmc
 from enumeration import Enumeration, all_states
+from launchers import Launcher
 from mcmc.cli import run_command
 from mcmc.errors import ConfigError, StorageError
 from mcmc.kernels import cpu, flips
@@ -31,8 +33,9 @@ from mcmc.reference import flips as single_twin
 from mcmc.reference import machines, philox
 from mcmc.reference import pairs as twin
 from mcmc.samplers import SAMPLERS
-from problems import INPUT_LAWS, VARIANTS, Problem, label, problem, random_weights
-from running import tables
+from mcmc.storage import RunDirectory
+from problems import INPUT_LAWS, PERCEPTRON, VARIANTS, Machine, Problem, label, problem, random_weights
+from running import MCMC, assert_same_results, contents, tables, write_run_file
 from test_exact import (
     ALPHA,
     BURN_IN,
@@ -50,7 +53,7 @@ SEED = 7
 BETA = np.array([0.0, 0.4, 0.8, 1.5])
 REFRESH_EVERY = 64  # PAIRS_REFRESH_EVERY of flips.h
 METHODS = [name for name, sampler in SAMPLERS.items() if sampler.flips_pairs]
-FAMILIES = [Loss("error-count"), Loss("symmetric", 0.5), Loss("hinge", 0.5), Loss("square")]
+FAMILIES = [Loss("error-count"), Loss("symmetric", 0.5), Loss("hinge", 0.5), Loss("squared-hinge", 0.5), Loss("square")]
 """A loss for each kind of kernel."""
 
 
@@ -272,22 +275,33 @@ class Restricted(Enumeration):
         return np.array([self.law(beta)[self.allowed] @ (1 - np.diag(matrix))])
 
 
+COMMITTEE, PARITY, SOFT = Machine("committee", 3), Machine("parity", 2), Machine("committee", 3, "tanh")
 CASES = [
     (Case(Loss("error-count"), "binary", 11, 13, (0.4, 0.8, 1.2)), "teacher", 3),
     (Case(Loss("error-count", 0.5), "binary", 12, 9, (0.3, 0.6), "heat-bath", labels="random"), "magnetisation", 6),
     (Case(Loss("symmetric", 0.7), "binary", 10, 8, (0.4, 0.8, 1.2), labels="random"), "magnetisation", 4),
     (Case(Loss("hinge", 0.5), "binary", 11, 12, (0.4, 0.8), "heat-bath", label_noise=0.2), "teacher", 7),
+    (Case(Loss("squared-hinge", 0.8), "binary", 11, 9, (0.3, 0.6)), "teacher", 5),
     (Case(Loss("hinge", 0.5), "gaussian", 10, 9, (0.3, 0.6)), "other", 5),
     (Case(Loss("square"), "binary", 13, 6, (0.2, 0.4, 0.6), label_noise=0.5), "teacher", 4),
     (Case(Loss("square"), "gaussian", 10, 8, (0.2, 0.4), "heat-bath", labels="random"), "magnetisation", 3),
     (Case(Loss("logistic", 0.3, 2.0), "gaussian", 12, 12, (0.5, 1.0), label_noise=0.1, sweeps=8000), "other", 8),
+    (Case(Loss("error-count"), "binary", 4, 14, (0.4, 0.8, 1.2), label_noise=0.1, machine=COMMITTEE), "teacher", 5),
+    (
+        Case(Loss("hinge", 0.5), "binary", 4, 10, (0.3, 0.6, 0.9), "heat-bath", labels="random", machine=COMMITTEE),
+        "magnetisation",
+        4,
+    ),
+    (Case(Loss("error-count"), "binary", 6, 12, (0.4, 0.8, 1.2), label_noise=0.1, machine=PARITY), "other", 6),
+    (Case(Loss("square"), "gaussian", 4, 8, (0.3, 0.6), label_noise=0.3, sweeps=8000, machine=SOFT), "teacher", 5),
 ]
 
 
 def exact_of(case: Case, reference: str, n_differ: int) -> tuple[FixedOverlap, Restricted]:
     task = task_of(case)
-    chosen = {"teacher": task.instance.teacher, "magnetisation": np.ones(case.n, dtype=np.int8)}
-    constraint = replace(constraint_of(case.n, n_differ), reference=chosen.get(reference, random_weights(1, case.n)[0]))
+    n = case.n_weights
+    chosen = {"teacher": task.instance.teacher, "magnetisation": np.ones(n, dtype=np.int8)}
+    constraint = FixedOverlap(chosen.get(reference, random_weights(1, n)[0]), n_differ)
     return constraint, Restricted(task.energy, constraint)
 
 
@@ -296,6 +310,7 @@ def test_cases_cover_the_families_and_methods() -> None:
         return task_of(case).model.family(case.inputs == "binary"), case.method
 
     assert {case.loss.name for case, *_ in CASES} <= set(LOSSES)
+    assert {case.machine for case, *_ in CASES} == {PERCEPTRON, COMMITTEE, PARITY, SOFT}
     found = {family(case) for case, *_ in CASES}
     assert {name for name, _ in found} == {"bitslice", "tabulated", "quadratic", "fields"}
     assert {name for _, name in found} == set(METHODS)
@@ -315,7 +330,7 @@ def test_samples_agree_with_enumeration(case: Case, reference: str, n_differ: in
     # neither a beta that is 2 % off nor all states would do
     wrong = replace(case, beta=tuple(1.02 * beta for beta in case.beta))
     assert failures(statistics(samples, exact, wrong)) != []
-    assert failures(statistics(samples, Enumeration(task_of(case).energy, case.n), case)) != []
+    assert failures(statistics(samples, Enumeration(task_of(case).energy, case.n_weights), case)) != []
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -454,6 +469,63 @@ def test_a_reference_of_another_run_must_fit(tmp_path: Path) -> None:
             mcmc.run(settings, tmp_path / "out", quiet=True)
         assert not (tmp_path / "out").exists()
     mcmc.run(asked(**good), tmp_path / "out", quiet=True)
+
+
+@pytest.fixture
+def of_a_run(tmp_path: Path) -> Path:
+    """Run file with a sample of the run in `reference` as its reference, and its results in `out`."""
+    mcmc.run(tables({"model.n_inputs": 12, "data.n_instances": 3}), tmp_path / "reference", quiet=True)
+    constraint = {"reference": "run", "overlap": 0.5, "path": "reference", "copy": 1, "beta": 0.7}
+    file = write_run_file(
+        tmp_path / "run.toml", {"constraint": constraint, "model.n_inputs": 12, "data.n_instances": 3}
+    )
+    assert run_command(["run", str(file), "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    return file
+
+
+def go_on(directory: Path) -> None:
+    """Continues the run from which the reference comes: all of its walkers are elsewhere."""
+    before = RunDirectory(directory).read_checkpoint().arrays["weights"]
+    longer = {"model.n_inputs": 12, "data.n_instances": 3, "schedule.sweeps": 220}
+    mcmc.run(tables(longer), directory, quiet=True)
+    assert (RunDirectory(directory).read_checkpoint().arrays["weights"] != before).any(axis=-1).mean() > 0.5
+
+
+def vanish(directory: Path) -> None:
+    directory.rename(directory.with_name("moved"))
+
+
+@pytest.mark.parametrize("event", [go_on, vanish])
+def test_the_run_of_a_reference_is_read_once(
+    event: Callable[[Path], None], of_a_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever happens to it: a finished run says so, a stopped one goes on as if nothing had happened."""
+    folder = of_a_run.parent
+    stopped = ["run", str(of_a_run), "-o", str(folder / "stopped")]
+    assert run_command([*stopped, "--walltime", "0.000001", "--quiet"]) == 75
+    event(folder / "reference")
+    assert run_command(["run", str(of_a_run), "-o", str(folder / "out")]) == 0
+    assert "complete already, 120 sweeps" in capsys.readouterr().out
+    assert run_command([*stopped, "--dry-run"]) == 0
+    assert run_command(stopped) == 0
+    assert_same_results(folder / "stopped", folder / "out")
+    log = (folder / "stopped" / "run.log").read_text()
+    assert f"with the sample of {folder / 'reference'} that the checkpoint holds: 3 of 12 weights differ" in log
+    if event is go_on:  # a run that begins now has another reference
+        assert run_command(["run", str(of_a_run), "-o", str(folder / "new"), "--quiet"]) == 0
+        references = [contents(folder / name / "results.h5")["data/reference"] for name in ("new", "out")]
+        assert references[0] != references[1]
+
+
+def test_ranks_go_on_with_the_reference_of_the_checkpoint(of_a_run: Path, launcher: Launcher) -> None:
+    folder = of_a_run.parent
+    command = [*MCMC, "run", str(of_a_run), "-o", str(folder / "stopped"), "--quiet"]
+    assert launchers.run(launcher, 2, [*command, "--walltime", "0.000001"]).returncode == 75
+    go_on(folder / "reference")
+    for _ in range(2):  # the second time it is complete already
+        finished = launchers.run(launcher, 2, command)
+        assert (finished.returncode, finished.stderr) == (0, "")
+    assert_same_results(folder / "stopped", folder / "out")
 
 
 def test_a_reference_that_changes_stops_the_run_from_going_on(tmp_path: Path) -> None:

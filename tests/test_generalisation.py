@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
 from itertools import product
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import xarray as xr
 
 from mcmc.analysis.generalisation import (
+    CHUNK_BYTES,
     binary_disagreement,
     disagreement_probability,
     exact_law,
@@ -150,10 +153,48 @@ def test_trees_on_gaussian_inputs(n_hidden: int, student: str, teacher: str) -> 
     assert abs(wrong.mean() - found) < 4 * np.sqrt(found * (1 - found) / len(inputs))
 
 
-def test_tree_parity_is_a_product() -> None:
-    errors = np.random.default_rng(2).random((40, 150, 4))  # more than a chunk
-    found = tree_disagreement(errors, 0.0, "tree-parity", "tree-parity")
-    np.testing.assert_allclose(found, (1 - (1 - 2 * errors).prod(axis=-1)) / 2, atol=1e-14)
+def disagreement_by_joint_law(errors: np.ndarray, ties: float, student: str, teacher: str) -> float:
+    """Of one sample, from the joint law of the numbers of positive units, adding the pairs of units one by one."""
+    n = errors.size
+    law = np.zeros((n + 2, n + 2))  # the last entries stay 0: what is rolled in at the front
+    law[0, 0] = 1.0
+    for e in errors:
+        both, one, other = (np.roll(law, shift, (0, 1)) for shift in ((1, 1), (1, 0), (0, 1)))
+        law = ((1 - ties - e) * law + (1 + ties - e) * both + e * one + e * other) / 2
+    count = np.arange(n + 1)
+    signs = {"tree-committee": 2 * count >= n, "tree-parity": (n - count) % 2 == 0}
+    return float(law[:-1, :-1][signs[student][:, None] != signs[teacher]].sum())
+
+
+@TREES
+@pytest.mark.parametrize(("n_hidden", "fan_in"), [(30, 4), (31, 101)])
+def test_trees_of_many_units(n_hidden: int, fan_in: int, student: str, teacher: str) -> None:
+    """More samples than are worked on at a time, every one on its own."""
+    n_samples = CHUNK_BYTES // (8 * (n_hidden + 1)) + 40
+    ties = tie_probability(fan_in)
+    errors = (1 - ties) * np.random.default_rng(2).random((2, n_samples // 2, n_hidden)) ** 3
+    found = tree_disagreement(errors, ties, student, teacher)
+    assert found.shape == errors.shape[:-1]
+    for place in [(0, 0), (0, 77), (1, 3), (1, -1)]:
+        expected = disagreement_by_joint_law(errors[place], ties, student, teacher)
+        assert found[place] == pytest.approx(expected, abs=1e-13)
+
+
+@TREES
+def test_large_trees_take_little_time_and_memory(student: str, teacher: str) -> None:
+    """A joint law of each of these samples would take 2 GB, and minutes; two committees have a known limit."""
+    n_hidden, overlap = 500, 0.8
+    errors = np.full((1000, n_hidden), np.arccos(overlap) / np.pi)
+    began = time.process_time()
+    tracemalloc.start()
+    found = tree_disagreement(errors, 0.0, student, teacher)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert time.process_time() - began < 20
+    assert peak < 100e6
+    assert np.ptp(found) < 1e-14
+    limit = np.arccos(1 - 2 * errors[0, 0]) / np.pi if student == teacher == "tree-committee" else 1 / 2
+    assert found[0] == pytest.approx(limit, abs=1 / np.sqrt(n_hidden))
 
 
 @pytest.mark.parametrize("architecture", ["tree-committee", "tree-parity"])

@@ -6,20 +6,24 @@ One field: perceptrons, and machines of one unit, whose sign is that of its fiel
 Gaussian inputs and the binomial law of `disagreement_probability` for +-1 inputs and weights.
 
 Trees on the same blocks of inputs: the pairs of units k of student and teacher see independent inputs, so each pair has
-a joint law of its own for its two signs, from its overlap R_k, and the joint law of the numbers of positive units of
-both machines follows by adding the pairs one by one. The numbers decide the outputs of committees of signs and of
-parity machines. With blocks of even length and +-1 inputs fields may be 0, and sign(0) = +1 is taken into account.
+a joint law of its own for its two signs, from its overlap R_k, and the numbers of positive units of both machines
+decide the outputs of committees of signs and of parity machines. With blocks of even length and +-1 inputs fields may
+be 0, and sign(0) = +1 is taken into account. The joint law of a pair that disagrees with chance e is linear in e, so it
+is a mixture of the laws at R = 1, equal pairs, and at R = -1, opposed ones, which disagree but for ties: opposed with
+chance e / (1 - P(tie)). What matters of the overlaps is the number of opposed pairs alone.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 WINDOW_SIGMAS = 10  # a binomial is below 1e-22 further out
-CHUNK = 4096  # samples at a time
+CHUNK_BYTES = 1 << 20
+"""Of the laws of as many samples as are worked on at a time."""
 
 
 def generalisation_error(dataset: xr.Dataset, config: dict[str, Any]) -> xr.DataArray | None:
@@ -95,14 +99,18 @@ def tree_disagreement(errors: np.ndarray, ties: float, student: str, teacher: st
     """Chance that two trees disagree whose units k do with chance errors[..., k]: (..., n_hidden) -> float64 (...).
 
     ties: chance of a field 0, counted as +1, the same for all units; student, teacher: "tree-committee" (of signs, a
-    tied vote counts as +1) or "tree-parity".
+    tied vote counts as +1) or "tree-parity". Of two parity machines the outputs multiply to the product of independent
+    factors of mean 1 - 2 error, ties or not. Otherwise see the head of the file; n_hidden^2 operations for a sample.
     """
     n = errors.shape[-1]
-    wrong = _sign_by_count(student, n)[:, None] != _sign_by_count(teacher, n)
-    flat = errors.reshape(-1, n)
-    out = np.empty(len(flat))
-    for start in range(0, len(flat), CHUNK):
-        out[start : start + CHUNK] = _joint_law(flat[start : start + CHUNK], ties)[:, wrong].sum(axis=-1)
+    if student == teacher == "tree-parity":
+        return (1 - (1 - 2 * errors).prod(axis=-1)) / 2
+    disagree = _disagreement_by_opposed(n, ties, _sign_by_count(student, n)[:, None] != _sign_by_count(teacher, n))
+    opposed = errors.reshape(-1, n).T / (1 - ties)
+    out = np.empty(opposed.shape[1])
+    step = max(1, CHUNK_BYTES // (8 * (n + 1)))
+    for start in range(0, out.size, step):
+        out[start : start + step] = disagree @ _number_law(opposed[:, start : start + step])
     return out.reshape(errors.shape[:-1])
 
 
@@ -113,22 +121,44 @@ def _sign_by_count(architecture: str, n: int) -> np.ndarray:
     return np.where(is_positive, 1, -1)
 
 
-def _joint_law(errors: np.ndarray, ties: float) -> np.ndarray:
-    """P(student has s, teacher t positive units): (samples, n_hidden) -> (samples, n_hidden + 1, n_hidden + 1).
-
-    Both fields of a pair have the same law, so one sign is + and the other - with chance error / 2 either way; both
-    are + with chance (1 + ties - error) / 2.
-    """
-    n_samples, n = errors.shape
-    law = np.zeros((n_samples, n + 1, n + 1))
-    law[:, 0, 0] = 1.0
-    for k in range(n):
-        differ = errors[:, k, None, None] / 2
-        before, law = law, ((1 - ties) / 2 - differ) * law
-        law[:, 1:, 1:] += ((1 + ties) / 2 - differ) * before[:, :-1, :-1]
-        law[:, 1:, :] += differ * before[:, :-1, :]
-        law[:, :, 1:] += differ * before[:, :, :-1]
+def _number_law(chances: np.ndarray) -> np.ndarray:
+    """Law of how many of n independent events happen: chances (n, samples) -> (n + 1, samples)."""
+    n, n_samples = chances.shape
+    law = np.zeros((n + 1, n_samples))
+    law[0] = 1.0
+    for k, chance in enumerate(chances):
+        happens = law[: k + 1] * chance
+        law[: k + 1] -= happens
+        law[1 : k + 2] += happens
     return law
+
+
+def _disagreement_by_opposed(n: int, ties: float, wrong: np.ndarray) -> np.ndarray:
+    """Chance that two trees of n units disagree by how many pairs are opposed, the others being equal: (n + 1,).
+
+    wrong: bool (n + 1, n + 1), by the numbers of positive units of the one and the other tree
+    """
+    fair, tied, positive = (_binomials(n, chance) for chance in (1 / 2, ties, (1 + ties) / 2))
+    # of r opposed pairs without a tie b are (+, -), r - b are (-, +); of the other pairs m are (+, +), n - r - m (-, -)
+    given = np.zeros((n + 1, n + 1))  # by r and m
+    for r in range(n + 1):
+        b, m = np.arange(r + 1), np.arange(n - r + 1)[:, None]
+        given[r, : n - r + 1] = wrong[m + b, m + r - b] @ fair[r, : r + 1]
+    law = np.empty(n + 1)
+    for d in range(n + 1):
+        t, a = np.arange(d + 1)[:, None], np.arange(n - d + 1)  # ties among the opposed, (+, +) among the equal pairs
+        law[d] = tied[d, : d + 1] @ given[d - t, t + a] @ positive[n - d, : n - d + 1]
+    return law
+
+
+def _binomials(n: int, chance: float) -> np.ndarray:
+    """Row m is the law of Binomial(m, chance), m = 0 .. n: (n + 1, n + 1)."""
+    laws = np.zeros((n + 1, n + 1))
+    laws[0, 0] = 1.0
+    for before, law in pairwise(laws):
+        law[:] = (1 - chance) * before
+        law[1:] += chance * before[:-1]
+    return laws
 
 
 def tie_probability(n: int) -> float:
