@@ -62,8 +62,8 @@ class Architecture:
         if self.n_inputs < 1:
             raise ValueError(f"n_inputs: got {self.n_inputs}, expected an integer >= 1")
         if not 1 <= self.n_hidden <= MOST_UNITS or (self.name == "perceptron" and self.n_hidden != 1):
-            allowed = "1 (a perceptron is one unit)" if self.name == "perceptron" else f"an integer from 1 to {MOST_UNITS}"
-            raise ValueError(f"n_hidden: got {self.n_hidden}, expected {allowed}")
+            most = "1 (a perceptron is one unit)" if self.name == "perceptron" else f"an integer from 1 to {MOST_UNITS}"
+            raise ValueError(f"n_hidden: got {self.n_hidden}, expected {most}")
         if self.is_tree and self.n_inputs % self.n_hidden:
             allowed = f"a divisor of n_inputs = {self.n_inputs} (the units of a tree share the inputs out equally)"
             raise ValueError(f"n_hidden: got {self.n_hidden}, expected {allowed}")

@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 FORMAT_VERSION = 2
+"""2: variables of several hidden units, `method`, `reference_overlap`; another use of random numbers, so that a run of
+version 1 cannot be continued bit for bit."""
+OLDEST_VERSIONS = {"results": 1}
+"""By kind of file, where older versions than FORMAT_VERSION can still be read: all that version 1 has, 2 has too."""
 
 
 class Variable(NamedTuple):

@@ -37,7 +37,7 @@ import h5py
 import numpy as np
 
 from mcmc.errors import ConfigError, StorageError
-from mcmc.schema import FORMAT_VERSION, VARIABLES, Variable
+from mcmc.schema import FORMAT_VERSION, OLDEST_VERSIONS, VARIABLES, Variable
 
 if TYPE_CHECKING:
     import xarray
@@ -569,7 +569,7 @@ def _verify(file: BinaryIO, path: Path, kind: str, sha256: str | None) -> None:
     found, version, expected = (group.decode() for group in seal.groups())
     if found != kind:
         raise StorageError(f"{path}: is a {found} file, expected a {kind} file")
-    if int(version) != FORMAT_VERSION:
+    if not OLDEST_VERSIONS.get(kind, FORMAT_VERSION) <= int(version) <= FORMAT_VERSION:
         raise StorageError(f"{path}: has format version {version}, this mcmc reads version {FORMAT_VERSION}")
     if _sha256(file, n_bytes) != expected:
         raise StorageError(f"{path}: damaged: its bytes do not match its checksum")

@@ -221,7 +221,11 @@ MACHINES = [
     (["model.architecture=tree-parity", *FROM_FILE], ["model.n_hidden: missing", "a tree-parity"]),
     ([*COMMITTEE, "model.n_hidden=0"], ["model.n_hidden: got 0", "an integer >= 1"]),
     ([*COMMITTEE, "model.n_hidden=3.0"], ["model.n_hidden: got 3.0", "an integer >= 1"]),
-    ([*COMMITTEE, "model.n_hidden=999999999"], ["model.n_hidden: got 999999999", "below 2**31", "n_inputs = 11"]),
+    ([*COMMITTEE, "model.n_hidden=999999999"], ["model.n_hidden: got 999999999", "from 1 to 65536"]),
+    (
+        [*COMMITTEE, "model.n_inputs=99999", "model.n_hidden=65535"],
+        ["model.n_hidden: got 65535", "below 2**31", "n_inputs = 99999"],
+    ),
     (["model.n_hidden=3"], ["model.n_hidden: got 3", "expected 1", "a perceptron"]),
     (["model.activation=erf"], ["model.activation: got 'erf'", "'sign'", "committees"]),
     ([*PARITY, "model.activation=tanh"], ["model.activation: got 'tanh'", "'sign'", "committees"]),
@@ -264,7 +268,7 @@ MACHINES = [
         [*COMMITTEE, "data.teacher.architecture=tree-parity"],
         ["data.teacher.n_hidden: got 3", "a divisor of n_inputs = 11"],
     ),
-    ([*COMMITTEE, "data.teacher.n_hidden=999999999"], ["data.teacher.n_hidden: got 999999999", "below 2**31"]),
+    ([*COMMITTEE, "data.teacher.n_hidden=999999999"], ["data.teacher.n_hidden: got 999999999", "from 1 to 65536"]),
     ([*COMMITTEE, "data.teacher.activation=relu"], ["data.labels: got 'sign'", "relu", "all labels +1"]),
     (
         [*COMMITTEE, "data.teacher.activation=relu", "data.labels=logistic", "data.n_test=9"],

@@ -151,7 +151,7 @@ def test_results_open_in_xarray(tmp_path: Path) -> None:
     }  # fmt: skip
     assert dict(group.sizes) == {"instance": 2, "pattern": 26, "input": 33, "teacher_weight": 33}
     assert all({"units", "long_name"} <= set(variable.attrs) for variable in [*root.variables.values()])
-    attributes = {"format_version": 1, "mcmc_version": mcmc.__version__, "seed": 11, "burn_in": 40}
+    attributes = {"format_version": 2, "mcmc_version": mcmc.__version__, "seed": 11, "burn_in": 40}
     attributes |= {"n_weights": 33, "n_patterns": 26, "complete": 1}
     assert {name: root.attrs[name] for name in attributes} == attributes
     assert root.attrs["run_toml"] == (tmp_path / "run.toml").read_text()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
-from mcmc.data import Inputs
+from mcmc.data import Inputs, teacher_instance
 from mcmc.kernels import cpu, fields
 from mcmc.losses import LOSSES, Loss
 from mcmc.priors import unpack
@@ -207,6 +207,25 @@ def test_ties_of_sums_over_units_are_exact(name, n_hidden, activation):
         np.testing.assert_array_equal(output >= 0, (total >= 0).T)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("n_hidden", [4, 5, 6, 8])
+def test_units_that_cancel_do_so_in_any_order(activation, n_hidden):
+    """A teacher makes no errors on its own labels, and neither does it with its units in another order."""
+    teacher = Architecture("committee", 12, n_hidden, activation)
+    instance = teacher_instance(SEED, 0, 12, 4000, teacher=teacher)
+    fields_of_units = teacher.hidden_fields(instance.inputs, instance.teacher)
+    paired = np.sort(fields_of_units, axis=0)
+    if n_hidden == 4:
+        assert (paired == -paired[::-1]).all(axis=0).any()  # ties are met
+    units = instance.teacher.reshape(n_hidden, 12)
+    rng = np.random.default_rng(SEED)
+    weights = np.array([units[rng.permutation(n_hidden)].reshape(-1) for _ in range(20)])
+    data = Data(instance.inputs.dense().astype(np.float64), instance.labels)
+    block = block_of(Case(teacher, Loss("error-count")), data, weights)
+    np.testing.assert_array_equal(block.energy, 0)
+    np.testing.assert_array_equal(energy_of(Case(teacher, Loss("error-count")), data)(weights), 0)
+
+
 # Instruction-set levels
 
 
@@ -245,7 +264,7 @@ def test_activations_equal_their_formulas(activation, levels):
         cpu.use(level)
         for n in (1, 7, 8, h.size):
             expected = machines.ACTIVATIONS[activation](h[-n:])
-            np.testing.assert_allclose(fields.activations(activation, h[-n:]), expected, rtol=1e-15, atol=0)
+            np.testing.assert_allclose(fields.activations(activation, h[-n:]), expected, rtol=1e-15, atol=2.0**-36)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -772,7 +772,7 @@ def test_files_of_another_kind_or_version(tmp_path, monkeypatch):
     run = two_checkpoints(tmp_path / "run")
     shutil.copy(run.path / "segments" / "000000.h5", run.path / "checkpoint.prev.h5")
     monkeypatch.setattr(storage, "FORMAT_VERSION", FORMAT_VERSION + 1)
-    with pytest.raises(StorageError, match=r"has format version 1, this mcmc reads version 2.*is a segment file"):
+    with pytest.raises(StorageError, match=r"has format version 2, this mcmc reads version 3.*is a segment file"):
         RunDirectory(run.path).read_checkpoint()
 
 
