@@ -28,7 +28,7 @@ class Runs:
         if out.exists():
             return out
         program = [*DRIVE, stretch, *map(str, self.files), str(out)]
-        done = launchers.run(launcher, n_ranks, program, env={"MCMC_ISA": level})
+        done = launchers.run(launcher, n_ranks, program, timeout=400, env={"MCMC_ISA": level})  # all cases in turn
         assert done.returncode == 0, done.stdout + done.stderr
         return out
 

@@ -134,7 +134,7 @@ def test_resumed_with_other_rank_counts(
     for n_ranks, stop in ((3, ["--stop"]), (1, ["--stop"]), (5, ["--stop"]), (2, [])):
         seconds = "1e-4" if stop else "10"
         with_mpi = launcher if n_ranks > 1 else None
-        done = launchers.run(with_mpi, n_ranks, [*DRIVE, *stop, seconds, *files, str(tmp_path)])
+        done = launchers.run(with_mpi, n_ranks, [*DRIVE, *stop, seconds, *files, str(tmp_path)], timeout=400)
         assert done.returncode == 0, done.stdout + done.stderr
     for case in CASES:
         assert_same_results(tmp_path / case, case_results / case)

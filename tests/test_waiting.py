@@ -92,7 +92,7 @@ def assert_same(loss: Loss, inputs: str, n: int, p: int, sweeps: int, **keywords
 @losses
 @laws
 def test_same_trajectory(loss, inputs):
-    assert_same(loss, inputs, 21, 29, 30, measure_every=2, burn_in=7, exchange_every=3)
+    assert_same(loss, inputs, 21, 29, 20, measure_every=2, burn_in=7, exchange_every=3)
 
 
 @families
@@ -105,7 +105,7 @@ def test_same_trajectory_of_a_larger_problem(loss, inputs):
 @laws
 @pytest.mark.parametrize(("n", "p"), EDGES)
 def test_same_trajectory_at_edge_sizes(loss, inputs, n, p):
-    assert_same(loss, inputs, n, p, 6, beta=BETA / p**0.5, n_copies=1)
+    assert_same(loss, inputs, n, p, 9 if n < 10 else 3, beta=BETA[[0, -1]] / p**0.5, n_copies=1)
 
 
 @families
@@ -136,7 +136,7 @@ def everything(chain: flips.Flips) -> list[bytes]:
 @losses
 @laws
 @pytest.mark.parametrize("method", ["waiting-time", "auto"])
-@pytest.mark.parametrize(("n", "p", "sweeps", "beta"), [(21, 29, 100, 0.0), (130, 523, 6, 0.5), (301, 1100, 3, 4.0)])
+@pytest.mark.parametrize(("n", "p", "sweeps", "beta"), [(21, 29, 100, 0.0), (130, 523, 6, 0.5), (140, 1100, 3, 4.0)])
 def test_levels_give_the_same_bytes(loss, inputs, method, n, p, sweeps, beta, levels):
     task = problem(loss, inputs, n, p)
     states = {}
@@ -264,7 +264,7 @@ FAULTS: dict[str, dict[str, object]] = {
 def test_faults_change_the_law():
     """Negative controls: the twin with one fault each, and without."""
     task = problem(Loss("error-count"), "binary", N, 9)
-    exact, beta, n_walkers = Enumeration(task.energy, N), 0.8, 1500
+    exact, beta, n_walkers = Enumeration(task.energy, N), 0.8, 700
     worst = int(np.argmax(exact.energy))
     start = np.repeat(all_states(N)[worst : worst + 1], n_walkers, axis=0)
     law = expm(generator(exact, beta))[worst]
