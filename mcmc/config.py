@@ -467,9 +467,11 @@ def _check_architecture(config: Config) -> None:
         _refuse("model.loss.name", loss.name, f"another loss for a {student.name}: the symmetric one is a perceptron's")
     if student.is_parity:
         if loss.name != "error-count":
-            _refuse("model.loss.name", loss.name, f"'error-count': the output of a {student.name} is only -1 or +1")
+            _refuse(
+                "model.loss.name", loss.name, f"'error-count': the output of a {student.name} machine is only -1 or +1"
+            )
         if loss.margin != 0:
-            _refuse("model.loss.margin", loss.margin, f"0: the output of a {student.name} is only -1 or +1")
+            _refuse("model.loss.margin", loss.margin, f"0: the output of a {student.name} machine is only -1 or +1")
     if student.is_committee and loss.name == "error-count" and loss.margin == 0:
         if student.activation == "sign" and student.n_hidden % 2 == 0:
             allowed = "an odd integer: an even number of votes can tie (error-count at margin 0, sign activation)"

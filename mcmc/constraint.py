@@ -100,6 +100,8 @@ def _from_file(path: Path, n_weights: int, n_instances: int) -> NDArray[np.int8]
                 if "weights" not in archive.files:
                     raise ConfigError(f"{where}: has no array 'weights', it has {', '.join(archive.files) or 'none'}")
                 weights = archive["weights"]
+    except ConfigError:
+        raise
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(f"{where}: cannot be read as .npz ({reason})") from error

@@ -206,8 +206,9 @@ def _beta_axis(ax: Axes, rungs: list[Rung]) -> None:
 def _title(results: Results, summary: Summary) -> str:
     model = results.config["model"]
     architecture, weights = model.get("architecture", "perceptron"), model.get("weights", "ising").capitalize()
+    units = f", K = {model['n_hidden']}" if "n_hidden" in model else ""
     return (
-        f"{architecture}, {weights} weights, {model['loss']['name']}: "
-        f"N = {summary.n_weights}, P = {summary.n_patterns}, instances: {summary.n_instances}, "
+        f"{architecture}{units}, {weights} weights, {model['loss']['name']}: "
+        f"N = {summary.n_weights} weights, P = {summary.n_patterns}, instances: {summary.n_instances}, "
         f"copies: {summary.n_copies}, samples: {summary.n_samples}"
     )
