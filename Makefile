@@ -37,8 +37,10 @@ run: $(VENV)/built ## the quickstart on 2 ranks, its summary and its picture
 	$(BIN)/mcmc summary out/quickstart; \
 	$(BIN)/mcmc plot out/quickstart
 
+# Those of MPI start ranks of their own and go one by one; the others a file to each core.
 test: $(VENV)/tests $(LAUNCHERS) ## all tests, those of MPI under Open MPI and MPICH
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not mpi' --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m mpi
 
 test-mpi: $(VENV)/tests $(LAUNCHERS) ## the tests under MPI alone
 	$(BIN)/python -m pytest -m mpi
