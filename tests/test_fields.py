@@ -142,7 +142,7 @@ def assert_same(case: Case, law: str, n_patterns: int, sweeps: int) -> None:
     data, start = draw(case, law, n_patterns), start_of(case)
     energy = energy_of(case, data)
     chain = chain_of(case, data, start)
-    np.testing.assert_allclose(chain.block.energy, energy(start), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(chain.block.energy, energy(start), rtol=1e-10, atol=1e-10)  # outputs on their grid
     chain.advance(1, sweeps)
     expected = twin.run(
         energy, start, seed=SEED, beta=BETA, n_copies=N_COPIES, sweeps=sweeps, rule=twin.metropolis, order="random"
@@ -373,5 +373,5 @@ def test_columns_say_what_the_units_share(n_units, n_weights):
     seen = [columns if n_weights > 6 else np.split(columns, n_units)[k] for k in range(n_units)]
     h = np.stack([units[:, k] @ seen[k] for k in range(n_units)], axis=1)
     np.testing.assert_allclose(block.caches()["field"], h, rtol=1e-12, atol=1e-12)
-    f = np.tanh(h / math.sqrt(n_weights / n_units)).sum(axis=1) / math.sqrt(n_units)
+    f = machines.ACTIVATIONS["tanh"](h / math.sqrt(n_weights / n_units)).sum(axis=1) / math.sqrt(n_units)
     np.testing.assert_allclose(block.energy, ((1 - f) ** 2 / 2).sum(axis=1), rtol=1e-12)

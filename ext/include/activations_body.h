@@ -6,7 +6,7 @@ INLINE REALS FN(activation_sign)(REALS h)
 }
 
 /* To a multiple of 2^-36: then the sum of up to 2^16 units is exact, and units that cancel do so in any order. Without it ties at
- * zero, which +-1 inputs make, would be decided by rounding. */
+ * zero, which +-1 inputs and units of opposite weights make, would be decided by rounding. */
 INLINE REALS FN(activation_grid)(REALS g)
 {
     return (g + 0x1.8p16) - 0x1.8p16;
@@ -24,12 +24,12 @@ INLINE REALS FN(activation_tanh)(REALS h)
 
 INLINE REALS FN(activation_relu)(REALS h)
 {
-    return REALS_SELECT(h > 0.0, h, REALS_ALL(0.0));
+    return FN(activation_grid)(REALS_SELECT(h > 0.0, h, REALS_ALL(0.0)));
 }
 
 INLINE REALS FN(activation_linear)(REALS h)
 {
-    return h;
+    return FN(activation_grid)(h);
 }
 
 #define ACTIVATIONS(name) \

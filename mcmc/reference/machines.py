@@ -27,8 +27,8 @@ ACTIVATIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "sign": losses.sign,
     "erf": lambda h: on_grid(special.erf(h / math.sqrt(2))),
     "tanh": lambda h: on_grid(np.tanh(h)),
-    "relu": lambda h: np.where(h > 0, h, 0.0),
-    "linear": lambda h: h,
+    "relu": lambda h: on_grid(np.where(h > 0, h, 0.0)),
+    "linear": lambda h: on_grid(h),
 }
 
 HOMOGENEOUS = ("relu", "linear")
