@@ -51,6 +51,8 @@ LOSSES = tuple([loss_names[code].decode().replace("_", "-") for code in range(N_
 """Names, by code."""
 ACTIVATIONS = tuple([activation_names[code].decode() for code in range(N_ACTIVATIONS)])
 """Names, by code."""
+HOMOGENEOUS = tuple([ACTIVATIONS[code] for code in range(N_ACTIVATIONS) if activation_is_homogeneous(code)])
+"""Those with g(c h) = c g(h) for c > 0."""
 
 
 def losses(str loss, output, labels, double margin=0.0, double sharpness=1.0):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mcmc.kernels.fields import activations
+from mcmc.kernels.fields import HOMOGENEOUS, activations
 
 if TYPE_CHECKING:
     from mcmc.data import Inputs
@@ -38,7 +38,7 @@ ACTIVATIONS: dict[str, str] = {
 
 
 MOST_UNITS = 2**16
-"""Up to here sums over units are exact, see ext/include/activations_body.h."""
+"""So many outputs of units add up exactly, see ext/include/activations_body.h, and can be numbered by the kernels."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,16 @@ class Architecture:
     def output(self, inputs: Inputs, weights: ArrayLike) -> NDArray[np.float64]:
         """f of weights (..., n_weights) on every pattern, (..., n_patterns), the same bits on every machine.
 
-        Its sign is exact where perceptrons or units with sign activation meet integer weights and +-1 inputs.
+        Ties are exact: fields of integer weights and +-1 inputs are integers, and outputs of units lie on a grid (see
+        ext/include/activations_body.h), so that units that cancel add up to 0 in any order.
         """
         fields = self.hidden_fields(inputs, weights)
         if self.name == "perceptron":
             return fields[..., 0, :] / math.sqrt(self.fan_in)
         if self.is_parity:
             return np.where(fields >= 0, 1.0, -1.0).prod(axis=-2)
-        # relu, linear: g(c h) = c g(h), scaled after the sum, which is then exact for integers; as the kernels have it
-        inside, outside = (1, self.fan_in) if self.activation in ("relu", "linear") else (self.fan_in, 1)
+        # as in the kernels: what is homogeneous is scaled after the sum, which is then exact for integers
+        inside, outside = (1, self.fan_in) if self.activation in HOMOGENEOUS else (self.fan_in, 1)
         hidden = activations(self.activation, fields * (1 / math.sqrt(inside)))
         total = np.zeros(hidden.shape[:-2] + hidden.shape[-1:])
         for k in range(self.n_hidden):  # in order: numpy's sums are not the same on every machine

@@ -15,6 +15,7 @@ from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.data import Inputs, teacher_instance
 from mcmc.kernels import cpu, fields
 from mcmc.losses import LOSSES, Loss
+from mcmc.models import MODELS
 from mcmc.priors import unpack
 from mcmc.reference import flips as twin
 from mcmc.reference import losses as reference_losses
@@ -99,19 +100,8 @@ def draw(case: Case, law: str, n_patterns: int) -> Data:
 
 
 def block_of(case: Case, data: Data, weights: np.ndarray) -> fields.Block:
-    architecture, loss = case.architecture, case.loss
-    return fields.Block(
-        data.inputs.T,
-        data.labels,
-        len(data.labels),
-        weights,
-        n_units=architecture.n_hidden,
-        activation="linear" if architecture.name == "perceptron" else architecture.activation,
-        parity=architecture.is_parity,
-        loss=loss.name,
-        margin=loss.margin,
-        sharpness=loss.sharpness,
-    )
+    model = MODELS[case.architecture.name](case.architecture, case.loss)
+    return model.fields_block(Inputs.from_dense(data.inputs), data.labels, weights)
 
 
 def energy_of(case: Case, data: Data) -> Energy:
@@ -184,8 +174,10 @@ def test_same_trajectory_across_a_refresh(case):
 
 
 # +-1 inputs put fields, and sums of fields, at exactly zero: sign(0) = +1.
-@pytest.mark.parametrize("activation", ["sign", "relu", "linear"])
-@pytest.mark.parametrize("n_hidden", [2, 3, 5, 6, 7])
+@pytest.mark.parametrize(
+    ("n_hidden", "activation"),
+    [(k, g) for k in (2, 3, 5, 6, 7) for g in ("sign", "relu", "linear") if k % 2 or g != "sign"],  # even votes can tie
+)
 @pytest.mark.parametrize("name", ["committee", "tree-committee"])
 def test_ties_of_sums_over_units_are_exact(name, n_hidden, activation):
     n = 4 * n_hidden if name == "tree-committee" else 6
@@ -198,7 +190,7 @@ def test_ties_of_sums_over_units_are_exact(name, n_hidden, activation):
     h = np.array([x @ units[:, k].T for k, x in enumerate(seen)])  # (K, P, walkers)
     g = {"sign": np.where(h >= 0, 1, -1), "relu": np.maximum(h, 0), "linear": h}[activation]
     total = g.sum(axis=0)
-    assert (total == 0).any() or (activation == "sign" and n_hidden % 2)
+    assert (total == 0).any() or activation == "sign"
     expected = (np.where(total >= 0, 1, -1) != data.labels[:, None]).sum(axis=0)
     np.testing.assert_array_equal(block_of(case, data, weights).energy, expected)
     np.testing.assert_array_equal(energy_of(case, data)(weights), expected)
@@ -207,8 +199,9 @@ def test_ties_of_sums_over_units_are_exact(name, n_hidden, activation):
         np.testing.assert_array_equal(output >= 0, (total >= 0).T)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("n_hidden", [4, 5, 6, 8])
+@pytest.mark.parametrize(
+    ("n_hidden", "activation"), [(k, g) for k in (4, 5, 6, 8) for g in ACTIVATIONS if k % 2 or g != "sign"]
+)
 def test_units_that_cancel_do_so_in_any_order(activation, n_hidden):
     """A teacher makes no errors on its own labels, and neither does it with its units in another order."""
     teacher = Architecture("committee", 12, n_hidden, activation)

@@ -5,8 +5,9 @@ INLINE REALS FN(activation_sign)(REALS h)
     return REALS_SELECT(h >= 0.0, REALS_ALL(1.0), REALS_ALL(-1.0));
 }
 
-/* To a multiple of 2^-36: then the sum of up to 2^16 units is exact, and units that cancel do so in any order. Without it ties at
- * zero, which +-1 inputs and units of opposite weights make, would be decided by rounding. */
+/* To a multiple of 2^-36 (of a larger power of two where |g| is 2^16 and more; integers stay what they are): then sums over units are
+ * exact, and units that cancel do so in any order. Without it ties at zero, which +-1 inputs and units of opposite weights make,
+ * would be decided by rounding. */
 INLINE REALS FN(activation_grid)(REALS g)
 {
     return (g + 0x1.8p16) - 0x1.8p16;

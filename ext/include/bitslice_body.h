@@ -218,12 +218,65 @@ INLINE void FN(bitslice_masks)(bitslice_view *v, int64_t unit, const int kind, c
     }
 }
 
-/* From the numbers of patterns with T < 0, T = -1 and T = 0. If all grew, those at T < -1 would gain s and those at T = -1 gain a. */
-INLINE void FN(bitslice_ramp_base)(bitslice_view *v, int64_t below, int64_t minus, int64_t zero)
+/* What bases are made of: numbers of patterns, lane by lane. One unit. */
+typedef struct {
+    V minus, zero, below;
+} FN(bitslice_counts);
+
+/* What follows from T of the patterns of a word: `close` where it is 0 or -1, `sign` where it is negative. Masks and counts of a single
+ * unit; of one among several what bitslice_masks needs. */
+INLINE void FN(bitslice_judge)(bitslice_view *v, int64_t unit, int64_t word, V close, V sign, FN(bitslice_counts) *n, const int kind, const int groups)
 {
-    const int64_t *step = v->m->step, s = step[0] / 2, a = step[1];
-    v->base[0] = -s * (below - minus) - a * minus;
-    v->base[1] = s * below + a * zero;
+    const bitslice_model *m = v->m;
+    const int64_t words = FN(bitslice_words)(v, groups);
+    const V a = close & ~sign, b = close & sign;
+    V *mask = (V *)(v->masks + word), *second = (V *)(v->masks + words + word), *third = (V *)(v->masks + 2 * words + word);
+    switch (kind) {
+    case BITSLICE_ERROR_COUNT:
+        *mask = close;
+        n->minus += FN(popcount)(b);
+        n->zero += FN(popcount)(a);
+        break;
+    case BITSLICE_SYMMETRIC: {
+        const uint64_t *plane = FN(bitslice_digits)(v->planes, m->n_planes, word);
+        const V at_top = FN(bitslice_equal)(plane, m->n_planes, m->top), beyond = FN(bitslice_equal)(plane, m->n_planes, m->top + 1);
+        *mask = close;
+        *second = at_top | beyond;
+        n->minus += FN(popcount)(b) - FN(popcount)(at_top);
+        n->zero += FN(popcount)(a) - FN(popcount)(beyond);
+        break;
+    }
+    case BITSLICE_RAMP:
+        *mask = sign;
+        *second = a;
+        *third = b;
+        n->below += FN(popcount)(sign);
+        n->minus += FN(popcount)(b);
+        n->zero += FN(popcount)(a);
+        break;
+    default:
+        *(V *)(v->near + unit * words + word) = close;
+    }
+}
+
+/* Bases, and of several units masks, after the patterns have been judged. */
+INLINE void FN(bitslice_settle)(bitslice_view *v, const FN(bitslice_counts) *n, const int kind, const int groups)
+{
+    if (kind > BITSLICE_RAMP) {
+        for (int64_t k = 0; k < v->m->n_units; k++)
+            FN(bitslice_masks)(v, k, kind, groups);
+        return;
+    }
+    int64_t minus = FN(total)(n->minus), zero = FN(total)(n->zero);
+    if (kind == BITSLICE_RAMP) {
+        /* if all grew, those at T < -1 would gain s and those at T = -1 gain a */
+        const int64_t s = v->m->step[0] / 2, a = v->m->step[1], below = FN(total)(n->below);
+        v->base[0] = -s * (below - minus) - a * minus;
+        v->base[1] = s * below + a * zero;
+    } else {
+        v->base[0] = -minus;
+        v->base[1] = zero;
+    }
 }
 
 INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, const int kind, const int groups)
@@ -232,52 +285,18 @@ INLINE void FN(bitslice_commit)(bitslice_view *v, int64_t site, const int kind, 
     const int64_t words = FN(bitslice_words)(v, groups), n_planes = m->n_planes, unit = FN(bitslice_unit)(v, site, kind);
     const uint64_t *column = FN(bitslice_column)(v, site, unit, words);
     const V flip = (V){0} - (uint64_t)(v->weights[site] < 0);
-    uint64_t *planes = v->planes + unit * n_planes * words;
-    V minus = {0}, zero = {0}, below = {0};
+    FN(bitslice_counts) counts = {{0}, {0}, {0}};
     for (int64_t word = 0; word < words; word += LANES) {
-        uint64_t *plane = FN(bitslice_digits)(planes, n_planes, word);
+        uint64_t *plane = FN(bitslice_digits)(v->planes + unit * n_planes * words, n_planes, word);
         const V down = *(const V *)(column + word) ^ flip, before = *(V *)(plane + (n_planes - 1) * GROUP);
         const V close = FN(bitslice_move)(plane, n_planes, ~(V){0}, down), sign = *(V *)(plane + (n_planes - 1) * GROUP);
-        switch (kind) {
-        case BITSLICE_ERROR_COUNT:
-            *(V *)(v->masks + word) = close;
-            minus += FN(popcount)(close & sign);
-            zero += FN(popcount)(close & ~sign);
-            break;
-        case BITSLICE_SYMMETRIC: {
-            const V at_top = FN(bitslice_equal)(plane, n_planes, m->top), beyond = FN(bitslice_equal)(plane, n_planes, m->top + 1);
-            *(V *)(v->masks + word) = close;
-            *(V *)(v->masks + words + word) = at_top | beyond;
-            minus += FN(popcount)(close & sign) - FN(popcount)(at_top);
-            zero += FN(popcount)(close & ~sign) - FN(popcount)(beyond);
-            break;
-        }
-        case BITSLICE_RAMP:
-            *(V *)(v->masks + word) = sign;
-            *(V *)(v->masks + words + word) = close & ~sign;
-            *(V *)(v->masks + 2 * words + word) = close & sign;
-            below += FN(popcount)(sign);
-            minus += FN(popcount)(close & sign);
-            zero += FN(popcount)(close & ~sign);
-            break;
-        case BITSLICE_PARITY:
-            *(V *)(v->near + unit * words + word) = close;
+        FN(bitslice_judge)(v, unit, word, close, sign, &counts, kind, groups);
+        if (kind == BITSLICE_PARITY)
             *(V *)(v->counts + word) ^= before ^ sign;
-            break;
-        default:
-            *(V *)(v->near + unit * words + word) = close;
+        else if (kind > BITSLICE_RAMP)
             FN(bitslice_move)(FN(bitslice_digits)(v->counts, m->n_count_planes, word), m->n_count_planes, before ^ sign, sign);
-        }
     }
-    if (kind == BITSLICE_RAMP) {
-        FN(bitslice_ramp_base)(v, FN(total)(below), FN(total)(minus), FN(total)(zero));
-    } else if (kind <= BITSLICE_SYMMETRIC) {
-        v->base[0] = -FN(total)(minus);
-        v->base[1] = FN(total)(zero);
-    } else {
-        for (int64_t k = 0; k < m->n_units; k++)
-            FN(bitslice_masks)(v, k, kind, groups);
-    }
+    FN(bitslice_settle)(v, &counts, kind, groups);
     v->weights[site] = -v->weights[site];
 }
 
@@ -318,46 +337,19 @@ INLINE void FN(bitslice_rebuild)(bitslice_view *v, const int kind)
         memcpy(v->counts, m->negative, sizeof(uint64_t) * words);
     else
         memset(v->counts, 0, sizeof(uint64_t) * words * m->n_count_planes);
-    V minus = {0}, zero = {0}, below = {0};
+    FN(bitslice_counts) counts = {{0}, {0}, {0}};
     for (int64_t unit = 0; unit < m->n_units; unit++)
         for (int64_t word = 0; word < words; word += LANES) {
             uint64_t *plane = FN(bitslice_digits)(v->planes + unit * n_planes * words, n_planes, word);
             const V close = FN(bitslice_equal)(plane, n_planes, 0) | FN(bitslice_equal)(plane, n_planes, -1);
             const V sign = *(V *)(plane + (n_planes - 1) * GROUP);
-            if (kind == BITSLICE_PARITY) {
-                *(V *)(v->near + unit * words + word) = close;
+            FN(bitslice_judge)(v, unit, word, close, sign, &counts, kind, 0);
+            if (kind == BITSLICE_PARITY)
                 *(V *)(v->counts + word) ^= sign;
-            } else if (kind == BITSLICE_MAJORITY || kind == BITSLICE_VOTES) {
-                *(V *)(v->near + unit * words + word) = close;
+            else if (kind > BITSLICE_RAMP)
                 FN(bitslice_move)(FN(bitslice_digits)(v->counts, m->n_count_planes, word), m->n_count_planes, ~sign, (V){0});
-            } else if (kind == BITSLICE_RAMP) {
-                *(V *)(v->masks + word) = sign;
-                *(V *)(v->masks + words + word) = close & ~sign;
-                *(V *)(v->masks + 2 * words + word) = close & sign;
-                below += FN(popcount)(sign);
-                minus += FN(popcount)(close & sign);
-                zero += FN(popcount)(close & ~sign);
-            } else {
-                *(V *)(v->masks + word) = close;
-                minus += FN(popcount)(close & sign);
-                zero += FN(popcount)(close & ~sign);
-                if (kind == BITSLICE_SYMMETRIC) {
-                    const V at_top = FN(bitslice_equal)(plane, n_planes, m->top), beyond = FN(bitslice_equal)(plane, n_planes, m->top + 1);
-                    *(V *)(v->masks + words + word) = at_top | beyond;
-                    minus -= FN(popcount)(at_top);
-                    zero -= FN(popcount)(beyond);
-                }
-            }
         }
-    if (kind == BITSLICE_RAMP) {
-        FN(bitslice_ramp_base)(v, FN(total)(below), FN(total)(minus), FN(total)(zero));
-    } else if (kind <= BITSLICE_SYMMETRIC) {
-        v->base[0] = -FN(total)(minus);
-        v->base[1] = FN(total)(zero);
-    } else {
-        for (int64_t k = 0; k < m->n_units; k++)
-            FN(bitslice_masks)(v, k, kind, 0);
-    }
+    FN(bitslice_settle)(v, &counts, kind, 0);
     *v->total = FN(bitslice_energy)(v, kind);
 }
 

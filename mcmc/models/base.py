@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -28,7 +29,7 @@ class Block(Protocol):
         """Continue from a checkpoint, bit for bit."""
 
 
-class Model:
+class Model(ABC):
     """An architecture with Ising weights under a loss: E(w) = sum over patterns of loss(y, f).
 
     A subclass names the architectures that it is for and the losses they can have, and chooses the kernel family that
@@ -65,20 +66,20 @@ class Model:
             raise ValueError(f"labels: expected -1 and +1 only for the {self.loss.name} loss")
         return self._block(self.family(inputs.binary, signs), inputs, labels, weights)
 
+    @abstractmethod
     def family(self, binary: bool, signs: bool = True) -> str:
         """Kernel family for inputs that are +-1 if `binary`, and labels that are +-1 if `signs`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def memory(self, n_patterns: int, binary: bool) -> tuple[int, int]:
         """Bytes that an instance (of +-1 inputs if `binary`) and each walker take, about."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _block(self, family: str, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
-        raise NotImplementedError
+        """Walkers in that kernel family."""
 
-    # The family that can do everything, in float64
-
-    def _fields(self, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
+    def fields_block(self, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
+        """Walkers in the family of float64 fields, which can hold every machine."""
         architecture, loss = self.architecture, self.loss
         return fields.Block(
             inputs.dense().T,

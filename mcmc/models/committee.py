@@ -46,7 +46,7 @@ class Committee(Model):
 
     def _block(self, family: str, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
         if family == "fields":
-            return self._fields(inputs, labels, weights)
+            return self.fields_block(inputs, labels, weights)
         start = padded(votes_start(labels, self.architecture.fan_in), inputs, 1)
         return bitslice.Block(
             signed(inputs, labels),

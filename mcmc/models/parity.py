@@ -39,7 +39,7 @@ class Parity(Model):
 
     def _block(self, family: str, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
         if family == "fields":
-            return self._fields(inputs, labels, weights)
+            return self.fields_block(inputs, labels, weights)
         start = votes_start(np.ones_like(labels), self.architecture.fan_in)  # the sign of the field itself
         return bitslice.Block(
             inputs.columns,

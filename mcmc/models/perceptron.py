@@ -60,7 +60,7 @@ class Perceptron(Model):
             "bitslice": self._bitsliced.get(self.loss.name),
             "tabulated": self._tabulated,
             "quadratic": self._quadratic,
-            "fields": self._fields,
+            "fields": self.fields_block,
         }
         return builders[family](inputs, labels, weights)
 

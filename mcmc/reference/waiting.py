@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc.reference import exchange, philox
-from mcmc.reference.flips import Trajectory, metropolis
+from mcmc.reference import philox
+from mcmc.reference.flips import Trajectory, drive, metropolis
 from mcmc.reference.machines import Energy
 
 Choice = Callable[[NDArray[np.float64], float], int]
@@ -52,36 +52,19 @@ def run(
     by_energy: whether sites are sought in the order of dE
     choose, keep_overshoot: faults for tests: another law of the site for (rates, uniform); no event is discarded
     """
-    n_rungs = len(beta)
-    walkers = [divmod(walker, n_rungs) for walker in range(n_copies * n_rungs)]
+    walkers = [divmod(walker, len(beta)) for walker in range(len(weights))]
     keys = [philox.stream_key(seed, "waiting", instance, *walker) for walker in walkers]
-    swap_keys = [philox.stream_key(seed, "swaps", instance, copy) for copy in range(n_copies)]
-    w, e = weights.copy(), energy(weights)
-    walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
-    accepted = np.zeros((n_copies, n_rungs), dtype=np.int64)
-    exchange_accepted = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
-    exchange_proposed = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
-    rows = []
-    for sweep in range(1, sweeps + 1):
-        rungs = np.argsort(walker_at, axis=1)
-        for walker, (copy, birth) in enumerate(walkers):
-            rung = rungs[copy, birth]
-            accepted[copy, rung] += _sweep(
-                energy, w[walker], beta[rung], keys[walker], sweep, by_energy, choose or choose_site, keep_overshoot
-            )
-        e = energy(w)
-        if exchange_every and sweep % exchange_every == 0:
-            number = sweep // exchange_every
-            for copy, at in enumerate(walker_at):
-                here = slice(copy * n_rungs, (copy + 1) * n_rungs)
-                at[:], swapped = exchange.exchange_round(beta, e[here], swap_keys[copy], number, at)
-                if sweep > burn_in:
-                    exchange_accepted[copy] += swapped
-                    exchange_proposed[copy, number % 2 :: 2] += 1
-        if sweep % measure_every == 0:
-            rows.append((e.copy(), w.copy(), walker_at.copy(), accepted.copy()))
-            accepted[:] = 0
-    return Trajectory(*(np.array(column) for column in zip(*rows, strict=True)), exchange_accepted, exchange_proposed)
+
+    def sweep_once(
+        sweep: int, w: NDArray[np.int8], e: NDArray[np.float64], rungs: NDArray[np.intp]
+    ) -> NDArray[np.int64]:
+        fault = choose or choose_site, keep_overshoot
+        flips = [_sweep(energy, *of, sweep, by_energy, *fault) for of in zip(w, beta[rungs], keys, strict=True)]
+        e[:] = energy(w)
+        return np.array(flips)
+
+    around = {"exchange_every": exchange_every, "burn_in": burn_in, "measure_every": measure_every}
+    return drive(sweep_once, energy, weights, seed, instance, beta, n_copies, sweeps, **around)
 
 
 def choose_site(rates: NDArray[np.float64], u: float) -> int:

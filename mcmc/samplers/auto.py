@@ -12,9 +12,8 @@ from mcmc.samplers.flips import FlipSampler
 FLIPS_PER_SWEEP = 1.0
 """Flips per sweep and walker (acceptance times number of weights) below which waiting times are chosen.
 
-Measured: both take the same time at 1.0 flips with float fields and tables, at 1.4 to 1.6 with bit slices and at 2.4
-with the local fields of the square loss; for bit slices at N = P = 101, 1000 and 3000 alike, because a flip by waiting
-times and a sweep of Metropolis both cost N P.
+With bit slices both take the same time at one to two flips (docs/speed.md, by `make bench`), at any size, because a
+flip by waiting times and a sweep of Metropolis both cost N P.
 """
 
 
