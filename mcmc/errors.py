@@ -10,3 +10,10 @@ class ConfigError(ValueError):
 
 class StorageError(RuntimeError):
     """A file that `mcmc` wrote is damaged, missing, or belongs to another run (exit code 3)."""
+
+
+class DivergenceError(RuntimeError):
+    """A walker has left the numbers: an energy that is not finite in the state of a chain.
+
+    The message is one line: instance, walker, sweep, beta and step size.
+    """
