@@ -13,7 +13,7 @@ from mcmc.architectures import Architecture
 from mcmc.errors import ConfigError
 from mcmc.losses import Loss
 from mcmc.models import MODELS
-from mcmc.priors import draw_ising
+from mcmc.priors import Ising
 from mcmc.samplers import SAMPLERS
 from mcmc.schema import VARIABLES
 
@@ -151,7 +151,7 @@ class Problem:
         """Weights (len(walkers), n_weights) at sweep 0, as `schedule.start` says."""
         if self.constraint is not None:
             return self.constraint.of(number, instance).draw(self.config.seed, number, walkers, self.n_rungs)
-        weights = draw_ising(self.config.seed, number, walkers, self.n_rungs, self.n_weights)
+        weights = Ising().walkers(self.config.seed, number, walkers, self.n_rungs, 1, self.n_weights)
         planted = [self.starts[walker // self.n_rungs] == "teacher" for walker in walkers]
         if any(planted):
             weights[planted] = instance.teacher

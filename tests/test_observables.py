@@ -19,7 +19,7 @@ from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.losses import Loss
 from mcmc.models import MODELS
 from mcmc.observables import Rows
-from mcmc.priors import draw_ising, pack, unpack
+from mcmc.priors import Ising, pack, unpack
 from mcmc.reference.machines import energy
 from mcmc.schema import VARIABLES
 from running import tables
@@ -254,10 +254,10 @@ def test_packing_is_reversible(n: int, seed: int) -> None:
 
 def test_initial_weights_belong_to_the_walker() -> None:
     """Whoever draws them, alone or with others; and no two are alike."""
-    together: NDArray[np.int8] = draw_ising(1, 2, range(12), 4, 101)
-    assert np.array_equal(together[5:9], draw_ising(1, 2, range(5, 9), 4, 101))
+    together: NDArray[np.int8] = Ising().walkers(1, 2, range(12), 4, 1, 101)
+    assert np.array_equal(together[5:9], Ising().walkers(1, 2, range(5, 9), 4, 1, 101))
     assert len(np.unique(together, axis=0)) == 12
-    assert not np.array_equal(together, draw_ising(1, 3, range(12), 4, 101))
+    assert not np.array_equal(together, Ising().walkers(1, 3, range(12), 4, 1, 101))
     assert abs(together.mean()) < 5 / np.sqrt(together.size)
 
 
@@ -273,7 +273,7 @@ def test_energies_of_rows_are_those_of_their_weights(name: str, loss: str) -> No
     student = multi_unit(name, 210, 3)
     n = student.n_weights
     instance = data.teacher_instance(4, 0, 210, 40, label_noise=0.2)
-    block = MODELS[name](student, Loss(loss)).block(instance, draw_ising(4, 0, range(6), 3, n))
+    block = MODELS[name](student, Loss(loss)).block(instance, Ising().walkers(4, 0, range(6), 3, 1, n))
     chain = SAMPLERS["metropolis"]().chain(block, seed=4, beta=beta, n_copies=2, measure_every=7)
     chain.advance(1, 70)
     rows = Rows.of(chain)
