@@ -32,6 +32,8 @@ InputLaw = Literal["binary", "gaussian"]
 LabelLaw = Literal["sign", "real", "logistic"]
 Transform = Literal["none", "binarise", "standardise"]
 
+_ISING = Ising()
+
 _BLOCK = 512
 """Patterns handled at a time: one 512-bit word of each packed column, and a bound on temporary memory."""
 
@@ -269,7 +271,7 @@ def teacher_instance(
     sharpness: float = 1.0,
     n_test: int = 0,
     teacher: Architecture | None = None,
-    prior: Prior = Ising(),
+    prior: Prior = _ISING,
 ) -> Instance:
     """Random inputs, labelled by the output f of a machine with random weights.
 
