@@ -20,6 +20,7 @@ from mcmc.schema import VARIABLES
 if TYPE_CHECKING:
     from mcmc.config import Config
     from mcmc.models.base import Block
+    from mcmc.samplers.base import Sampler
 
 _ON_SPHERE = 1e-6
 """Relative deviation of |w_k|^2 from the fan-in up to which a teacher from a file is a state of spherical weights."""
@@ -71,7 +72,12 @@ class Problem:
     @property
     def proposals_per_sweep(self) -> int:
         """Of all walkers together; a move without an accept step counts as one."""
-        return self.n_instances * self.n_walkers * self.sampler.moves_per_sweep(self.n_weights)
+        return self.n_instances * self.n_walkers * self.moves_per_sweep
+
+    @property
+    def moves_per_sweep(self) -> int:
+        """Of one walker."""
+        return 1 if self.prior.is_real and not self.sampler.by_coordinate else self.n_weights
 
     @property
     def teacher_architecture(self) -> Architecture | None:
@@ -209,6 +215,13 @@ class Problem:
             architecture=config.student,
             real_weights=config.prior.is_real,
         )
+
+
+def _sampler(config: Config) -> Sampler:
+    kinds = CONTINUOUS if config.prior.is_real else SAMPLERS
+    kind, asked = kinds[config.sampler.method], config.sampler
+    given = {name: getattr(asked, name) for name in kind.parameters if name != "precision"}
+    return kind(**{name: value for name, value in given.items() if value is not None})
 
 
 def _betas(config: Config) -> NDArray[np.float64]:

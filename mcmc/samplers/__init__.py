@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mcmc.samplers.auto import Auto
+from mcmc.samplers.base import Sampler
 from mcmc.samplers.flips import FlipSampler
 from mcmc.samplers.heat_bath import HeatBath
 from mcmc.samplers.metropolis import Metropolis
@@ -14,4 +15,7 @@ SAMPLERS: dict[str, type[FlipSampler]] = {
     "waiting-time": WaitingTime,
     "auto": Auto,
 }
-"""Methods by name."""
+"""Methods for Ising weights by name."""
+
+CONTINUOUS: dict[str, type[Sampler]] = {}
+"""Methods for real weights by name."""

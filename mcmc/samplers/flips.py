@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from mcmc.kernels import flips
 from mcmc.kernels.random import MOVES, SITES, SWAPS, WAITING, stream_key
 from mcmc.priors import FixedOverlap, constrained
+from mcmc.samplers.base import Sampler
 
 if TYPE_CHECKING:
     from mcmc.models.base import Block
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
 Chain = flips.Flips
 
 
-class FlipSampler:
+class FlipSampler(Sampler):
     """A single-flip sampler; a subclass names its acceptance rule.
 
     order: "random" (each visit uniform over the sites) or "sequential" (0, 1, ..., stationary but not reversible).
     """
 
     rule: ClassVar[str]
-    flips_pairs: ClassVar[bool] = False
-    """Whether the rule also decides on pairs of flips, which keep an overlap fixed."""
+    weights = ("ising",)
+    parameters = ("order",)
     orders: ClassVar[tuple[str, ...]] = tuple(flips.ORDERS)
     """Orders of visits that it takes."""
     waiting_below: ClassVar[float | None] = None
@@ -74,6 +75,7 @@ class FlipSampler:
             order=self.order,
             n_copies=n_copies,
             first=first,
+            instance=instance,
             beta=beta,
             site_keys=_keys(stream_key(seed, SITES, instance, *owner) for owner in sites),
             move_keys=_keys(stream_key(seed, MOVES, instance, *walker) for walker in walkers),
