@@ -664,7 +664,9 @@ def _check_sampler(config: Config, given: Mapping[str, Any]) -> None:
     for key in given:
         if key not in ("method", *kind.parameters):
             takes = f"has {', '.join(kind.parameters)}" if kind.parameters else "has no parameter"
-            raise ConfigError(f"sampler.{key}: got {_show(given[key])}, but sampler.method = {sampler.method!r} {takes}")
+            raise ConfigError(
+                f"sampler.{key}: got {_show(given[key])}, but sampler.method = {sampler.method!r} {takes}"
+            )
     if "order" in kind.parameters and sampler.order not in kind.orders:
         allowed = ", ".join(map(repr, kind.orders))
         _refuse(
@@ -694,9 +696,7 @@ def _sampler_class(config: Config) -> Any:
 
 def samplers_of(weights: str) -> dict[str, Any]:
     """Methods for weights of a law, by name."""
-    return {
-        name: kind for kinds in (SAMPLERS, CONTINUOUS) for name, kind in kinds.items() if weights in kind.weights
-    }
+    return {name: kind for kinds in (SAMPLERS, CONTINUOUS) for name, kind in kinds.items() if weights in kind.weights}
 
 
 def _without_gradient(config: Config) -> str:
@@ -725,7 +725,9 @@ def _check_step_size(config: Config, kind: Any) -> None:
         if isinstance(value, float) and value > kind.largest_step:
             _refuse("sampler.step_size", value, f"at most {kind.largest_step:g} for {method}")
     if tuned and config.schedule.burn_in < kind.least_burn_in:
-        allowed = f"an integer >= {kind.least_burn_in}, in which sampler.step_size = 'auto' is tuned; or give a step size"
+        allowed = (
+            f"an integer >= {kind.least_burn_in}, in which sampler.step_size = 'auto' is tuned; or give a step size"
+        )
         _refuse("schedule.burn_in", config.schedule.burn_in, allowed)
 
 

@@ -1,9 +1,9 @@
 """The observables: one function each, of the rows of an instance.
 
-A row holds, by walker, the energies and the weights, and which walker sits on which rung. Here they are put in the order
-of the rungs and reduced to numbers; shapes start with (rows, n_copies, n_rungs). Ising weights are packed unit after
-unit, each from a word of its own, so that overlaps of units are popcounts: exact integers over the fan-in. Products of
-real weights are summed in an order of their own (ext/include/sums.h), the same on every machine.
+A row holds, by walker, the energies and the weights, and which walker sits on which rung. Here they are put in the
+order of the rungs and reduced to numbers; shapes start with (rows, n_copies, n_rungs). Ising weights are packed unit
+after unit, each from a word of its own, so that overlaps of units are popcounts: exact integers over the fan-in.
+Products of real weights are summed in an order of their own (ext/include/sums.h), the same on every machine.
 
 Units of two machines of different shape are compared as vectors over the inputs, zero where a unit sees nothing: their
 overlap w.t / sqrt(fan-in of w x fan-in of t) is the correlation of the two hidden fields for random inputs.
@@ -188,23 +188,16 @@ def hidden_teacher_overlap(
     return found / math.sqrt(student.fan_in * architecture.fan_in)
 
 
-def test_error(
-    rows: Rows, student: Architecture, inputs: Inputs, labels: NDArray[np.float64], regression: bool = False
-) -> NDArray[np.float64]:
-    """Error on test patterns with clean labels: (rows, n_copies, n_rungs).
+def test_error(rows: Rows, student: Architecture, inputs: Inputs, labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fraction of test patterns whose sign is wrong, sign(0) = +1: (rows, n_copies, n_rungs)."""
+    return _test_mean(rows, student, inputs, labels, _wrong_signs)
 
-    The fraction whose sign is wrong, sign(0) = +1; with regression the mean of (output - label)^2 / 2.
-    """
-    total = np.zeros(rows.energy.shape)
-    for patterns, chunk in inputs.chunks(_TEST_CHUNK):
-        expected = labels[patterns]
-        for row, sums in enumerate(total):
-            output = student.output(chunk, rows.units(row).reshape(*sums.shape, rows.n_weights))
-            if regression:
-                sums += _dots(output - expected, output - expected) / 2
-            else:
-                sums += np.count_nonzero((output >= 0) != (expected >= 0), axis=-1)
-    return total / inputs.n_patterns
+
+def squared_test_error(
+    rows: Rows, student: Architecture, inputs: Inputs, labels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean of (output - label)^2 / 2 over test patterns with real labels: (rows, n_copies, n_rungs)."""
+    return _test_mean(rows, student, inputs, labels, _half_squares)
 
 
 def acceptance(rows: Rows) -> NDArray[np.float64]:
@@ -215,6 +208,12 @@ def acceptance(rows: Rows) -> NDArray[np.float64]:
 def norm(rows: Rows) -> NDArray[np.float64]:
     """w.w / n_weights: (rows, n_copies, n_rungs)."""
     return _overlap(rows.weights, rows.weights, rows.n_weights)
+
+
+def norm_of(weights: Weights) -> NDArray[np.float64]:
+    """w.w / n_weights of one machine (n_weights,)."""
+    real = weights.astype(np.float64)
+    return _dots(real, real) / real.size
 
 
 def add_weights(rows: Rows, total: NDArray) -> None:
@@ -261,8 +260,32 @@ def series(
     if "hidden_teacher_overlap" in hidden:
         found["hidden_teacher_overlap"] = hidden_teacher_overlap(rows, student, *teacher)
     if test is not None:
-        found["test_error"] = test_error(rows, student, *test, regression)
+        found["test_error"] = (squared_test_error if regression else test_error)(rows, student, *test)
     return found
+
+
+def _test_mean(
+    rows: Rows,
+    student: Architecture,
+    inputs: Inputs,
+    labels: NDArray[np.float64],
+    total_of: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray],
+) -> NDArray[np.float64]:
+    """Mean over patterns, total_of(outputs (..., patterns), labels) adding up some: (rows, n_copies, n_rungs)."""
+    total = np.zeros(rows.energy.shape)
+    for patterns, chunk in inputs.chunks(_TEST_CHUNK):
+        for row, sums in enumerate(total):
+            weights = rows.units(row).reshape(*sums.shape, rows.n_weights)
+            sums += total_of(student.output(chunk, weights), labels[patterns])
+    return total / inputs.n_patterns
+
+
+def _wrong_signs(output: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.count_nonzero((output >= 0) != (labels >= 0), axis=-1)
+
+
+def _half_squares(output: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    return _dots(output - labels, output - labels) / 2
 
 
 def _of_pairs(rows: Rows, function: Callable[[NDArray, NDArray], NDArray[np.float64]]) -> NDArray[np.float64]:

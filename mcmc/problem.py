@@ -75,6 +75,11 @@ class Problem:
         return self.n_instances * self.n_walkers * self.moves_per_sweep
 
     @property
+    def weight_bits(self) -> int:
+        """Bits that a weight takes in a row."""
+        return 64 if self.prior.is_real else 1
+
+    @property
     def moves_per_sweep(self) -> int:
         """Of one walker."""
         return 1 if self.prior.is_real and not self.sampler.by_coordinate else self.n_weights
@@ -89,6 +94,13 @@ class Problem:
     @property
     def has_teacher(self) -> bool:
         return self.teacher_architecture is not None
+
+    @property
+    def teacher_has_norm(self) -> bool:
+        """Whether the norm of the teacher is not fixed by the law of its weights."""
+        if not self.has_teacher:
+            return False
+        return self.prior.is_real if self._from_file is not None else self.config.teacher_prior.has_norm
 
     @property
     def series(self) -> list[str]:
@@ -198,9 +210,22 @@ class Problem:
         """Bytes that a rank with so many walkers and (parts of) instances needs."""
         from_file = self._from_file
         binary = self.config.data.inputs == "binary" if from_file is None else from_file.inputs.binary
-        per_instance, per_walker = self.model.memory(self.n_patterns, binary)
-        waiting = 24 * self.n_weights if self.sampler.waiting_below is not None else 0
-        return instances * per_instance + walkers * (per_walker + 9 * self.n_weights + waiting)
+        if self.prior.is_real:
+            per_instance, per_walker = self._memory_of_reals(binary)
+        else:
+            per_instance, per_walker = self.model.memory(self.n_patterns, binary)
+            per_walker += (33 if self.sampler.waiting_below is not None else 9) * self.n_weights
+        return instances * per_instance + walkers * per_walker
+
+    def _memory_of_reals(self, binary: bool) -> tuple[int, int]:
+        """Bytes that an instance and each of its walkers take, about."""
+        n, n_fields = self.n_weights, self.architecture.n_hidden * self.n_patterns
+        if self.sampler.by_coordinate:
+            return 8 * self.n_inputs * self.n_patterns, 8 * (3 * n_fields + 2 * self.n_patterns + 3 * n)
+        item = 4 if self.config.sampler.precision == "float32" else 8
+        inputs = 2 * self.n_inputs * self.n_patterns  # by pattern and by input, in bits or in numbers
+        # weights, proposal, gradients of both, momenta; fields and forces are those of one pack
+        return inputs // 8 if binary else item * inputs, 8 * (8 * n + 2 * n_fields)
 
     def _load_file(self) -> data.Instance:
         config = self.config

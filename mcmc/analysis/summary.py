@@ -257,7 +257,9 @@ def _frozen_apart(overlap: np.ndarray) -> np.ndarray:
 
 
 def _rungs(data: xr.Dataset, config: dict[str, Any]) -> list[Rung]:
-    series = {name: by_rung(data[name]) for name in ("energy", "overlap", "teacher_overlap", *OF_SAMPLERS) if name in data}
+    series = {
+        name: by_rung(data[name]) for name in ("energy", "overlap", "teacher_overlap", *OF_SAMPLERS) if name in data
+    }
     errors = generalisation_error(data, config)
     if errors is not None:
         series["generalisation_error"] = by_rung(errors)
@@ -326,7 +328,9 @@ def _mean_of_known(values: np.ndarray) -> float | None:
 
 
 def _json_rung(rung: Rung) -> dict[str, Any]:
-    plain = {name: getattr(rung, name) for name in ("tau", "ess", "step_size", "acceptance", "exchange_rate", "round_trips")}
+    plain = {
+        name: getattr(rung, name) for name in ("tau", "ess", "step_size", "acceptance", "exchange_rate", "round_trips")
+    }
     return {
         "beta": rung.beta,
         **{name: {k: _json_number(v) for k, v in e._asdict().items()} for name, e in rung.estimates.items()},
