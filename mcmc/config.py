@@ -662,11 +662,9 @@ def _check_sampler(config: Config, given: Mapping[str, Any]) -> None:
     sampler, burn_in = config.sampler, config.schedule.burn_in
     kind = _sampler_class(config)
     for key in given:
-        if key not in ("method", *kind.parameters):
-            takes = f"has {', '.join(kind.parameters)}" if kind.parameters else "has no parameter"
-            raise ConfigError(
-                f"sampler.{key}: got {_show(given[key])}, but sampler.method = {sampler.method!r} {takes}"
-            )
+        if key not in ("method", *_keys_of(kind)):
+            has = ", ".join(_keys_of(kind)) or "no other"
+            _refuse(f"sampler.{key}", given[key], f"no such key: sampler.method = {sampler.method!r} has {has}")
     if "order" in kind.parameters and sampler.order not in kind.orders:
         allowed = ", ".join(map(repr, kind.orders))
         _refuse(
@@ -692,6 +690,12 @@ def _sampler_class(config: Config) -> Any:
         able = ", ".join(name for name, other in kinds.items() if not other.uses_gradient)
         _refuse("sampler.method", method, f"one of {able}: {flat} has no gradient")
     return kind
+
+
+def _keys_of(kind: Any) -> list[str]:
+    """Keys of the table [sampler] that a method takes; precision is that of the block of machines that it drives."""
+    by_products = "ising" not in kind.weights and not kind.by_coordinate
+    return [*kind.parameters, *(["precision"] if by_products else [])]
 
 
 def samplers_of(weights: str) -> dict[str, Any]:

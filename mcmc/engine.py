@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcmc._version import __version__
-from mcmc.errors import ConfigError, StorageError
+from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.kernels import cpu
 from mcmc.parallel import Serial, World, layout
 from mcmc.part import Part
@@ -506,6 +506,8 @@ class _Run:
         if self.world.rank > 0 and isinstance(error, ConfigError | StorageError):
             return
         message = f"failed on rank {self.world.rank} at sweep {self.sweep}: {type(error).__name__}: {error}"
+        if isinstance(error, DivergenceError):
+            message = f"diverged: {error}; the last checkpoint is that of sweep {self.checkpointed}"
         with suppress(StorageError):  # the disk may be what failed
             before = self.files.read_status() or {}
             self.files.write_status(before | {"state": "failed", "sweep": self.sweep, "message": message})

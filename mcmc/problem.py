@@ -245,7 +245,7 @@ class Problem:
 def _sampler(config: Config) -> Sampler:
     kinds = CONTINUOUS if config.prior.is_real else SAMPLERS
     kind, asked = kinds[config.sampler.method], config.sampler
-    given = {name: getattr(asked, name) for name in kind.parameters if name != "precision"}
+    given = {name: getattr(asked, name) for name in kind.parameters}
     return kind(**{name: value for name, value in given.items() if value is not None})
 
 

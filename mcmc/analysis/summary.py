@@ -118,6 +118,7 @@ class Summary:
             stop = 1 + len(names)
             parts[-1:] = [_aligned([row[:stop] for row in rows]), _aligned([row[:1] + row[stop:] for row in rows])]
         if self.n_instances >= 2:
+            names = [name for name in names if name not in OF_SAMPLERS]
             parts.append(
                 "Errors apart: thermal (finite series) | sample to sample (finite number of instances, contains the "
                 "thermal)\n" + _aligned([["beta", *(COLUMNS[name] for name in names)], *self._errors_apart(names)])
