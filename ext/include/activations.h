@@ -1,6 +1,6 @@
 /* The activations of hidden units: a vector register at a time, the same bits everywhere.
  *
- * A new activation is a function in activations_body.h, a row in ACTIVATION_ROWS, its name and formula in mcmc/architectures.py, and the
+ * A new activation is two functions in activations_body.h, a row in ACTIVATION_ROWS, its name and formula in mcmc/architectures.py, and the
  * plain formula in mcmc/reference/machines.py.
  */
 #ifndef MCMC_ACTIVATIONS_H
@@ -10,6 +10,9 @@
 
 /* out[mu] = g(scale field[mu]); n a multiple of 8 */
 typedef void (*activations_fn)(const double *field, int64_t n, double scale, double *out);
+
+/* unit[j] = g(scale field[j]) and slope[j] = g'(scale field[j]); n a multiple of 8; slope may be field */
+typedef void (*responses_fn)(const double *field, int64_t n, double scale, double *unit, double *slope);
 
 #define ACTIVATION_ROWS(ROW) ROW(sign) ROW(erf) ROW(tanh) ROW(relu) ROW(linear)
 
@@ -28,6 +31,21 @@ static const char *const activation_names[] = {ACTIVATION_ROWS(ACTIVATION_NAME)}
 #define ACTIVATIONS(name) ISA_TABLE(activations_##name),
 static const activations_fn activations_functions[N_ACTIVATIONS][N_ISA] = {ACTIVATION_ROWS(ACTIVATIONS)};
 #undef ACTIVATIONS
+
+#define RESPONSES(name) ISA_TABLE(responses_##name),
+static const responses_fn responses_functions[N_ACTIVATIONS][N_ISA] = {ACTIVATION_ROWS(RESPONSES)};
+#undef RESPONSES
+
+/* True if an activation has a derivative that says where to go. */
+static inline int activation_has_slope(int code)
+{
+    return code != ACTIVATION_sign;
+}
+
+static inline responses_fn responses_of(int code, int level)
+{
+    return responses_functions[code][level];
+}
 
 static inline activations_fn activations_of(int code, int level)
 {
