@@ -27,6 +27,7 @@ from mcmc.errors import ConfigError
 from mcmc.losses import LARGEST, LOSSES
 from mcmc.priors import PRIORS, Gaussian, Prior
 from mcmc.samplers import CONTINUOUS, SAMPLERS
+from mcmc.samplers.base import Sampler as Method
 
 _INT_MAX = 2**31 - 1
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="an integer from 0 to 2**63 - 1")]
@@ -676,7 +677,7 @@ def _check_sampler(config: Config, given: Mapping[str, Any]) -> None:
         _refuse("schedule.burn_in", burn_in, "an integer >= 2 with sampler.method = 'auto', which chooses at its end")
 
 
-def _sampler_class(config: Config) -> Any:
+def _sampler_class(config: Config) -> type[Method]:
     """The class of the method; ConfigError where it cannot have the model's weights or its loss."""
     model, method = config.model, config.sampler.method
     kinds = samplers_of(model.weights)
@@ -686,21 +687,21 @@ def _sampler_class(config: Config) -> Any:
         _refuse("sampler.method", method, allowed)
     kind = kinds[method]
     flat = _without_gradient(config)
-    if flat and kind.uses_gradient:
-        able = ", ".join(name for name, other in kinds.items() if not other.uses_gradient)
+    if flat and kind.needs_gradient:
+        able = ", ".join(name for name, other in kinds.items() if not other.needs_gradient)
         _refuse("sampler.method", method, f"one of {able}: {flat} has no gradient")
     return kind
 
 
-def _keys_of(kind: Any) -> list[str]:
+def _keys_of(kind: type[Method]) -> list[str]:
     """Keys of the table [sampler] that a method takes; precision is that of the block of machines that it drives."""
-    by_products = "ising" not in kind.weights and not kind.by_coordinate
+    by_products = "ising" not in kind.laws and not kind.by_coordinate
     return [*kind.parameters, *(["precision"] if by_products else [])]
 
 
-def samplers_of(weights: str) -> dict[str, Any]:
+def samplers_of(weights: str) -> dict[str, type[Method]]:
     """Methods for weights of a law, by name."""
-    return {name: kind for kinds in (SAMPLERS, CONTINUOUS) for name, kind in kinds.items() if weights in kind.weights}
+    return {name: kind for kinds in (SAMPLERS, CONTINUOUS) for name, kind in kinds.items() if weights in kind.laws}
 
 
 def _without_gradient(config: Config) -> str:
@@ -713,26 +714,24 @@ def _without_gradient(config: Config) -> str:
     return ""
 
 
-def _check_step_size(config: Config, kind: Any) -> None:
+def _check_step_size(config: Config, kind: type[Method]) -> None:
     step_size, method = config.sampler.step_size, config.sampler.method
-    tuned = step_size == "auto" or (step_size is None and kind.tunes)
-    if step_size is None and not kind.tunes:
+    if kind.target is None and (step_size is None or isinstance(step_size, str)):
         expected = f"a number > 0, or a list of one per rung: {method} accepts every step, there is nothing to tune by"
+        if step_size is not None:
+            _refuse("sampler.step_size", step_size, expected)
         raise ConfigError(f"sampler.step_size: missing, expected {expected}")
-    if isinstance(step_size, str) and (step_size != "auto" or not kind.tunes):
-        why = "" if kind.tunes else f": {method} accepts every step, there is nothing to tune by"
-        allowed = _describe("sampler.step_size") if kind.tunes else "a number > 0 or a list of one per rung"
-        _refuse("sampler.step_size", step_size, allowed + why)
+    if isinstance(step_size, str) and step_size != "auto":
+        _refuse("sampler.step_size", step_size, _describe("sampler.step_size"))
+    if step_size in (None, "auto") and config.schedule.burn_in < kind.least_burn_in:
+        enough = f"an integer >= {kind.least_burn_in}"
+        allowed = f"{enough}, in which sampler.step_size = 'auto' is tuned; or give a step size"
+        _refuse("schedule.burn_in", config.schedule.burn_in, allowed)
     if isinstance(step_size, list) and len(step_size) != config.n_rungs:
         _refuse("sampler.step_size", step_size, f"{config.n_rungs} numbers, one per rung, or a single one for all")
     for value in step_size if isinstance(step_size, list) else [step_size]:
         if isinstance(value, float) and value > kind.largest_step:
             _refuse("sampler.step_size", value, f"at most {kind.largest_step:g} for {method}")
-    if tuned and config.schedule.burn_in < kind.least_burn_in:
-        allowed = (
-            f"an integer >= {kind.least_burn_in}, in which sampler.step_size = 'auto' is tuned; or give a step size"
-        )
-        _refuse("schedule.burn_in", config.schedule.burn_in, allowed)
 
 
 def _override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

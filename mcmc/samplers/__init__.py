@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from mcmc.samplers.auto import Auto
 from mcmc.samplers.base import Sampler
+from mcmc.samplers.elliptical_slice import EllipticalSlice
 from mcmc.samplers.flips import FlipSampler
 from mcmc.samplers.heat_bath import HeatBath
+from mcmc.samplers.hmc import Hmc
+from mcmc.samplers.langevin import Langevin
+from mcmc.samplers.mala import Mala
 from mcmc.samplers.metropolis import Metropolis
+from mcmc.samplers.pcn import Pcn
+from mcmc.samplers.random_walk import RandomWalk
+from mcmc.samplers.underdamped import Underdamped
 from mcmc.samplers.waiting_time import WaitingTime
 
 SAMPLERS: dict[str, type[FlipSampler]] = {
@@ -17,5 +24,7 @@ SAMPLERS: dict[str, type[FlipSampler]] = {
 }
 """Methods for Ising weights by name."""
 
-CONTINUOUS: dict[str, type[Sampler]] = {}
+CONTINUOUS: dict[str, type[Sampler]] = {
+    sampler.name: sampler for sampler in (Langevin, Mala, Hmc, Underdamped, Pcn, EllipticalSlice, RandomWalk)
+}
 """Methods for real weights by name."""

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 
-class Sampler:
-    """A method; a subclass makes the chains. Its keys of the run file are arguments of its constructor."""
+@dataclass(frozen=True)
+class Parameter:
+    """A number that a sampler takes: its default, None for one that must be given, and what it is, for `mcmc info`."""
 
-    weights: ClassVar[tuple[str, ...]]
-    """Laws of the weights that it samples, names of priors.PRIORS."""
-    parameters: ClassVar[tuple[str, ...]] = ()
-    """Keys of the table [sampler] that it takes besides the method."""
-    uses_gradient: ClassVar[bool] = False
+    default: float | str | None
+    meaning: str
+
+
+class Sampler:
+    """A method; a subclass makes the chains."""
+
+    laws: ClassVar[tuple[str, ...]]
+    """Priors that it samples under."""
+    parameters: ClassVar[dict[str, Parameter]] = {}
+    """Keyword arguments, which are its keys in the table [sampler] of the run file."""
+    needs_gradient: ClassVar[bool] = False
+    """Whether loss and activation must have derivatives."""
     by_coordinate: ClassVar[bool] = False
-    """Whether it moves one or two real weights at a time and is driven by Model.coordinate_block."""
-    tunes: ClassVar[bool] = False
-    """Whether the step size may be "auto", which it then is by default."""
-    largest_step: ClassVar[float] = float("inf")
+    """Whether it moves one or two real weights at a time, and so is driven by Model.coordinate_block."""
+    target: ClassVar[float | None] = None
+    """Mean acceptance to which "auto" tunes the step size; None: there is nothing to tune by."""
     least_burn_in: ClassVar[int] = 0
-    """Sweeps that the tuning of a step size takes at the least."""
+    """Sweeps of burn-in that tuning takes at least."""
+    largest_step: ClassVar[float] = float("inf")
     tells: ClassVar[tuple[str, ...]] = ()
-    """What its rows hold of the walkers besides energies and weights: names of observables.BY_WALKER."""
+    """What rows hold of the walkers besides energies and weights, see observables.BY_WALKER."""
+    orders: ClassVar[tuple[str, ...]] = ()
+    """Orders of visits to the weights that it takes."""
     flips_pairs: ClassVar[bool] = False
     """Whether it can keep an overlap of Ising weights fixed, by pairs of flips."""

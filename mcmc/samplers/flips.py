@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from mcmc.kernels import flips
 from mcmc.kernels.random import MOVES, SITES, SWAPS, WAITING, stream_key
 from mcmc.priors import FixedOverlap, constrained
-from mcmc.samplers.base import Sampler
+from mcmc.samplers.base import Parameter, Sampler
 
 if TYPE_CHECKING:
     from mcmc.models.base import Block
@@ -25,10 +25,9 @@ class FlipSampler(Sampler):
     """
 
     rule: ClassVar[str]
-    weights = ("ising",)
-    parameters = ("order",)
-    orders: ClassVar[tuple[str, ...]] = tuple(flips.ORDERS)
-    """Orders of visits that it takes."""
+    laws = ("ising",)
+    parameters: ClassVar[dict[str, Parameter]] = {"order": Parameter("random", "of the visits: random or sequential")}
+    orders = tuple(flips.ORDERS)
     waiting_below: ClassVar[float | None] = None
     """Which rungs are sampled by waiting times, see `flips.Flips`; None: no rung ever is."""
 
