@@ -56,7 +56,7 @@ VARIABLES: dict[str, Variable] = {
     "test_error": Variable(
         _PER_COPY, "f8", "1", "fraction of fresh test patterns misclassified; real labels: mean of (f - label)^2 / 2"
     ),
-    "kinetic_temperature": Variable(_PER_COPY, "f8", "1", "kinetic temperature p.p / n_weights of the momenta"),
+    "kinetic_temperature": Variable(_PER_COPY, "f8", "1", "kinetic temperature, p.p per degree of freedom"),
     "energy_error": Variable(_PER_COPY, "f8", "1", "change H' - H by the integrator at the sweep of the row"),
     "walker": Variable(_PER_COPY, "i4", "1", "walker (rung of birth) that sits on the rung"),
     "acceptance": Variable(_PER_COPY, "f8", "1", "accepted / proposed since the previous row"),
