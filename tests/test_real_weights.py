@@ -216,7 +216,7 @@ def test_divergence(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
 
 def test_divergence_ends_all_ranks(launcher: Launcher, tmp_path: Path) -> None:
     file = write_run_file(tmp_path / "run.toml", DIVERGES | {"data.n_instances": 1})
-    done = launchers.run(launcher, 3, [*DRIVE, "1e-9", str(file), str(tmp_path / "out")], timeout=60)
+    done = launchers.run(launcher, 3, [*DRIVE, "1e-9", str(file), str(tmp_path / "out")])
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("mcmc:")]
     assert errors
