@@ -32,7 +32,7 @@ cdef extern from "gradients.h" nogil:
         products products
         forward_fn forward
         backward_fn backward
-        int64_t stretch
+        int64_t stretch, tile
         int parity
         double unit_scale, output_scale
         loss_params params
@@ -40,7 +40,7 @@ cdef extern from "gradients.h" nogil:
         slopes_fn slopes
         const double *labels
         double *field
-        double *tile
+        double *scratch
     enum:
         TILE
         WORD
@@ -89,7 +89,7 @@ cdef class Block:
     cdef gradient_model model
     cdef gradient_target target
     cdef readonly object capsule
-    cdef object inputs, labels, packs, energies, field, tile, scratch, real
+    cdef object inputs, labels, packs, energies, field, tile_scratch, scratch, real
 
     def __init__(self, inputs, labels, weights, *, int64_t n_units=1, str activation="linear", bint parity=False,
                  str loss="hinge", double margin=0.0, double sharpness=1.0, str precision="float64"):
@@ -109,6 +109,7 @@ cdef class Block:
         cdef int64_t n_weights = weights.shape[1], n_walkers = len(weights), width = pack_width(n_walkers)
         cdef int64_t rows = _rounded_up(n_patterns, WORD), fan_in = n_weights // n_units
         n_views = 1 if fan_in == n_inputs else n_units
+        cdef int64_t tile = ONE_WALKER_STRETCH if width == 1 else TILE
         one_by_one = width == 1 and not packed
         self.real = PRECISIONS[precision]
         self.labels = aligned((rows,), np.float64)
@@ -122,23 +123,23 @@ cdef class Block:
                               rows=rows, n_views=n_views, by_pattern=NULL, by_input=NULL, row_length=0,
                               pattern_bits=NULL, input_bits=NULL, row_words=0, inputs=0, scratch=NULL),
             forward=products_forward[kind][single][level], backward=products_backward[kind][single][level],
-            stretch=ONE_WALKER_STRETCH if one_by_one else rows, parity=parity, unit_scale=1.0 / math.sqrt(fan_in),
+            stretch=ONE_WALKER_STRETCH if one_by_one else rows, tile=tile, parity=parity, unit_scale=1.0 / math.sqrt(fan_in),
             output_scale=1.0 if parity else 1.0 / math.sqrt(n_units),
             params=loss_params(margin=margin, sharpness=sharpness), respond=responses_of(unit_code, level),
-            slopes=slopes_of(code, level), labels=&label[0], field=NULL, tile=NULL,
+            slopes=slopes_of(code, level), labels=&label[0], field=NULL, scratch=NULL,
         )
         if packed:
             self._keep_bits(inputs, n_views)
         else:
             self._keep_reals(np.asarray(inputs, dtype=self.real), n_views, width > 1)
         self.field = aligned((n_units, self.model.stretch, width), np.float64)
-        self.tile = aligned((5, TILE, width), np.float64)
+        self.tile_scratch = aligned((4 * tile + 8, width), np.float64)
         n_packs = _rounded_up(n_walkers, width) // width
         self.packs = aligned((n_packs, n_weights, width), np.float64)
         self.energies = aligned((n_packs, width), np.float64)
-        cdef double[:, :, ::1] field = self.field, tile = self.tile, packs = self.packs
-        cdef double[:, ::1] energies = self.energies
-        self.model.field, self.model.tile = &field[0, 0, 0], &tile[0, 0, 0]
+        cdef double[:, :, ::1] field = self.field, packs = self.packs
+        cdef double[:, ::1] energies = self.energies, tile_scratch = self.tile_scratch
+        self.model.field, self.model.scratch = &field[0, 0, 0], &tile_scratch[0, 0]
         self.target = gradient_target(
             model=&self.model, evaluate=gradients_evaluate[level],
             has_gradient=loss_has_slope(code) and activation_has_slope(unit_code) and not parity, n_walkers=n_walkers,

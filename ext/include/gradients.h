@@ -16,7 +16,8 @@ typedef struct {
     products products;
     forward_fn forward;
     backward_fn backward;
-    int64_t stretch;      /* patterns at a time */
+    int64_t stretch;      /* patterns whose fields are made at a time */
+    int64_t tile;         /* patterns whose losses are made at a time: a divisor of the stretch and a multiple of 8 */
     int parity;           /* output: product, not sum, of the units */
     double unit_scale;    /* of the field, inside the activation */
     double output_scale;  /* of the sum over units */
@@ -25,7 +26,7 @@ typedef struct {
     slopes_fn slopes;
     const double *labels; /* (rows,): of the padding, 1 */
     double *field;        /* (n_units, stretch, width): scratch */
-    double *tile;         /* (4, TILE, width): scratch */
+    double *scratch;      /* (4 tile + 8, width) */
 } gradient_model;
 
 #define ISA_BODY "gradients_body.h"

@@ -1,12 +1,13 @@
 /* gradients.h for one instruction-set level. */
 
-/* Losses, and forces in place of the fields, of TILE patterns from `mu` on; `at` is their place in the stretch. Adds to the partial sums
- * of the energy (TILE, width). */
+/* Losses, and forces in place of the fields, of `tile` patterns from `mu` on; `at` is their place in the stretch. Adds to the partial
+ * sums of the energy (8, width). */
 INLINE void FN(gradients_tile)(const gradient_model *m, int64_t mu, int64_t at, int want_force, double *sum)
 {
     const products *p = &m->products;
-    const int64_t n = TILE * p->width, plane = m->stretch * p->width, left = p->n_patterns - mu, valid = (left < TILE ? left : TILE) * p->width;
-    double *output = m->tile, *unit = output + n, *loss = unit + n, *slope = loss + n, *field = m->field + at * p->width;
+    const int64_t n = m->tile * p->width, plane = m->stretch * p->width, left = p->n_patterns - mu;
+    const int64_t valid = (left < m->tile ? left : m->tile) * p->width, row = 8 * p->width;
+    double *output = m->scratch, *unit = output + n, *loss = unit + n, *slope = loss + n, *field = m->field + at * p->width;
     for (int64_t k = 0; k < p->n_units; k++) {
         m->respond(field + k * plane, n, m->unit_scale, unit, field + k * plane);
         for (int64_t j = 0; j < n; j++)
@@ -14,9 +15,10 @@ INLINE void FN(gradients_tile)(const gradient_model *m, int64_t mu, int64_t at, 
     }
     for (int64_t j = 0; j < n; j++)
         output[j] *= m->output_scale;
-    m->slopes(m->labels + mu, output, TILE, p->width, &m->params, loss, slope);
-    for (int64_t j = 0; j < valid; j++)
-        sum[j] += loss[j];
+    m->slopes(m->labels + mu, output, m->tile, p->width, &m->params, loss, slope);
+    for (int64_t first = 0; first < valid; first += row)
+        for (int64_t j = first; j < (first + row < valid ? first + row : valid); j++)
+            sum[j - first] += loss[j];
     if (!want_force)
         return;
     const double scale = m->output_scale * m->unit_scale;
@@ -32,16 +34,16 @@ ISA_CODE void FN(gradients_evaluate)(void *model, const double *weights, double 
     const gradient_model *m = model;
     const products *p = &m->products;
     const int64_t width = p->width, unit_weights = p->fan_in * width;
-    double *sum = m->tile + 4 * TILE * width;
-    memset(sum, 0, sizeof(double) * TILE * width);
+    double *sum = m->scratch + 4 * m->tile * width;
+    memset(sum, 0, sizeof(double) * 8 * width);
     for (int64_t first = 0; first < p->n_patterns; first += m->stretch) {
         for (int64_t k = 0; k < p->n_units; k++)
             m->forward(p, k, weights + k * unit_weights, first, m->stretch, m->field + k * m->stretch * width);
-        for (int64_t at = 0; at < m->stretch && first + at < p->n_patterns; at += TILE)
+        for (int64_t at = 0; at < m->stretch && first + at < p->n_patterns; at += m->tile)
             FN(gradients_tile)(m, first + at, at, gradient != NULL, sum);
         if (gradient == NULL)
             continue;
-        const int64_t used = (p->n_patterns - first + TILE - 1) / TILE * TILE;
+        const int64_t used = (p->n_patterns - first + m->tile - 1) / m->tile * m->tile;
         for (int64_t k = 0; k < p->n_units; k++) {
             double *force = m->field + k * m->stretch * width;
             for (int64_t j = used * width; j < m->stretch * width; j++)
@@ -49,7 +51,7 @@ ISA_CODE void FN(gradients_evaluate)(void *model, const double *weights, double 
             m->backward(p, k, force, first, m->stretch, gradient + k * unit_weights);
         }
     }
-    for (int64_t half = TILE / 2; half > 0; half /= 2)
+    for (int64_t half = 4; half > 0; half /= 2)
         for (int64_t j = 0; j < half * width; j++)
             sum[j] += sum[half * width + j];
     memcpy(energy, sum, sizeof(double) * width);
