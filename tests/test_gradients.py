@@ -179,6 +179,51 @@ def test_single_precision_is_as_good_as_it_can_be(law: str) -> None:
     assert np.abs(single[1] - exact[1]).max() < 1e-6 * np.abs(exact[1]).max()
 
 
+@pytest.mark.parametrize("n_walkers", [2, 7])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("law", INPUT_LAWS)
+@pytest.mark.parametrize("machine", [PERCEPTRON, Machine("committee", 3, "tanh"), Machine("tree-committee", 3, "relu")])
+def test_a_minibatch_is_an_instance_of_its_own(machine: Machine, law: str, precision: str, n_walkers: int) -> None:
+    """The same bits as a block of these patterns alone; one of each size, also with a pattern that is chosen twice."""
+    loss = Loss("squared-hinge", 0.4)
+    instance, weights = draw(machine, loss, law, 132, 200, n_walkers)
+    dense, labels = instance.inputs.dense(), instance.labels
+    for batch_size in (1, 9, 70):
+        chosen = np.random.default_rng(batch_size).integers(0, 200, batch_size)
+        model = MODELS[machine.name](machine.of(132), loss)
+        block = model.gradient_block(instance, weights, precision, batch_size=batch_size)
+        whole = block.evaluate(weights)
+        found = block.evaluate(weights, chosen)
+        alone = Instance(Inputs.from_dense(dense[chosen]), labels[chosen])
+        expected = block_of(machine, loss, alone, weights, precision).evaluate(weights)
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+        np.testing.assert_array_equal(block.evaluate(weights)[1], whole[1])
+
+
+@pytest.mark.parametrize("n_walkers", [2, 7])
+@pytest.mark.parametrize("law", INPUT_LAWS)
+@pytest.mark.parametrize("activation", ["erf", "tanh", "relu", "linear"])
+def test_second_layer(activation: str, law: str, n_walkers: int) -> None:
+    """Its weights follow all others; with all of them 1 it is the committee without."""
+    n, p, k = 12, 75, 3
+    instance, first = draw(Machine("committee", k, activation), Loss("square"), law, n, p, n_walkers)
+    inputs = instance.inputs.columns if instance.inputs.binary else instance.inputs.values
+    weights = np.concatenate([first, np.random.default_rng(2).normal(size=(n_walkers, k))], axis=1)
+    machine = {"n_units": k, "activation": activation, "loss": "square"}
+    block = gradients.Block(inputs, instance.labels, weights, second_layer=True, **machine)
+    formula = twin.evaluate(
+        instance.inputs.dense(), instance.labels, "square", 0.0, 1.0, "committee", k, activation, second_layer=True
+    )
+    energy, gradient = block.evaluate(weights)
+    np.testing.assert_allclose(energy, formula(weights)[0], rtol=1e-12)
+    np.testing.assert_allclose(gradient, formula(weights)[1], rtol=1e-9, atol=1e-12)
+    weights[:, -k:] = 1.0
+    plain = gradients.Block(inputs, instance.labels, first, **machine).evaluate(first)
+    np.testing.assert_allclose(block.evaluate(weights)[0], plain[0], rtol=1e-14)
+    np.testing.assert_allclose(block.evaluate(weights)[1][:, :-k], plain[1], rtol=1e-13, atol=1e-15)
+
+
 def test_padding_lanes_stay_out() -> None:
     instance, weights = draw(PERCEPTRON, Loss("hinge"), "binary", 24, 20, 11)
     block = block_of(PERCEPTRON, Loss("hinge"), instance, weights)
@@ -198,6 +243,8 @@ def test_padding_lanes_stay_out() -> None:
         ({"loss": "cubic"}, "loss: got 'cubic'"),
         ({"activation": "step"}, "activation: got 'step'"),
         ({"parity": True, "activation": "tanh"}, "expected sign for parity"),
+        ({"parity": True, "activation": "sign", "second_layer": True}, "second_layer: got true for parity"),
+        ({"batch_size": 5}, "batch_size: got 5, expected 0 to 4"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict, message: str) -> None:

@@ -44,8 +44,9 @@ def evaluate(
     architecture: str = "perceptron",
     n_hidden: int = 1,
     activation: str = "sign",
+    second_layer: bool = False,
 ) -> Evaluate:
-    """The function for inputs (P, N) and labels (P,)."""
+    """The function for inputs (P, N) and labels (P,). With a second layer its weights stand after all others."""
     x, y = np.asarray(inputs, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     tree, parity = architecture.startswith("tree-"), architecture.endswith("parity")
     units = np.stack(np.split(x, n_hidden, axis=1)) if tree else np.stack([x] * n_hidden)  # (K, P, fan_in)
@@ -53,11 +54,16 @@ def evaluate(
     g, slope = ACTIVATIONS["linear" if architecture == "perceptron" else activation]
 
     def of(weights: Values) -> tuple[Values, Values]:
-        h = np.einsum("kpi,nki->nkp", units, weights.reshape(-1, n_hidden, fan_in)) / math.sqrt(fan_in)
-        f = losses.sign(h).prod(axis=1) if parity else g(h).sum(axis=1) / math.sqrt(n_hidden)
+        first, v = np.split(weights, [n_hidden * fan_in], axis=1)
+        v = v if second_layer else np.ones((len(weights), n_hidden))
+        h = np.einsum("kpi,nki->nkp", units, first.reshape(-1, n_hidden, fan_in)) / math.sqrt(fan_in)
+        f = losses.sign(h).prod(axis=1) if parity else np.einsum("nk,nkp->np", v, g(h)) / math.sqrt(n_hidden)
         energy = losses.LOSSES[loss](f, y, margin, sharpness).sum(axis=1)
-        force = SLOPES[loss](f, y, margin, sharpness)[:, None] * slope(h) / math.sqrt(n_hidden * fan_in)
-        gradient = np.einsum("kpi,nkp->nki", units, np.zeros_like(h) if parity else force)
-        return energy, gradient.reshape(len(weights), -1)
+        pull = SLOPES[loss](f, y, margin, sharpness)[:, None] / math.sqrt(n_hidden)
+        force = np.zeros_like(h) if parity else pull * slope(h) * v[:, :, None] / math.sqrt(fan_in)
+        gradient = np.einsum("kpi,nkp->nki", units, force).reshape(len(weights), -1)
+        if second_layer:
+            gradient = np.concatenate([gradient, (pull * g(h)).sum(axis=2)], axis=1)
+        return energy, gradient
 
     return of
