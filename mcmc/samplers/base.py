@@ -14,12 +14,15 @@ class Parameter:
     meaning: str
 
 
+Parameters = dict[str, Parameter]
+
+
 class Sampler:
     """A method; a subclass makes the chains."""
 
     laws: ClassVar[tuple[str, ...]]
     """Priors that it samples under."""
-    parameters: ClassVar[dict[str, Parameter]] = {}
+    parameters: ClassVar[Parameters] = {}
     """Keyword arguments, which are its keys in the table [sampler] of the run file."""
     needs_gradient: ClassVar[bool] = False
     """Whether loss and activation must have derivatives."""

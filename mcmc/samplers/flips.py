@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from mcmc.kernels import flips
 from mcmc.kernels.random import MOVES, SITES, SWAPS, WAITING, stream_key
 from mcmc.priors import FixedOverlap, constrained
-from mcmc.samplers.base import Parameter, Sampler
+from mcmc.samplers.base import Parameter, Parameters, Sampler
 
 if TYPE_CHECKING:
     from mcmc.models.base import Block
@@ -26,7 +26,7 @@ class FlipSampler(Sampler):
 
     rule: ClassVar[str]
     laws = ("ising",)
-    parameters: ClassVar[dict[str, Parameter]] = {"order": Parameter("random", "of the visits: random or sequential")}
+    parameters: ClassVar[Parameters] = {"order": Parameter("random", "of the visits: random or sequential")}
     orders = tuple(flips.ORDERS)
     waiting_below: ClassVar[float | None] = None
     """Which rungs are sampled by waiting times, see `flips.Flips`; None: no rung ever is."""

@@ -5,7 +5,9 @@ The stationary law differs from the Gibbs measure by terms of order h; `mala` re
 
 from __future__ import annotations
 
-from mcmc.samplers.base import Parameter
+from typing import ClassVar
+
+from mcmc.samplers.base import Parameter, Parameters
 from mcmc.samplers.moves import MoveSampler
 
 
@@ -16,4 +18,6 @@ class Langevin(MoveSampler):
     needs_gradient = True
     tells = ("energy_error",)
     adjusted = False
-    parameters = {"step_size": Parameter(None, "h of w' = w - h dU + sqrt(2h) xi; a number or one for each rung")}
+    parameters: ClassVar[Parameters] = {
+        "step_size": Parameter(None, "h of w' = w - h dU + sqrt(2h) xi; a number or one for each rung")
+    }

@@ -5,7 +5,9 @@ w' = sqrt(1 - b^2) w + b xi / sqrt(prior_precision), b the step size; b = 1 prop
 
 from __future__ import annotations
 
-from mcmc.samplers.base import Parameter
+from typing import ClassVar
+
+from mcmc.samplers.base import Parameter, Parameters
 from mcmc.samplers.moves import AUTO, MoveSampler
 
 
@@ -16,7 +18,7 @@ class Pcn(MoveSampler):
     laws = ("gaussian",)
     target = 0.3
     largest_step = 1.0
-    parameters = {
+    parameters: ClassVar[Parameters] = {
         "step_size": Parameter(AUTO, "b of w' = sqrt(1 - b^2) w + b xi; in (0, 1], one for each rung or auto")
     }
 

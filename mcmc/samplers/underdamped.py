@@ -5,7 +5,9 @@ Unit mass and temperature 1; momenta persist from sweep to sweep. Of a quadratic
 
 from __future__ import annotations
 
-from mcmc.samplers.base import Parameter
+from typing import ClassVar
+
+from mcmc.samplers.base import Parameter, Parameters
 from mcmc.samplers.moves import MoveSampler
 
 
@@ -16,7 +18,7 @@ class Underdamped(MoveSampler):
     needs_gradient = True
     tells = ("energy_error", "kinetic")
     adjusted = False
-    parameters = {
+    parameters: ClassVar[Parameters] = {
         "step_size": Parameter(None, "time step; a number or one for each rung"),
         "friction": Parameter(1.0, "rate at which momenta forget"),
     }
