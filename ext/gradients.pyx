@@ -87,12 +87,13 @@ cdef class Machine:
     def __init__(self, int64_t n_units, int64_t fan_in, int64_t n_inputs, int64_t n_patterns, int64_t width,
                  bint packed, *, activation, parity, loss, margin, sharpness, precision, second_layer):
         cdef int level = cpu.index(), kind = PRODUCTS_BITS if packed else PRODUCTS_REAL, single = precision == "float32"
-        cdef int64_t rows = _rounded_up(n_patterns, WORD), tile = ONE_WALKER_STRETCH if width == 1 else TILE
+        cdef int64_t rows = _rounded_up(n_patterns, WORD if packed else TILE)
+        cdef int64_t tile = ONE_WALKER_STRETCH if width == 1 else TILE
         cdef int64_t n_views = 1 if fan_in == n_inputs else n_units
         cdef int64_t stretch = ONE_WALKER_STRETCH if width == 1 and not packed else rows
         cdef products *p = &self.model.products
         self.real = PRECISIONS[precision]
-        self.labels, self.memory = aligned((rows,), np.float64), []
+        self.labels, self.memory = aligned((_rounded_up(rows, tile),), np.float64), []
         self.labels[...] = 1.0
         cdef double[::1] labels = self.labels
         self.model.kind, self.model.precision = kind, single

@@ -61,15 +61,17 @@ ISA_CODE void FN(gradients_evaluate)(void *model, const double *weights, double 
     if (second)
         memset(m->pull, 0, sizeof(double) * p->n_units * sums);
     for (int64_t first = 0; first < p->n_patterns; first += m->stretch) {
+        const int64_t n = p->rows - first < m->stretch ? p->rows - first : m->stretch;
         int64_t used = 0;
         for (int64_t k = 0; k < p->n_units; k++)
-            m->forward(p, k, weights + k * unit_weights, first, m->stretch, m->field + k * m->stretch * width);
-        for (; used < m->stretch && first + used < p->n_patterns; used += m->tile)
+            m->forward(p, k, weights + k * unit_weights, first, n, m->field + k * m->stretch * width);
+        for (; used < n && first + used < p->n_patterns; used += m->tile)
             FN(gradients_tile)(m, first + used, used, second, gradient != NULL);
         for (int64_t k = 0; gradient && k < p->n_units; k++) {
             double *force = m->field + k * m->stretch * width;
-            memset(force + used * width, 0, sizeof(double) * (m->stretch - used) * width);
-            m->backward(p, k, force, first, m->stretch, gradient + k * unit_weights);
+            for (int64_t j = used * width; j < n * width; j++)
+                force[j] = 0;
+            m->backward(p, k, force, first, n, gradient + k * unit_weights);
         }
     }
     FN(gradients_total)(m->energy, width, energy);

@@ -26,7 +26,7 @@
 typedef struct {
     int64_t n_units, fan_in, n_inputs, n_patterns;
     int64_t width;      /* of a pack */
-    int64_t rows;       /* patterns rounded up to a multiple of WORD; those beyond n_patterns are 0, or their forces are */
+    int64_t rows;       /* patterns rounded up to a multiple of TILE, of WORD for bits; those beyond n_patterns are 0, or their forces are */
     int64_t n_views;    /* 1: all units see the same inputs; n_units: each its own */
     /* real inputs, REAL; padding 0 */
     const void *by_pattern; /* several walkers: (n_views, rows / TILE, fan_in in the order of their sums, TILE); one: (n_views, rows, row_length) */
