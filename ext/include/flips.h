@@ -97,8 +97,8 @@ static inline flip_moves flips_moves(const flip_run *r, int64_t walker, int64_t 
 {
     const int64_t most = r->target->max_delta * (r->reference ? 2 : 1); /* of |dE|; pair flips change twice as much */
     const int rule = acceptance_rule(r->rule, r->beta[rung]);
-    return (flip_moves){.thresholds = r->threshold + rung * (2 * most + 1) + most, .key = r->move_key[walker], .row = sweep,
-                        .rule = rule, .beta = r->beta[rung], .limits = r->limits[rule]};
+    return (flip_moves){.thresholds = r->threshold + rung * (2 * most + 1) + most, .beta = r->beta[rung],
+                        .decisions = {.key = r->move_key[walker], .row = sweep, .rule = rule, .limits = r->limits[rule]}};
 }
 
 #include "pairs.h"
@@ -129,8 +129,8 @@ static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int
                 flip_moves moves = flips_moves(r, w, rung, sweep);
                 moves.sites = r->sites + slot;
                 moves.n = end - slot < tile ? end - slot : tile;
-                moves.slot = slot;
-                moves.high = r->high + w * CHUNK + (slot - chunk);
+                moves.decisions.slot = slot;
+                moves.decisions.high = r->high + w * CHUNK + (slot - chunk);
                 flips_count(r, copy, rung, sweep, t->call.flips(t->model, w, &moves));
             }
     }

@@ -15,12 +15,25 @@ def aligned(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
 
 def checked_weights(weights: np.ndarray, n_sites: int) -> np.ndarray:
     """Weights as int8 (n_walkers, n_sites); ValueError unless the shape is that and all are -1 or +1."""
-    weights = np.asarray(weights)
-    if weights.ndim != 2 or weights.shape[1] != n_sites or not len(weights):
-        raise ValueError(f"weights: got shape {weights.shape}, expected (n_walkers, {n_sites})")
+    weights = _shaped(weights, n_sites)
     if not (np.abs(weights) == 1).all():
         raise ValueError("weights: expected -1 and +1 only")
     return weights.astype(np.int8)
+
+
+def checked_reals(weights: np.ndarray, n_sites: int) -> np.ndarray:
+    """Weights as float64 (n_walkers, n_sites); ValueError unless the shape is that and all are finite."""
+    weights = _shaped(weights, n_sites).astype(np.float64)
+    if not np.isfinite(weights).all():
+        raise ValueError("weights: expected finite numbers only")
+    return weights
+
+
+def _shaped(weights: np.ndarray, n_sites: int) -> np.ndarray:
+    weights = np.asarray(weights)
+    if weights.ndim != 2 or weights.shape[1] != n_sites or not len(weights):
+        raise ValueError(f"weights: got shape {weights.shape}, expected (n_walkers, {n_sites})")
+    return weights
 
 
 def check(condition: bool, what: str) -> None:
