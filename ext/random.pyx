@@ -1,5 +1,6 @@
 """Addressed random numbers for data, initial states and the numpy twins; see philox.h for what an address is."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from noise cimport noise_fill
 from numerics cimport num_normal_quantile
 from philox cimport HALF_HIGH, HALF_LOW, philox4x32, philox_fill, philox_stream, unit_interval
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from mcmc.kernels import cpu
 
-INPUTS, LABELS, TEACHER, WEIGHTS, SITES, MOVES, SWAPS, TEST_INPUTS, CONSTRAINED, WAITING = range(10)
+INPUTS, LABELS, TEACHER, WEIGHTS, SITES, MOVES, SWAPS, TEST_INPUTS, CONSTRAINED, WAITING, NOISE = range(11)
 """Purposes of streams."""
 
 
@@ -72,4 +73,16 @@ def normals(uint64_t key, uint64_t row, int64_t rows, int64_t n):
         for r in range(rows):
             for j in range(n):
                 view[r, j] = num_normal_quantile(view[r, j])
+    return out
+
+
+def noise(keys, uint64_t row, int64_t n):
+    """Standard normal numbers of 32 bits (noise.h), slots 0 .. n-1 of a row of each stream: float64 (n, len(keys))."""
+    cdef const uint64_t[::1] key = np.array(keys, dtype=np.uint64)
+    out = np.empty((n, key.shape[0]))
+    cdef double[:, ::1] view = out
+    cdef int level = cpu.index()
+    if out.size:
+        with nogil:
+            noise_fill[level](&key[0], row, n, key.shape[0], &view[0, 0])
     return out

@@ -1,6 +1,6 @@
 """Elementary functions and the normal quantile, the same bits on every machine, element by element; see numerics.h."""
 from libc.stdint cimport int64_t
-from numerics cimport num_erf1, num_exp1, num_log1, num_normal_quantile, num_tanh1
+from numerics cimport num_cos1, num_erf1, num_exp1, num_log1, num_normal_quantile, num_sin1, num_tanh1
 
 import numpy as np
 
@@ -21,6 +21,14 @@ cdef double _tanh(double x) noexcept nogil:
 
 cdef double _erf(double x) noexcept nogil:
     return num_erf1(x)
+
+
+cdef double _sin(double x) noexcept nogil:
+    return num_sin1(x)
+
+
+cdef double _cos(double x) noexcept nogil:
+    return num_cos1(x)
 
 
 cdef double _normal_quantile(double x) noexcept nogil:
@@ -55,6 +63,16 @@ def tanh(x):
 def erf(x):
     """Error function of x: float64, shape of x."""
     return _map(_erf, x)
+
+
+def sin(x):
+    """sin x for |x| <= 1e6: float64, shape of x."""
+    return _map(_sin, x)
+
+
+def cos(x):
+    """cos x for |x| <= 1e6: float64, shape of x."""
+    return _map(_cos, x)
 
 
 def normal_quantile(u):

@@ -210,6 +210,42 @@ def test_tanh_and_erf_are_odd_bounded_and_monotone(function, joints):
     assert function(np.zeros((2, 0, 3))).shape == (2, 0, 3)
 
 
+def exact_sincos(x: Decimal) -> tuple[Decimal, Decimal]:
+    """By Taylor series about the nearest multiple of pi/2."""
+    quarters = (x * 2 / PI).to_integral_value()
+    r = x - quarters * PI / 2
+    sums = []
+    for n, term in ((1, r), (0, Decimal(1))):
+        total = term
+        while abs(term) > Decimal(10) ** -DIGITS:
+            term *= -r * r / ((n + 1) * (n + 2))
+            total += term
+            n += 2
+        sums.append(total)
+    s, c = sums
+    return [(s, c), (c, -s), (-s, -c), (-c, s)][int(quarters) % 4]
+
+
+def test_sin_and_cos():
+    rng = np.random.default_rng(RNG_SEED)
+    multiples = rng.integers(-60000, 60000, 500) * (math.pi / 2)
+    small = np.concatenate([rng.uniform(-1, 1, 1000), rng.uniform(-7, 7, 1000), 10 ** rng.uniform(-9, -1, 300)])
+    large = np.concatenate([rng.uniform(-1e5, 1e5, 1000), rng.uniform(-1e6, 1e6, 500), multiples, multiples * 0.5])
+    for function, which in ((special.sin, 0), (special.cos, 1)):
+        exact = lambda x, which=which: exact_sincos(x)[which]  # noqa: E731
+        assert ulps(function, exact, small) < 1.5  # 1.33 in larger samples
+        assert ulps(function, exact, large) < 2.5  # 2.26
+        with localcontext() as context:
+            context.prec = DIGITS
+            errors = [abs(Decimal(v) - exact(Decimal(x))) for x, v in zip(large.tolist(), function(large), strict=True)]
+        assert max(errors) < Decimal(1.5 * 2.0**-53)  # 1.34
+        assert (np.abs(function(np.linspace(-1e6, 1e6, 200001))) <= 1).all()
+        assert np.isnan(function([np.nan, np.inf])).all()
+    np.testing.assert_array_equal(special.sin(-large), -special.sin(large))
+    np.testing.assert_array_equal(special.cos(-large), special.cos(large))
+    np.testing.assert_array_equal([special.sin(0.0), special.cos(0.0)], [0, 1])
+
+
 def normal_cumulative(x: Decimal, density: Decimal) -> Decimal:
     """1/2 + density(x) (x + x^3/3 + x^5/15 + ...)."""
     term = total = x
@@ -252,6 +288,53 @@ def test_normal_quantile_is_monotone():
         assert (np.diff(special.normal_quantile((cells + 0.5) * 2.0**-52)) >= 0).all(), joint
     ends = special.normal_quantile(np.array([0.5 * 2.0**-52, 1 - 0.5 * 2.0**-52]))
     assert np.isfinite(ends).all()
+
+
+# Noise
+
+
+def noise_keys(width: int) -> np.ndarray:
+    return np.array([random.stream_key(5, random.NOISE, 0, 0, lane) for lane in range(width)], dtype=np.uint64)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_noise_is_the_quantile_of_its_word_at_every_width_and_level(row, levels):
+    """Widths and lengths about those of vectors and of the buffer; a lane's numbers depend on its key alone."""
+    keys = np.concatenate([noise_keys(20), np.array(KEYS, dtype=np.uint64)])
+    n = 2100
+    words = np.stack([random.words(int(key), row, 1, n)[0] for key in keys], axis=1)
+    expected = special.normal_quantile((words + 0.5) * 2.0**-32)
+    np.testing.assert_allclose(expected, twin_philox.noise(keys, row, n), rtol=1e-14, atol=1e-14)
+    for level in levels:
+        cpu.use(level)
+        for width in (1, 2, 3, 7, 8, 9, 16, keys.size):
+            np.testing.assert_array_equal(random.noise(keys[:width], row, n), expected[:, :width])
+            np.testing.assert_array_equal(random.noise(keys[::-1][:width], row, n), expected[:, ::-1][:, :width])
+        for length in (0, 1, 2, 3, 4, 5, 7, 8, 9, 255, 256, 257, 511, 1023, 1025, 2047, 2048, 2049):
+            for width in (1, 8):
+                np.testing.assert_array_equal(random.noise(keys[:width], row, length), expected[:length, :width])
+    assert random.noise([], row, 3).shape == (3, 0)
+
+
+def test_noise_of_known_words():
+    """The streams of philox's known answers: key 0, row 0, slots 0 to 3."""
+    words = PHILOX_VECTORS[0][2]
+    expected = [scipy.special.ndtri((word + 0.5) / 2**32) for word in words]
+    np.testing.assert_allclose(random.noise([0], 0, 4)[:, 0], expected, rtol=1e-14)
+
+
+def test_noise_is_standard_normal():
+    """Moments, tails and neighbours of 4e6 numbers: each of 15 statistics within 4.9 standard errors (1e-6)."""
+    x = np.stack([random.noise(noise_keys(40), row, 1000) for row in range(100)])
+    moments = {1: (0, 1), 2: (1, 2), 3: (0, 15), 4: (3, 96), 6: (15, 10170)}  # mean and variance of x^k
+    for power, (mean, variance) in moments.items():
+        assert abs((x**power).mean() - mean) < 4.9 * math.sqrt(variance / x.size), power
+    for edge in (-4.5, -3.0, -1.4395, 0.0, 1.4395, 3.0, 4.5):  # 1.4395: between centre and tail
+        p = scipy.special.ndtr(edge)
+        assert abs((x < edge).mean() - p) < 4.9 * math.sqrt(p * (1 - p) / x.size), edge
+    for axis in range(3):
+        assert abs((x * np.roll(x, 1, axis)).mean()) * math.sqrt(x.size) < 4.9
+    assert 5 < np.abs(x).max() < 6.34
 
 
 @pytest.mark.parametrize("loss", VARIANTS, ids=label)

@@ -1,8 +1,8 @@
-/* exp, log, log(1 + exp), tanh, erf and the normal quantile: the same bits at every instruction-set level and on every platform.
+/* exp, log, log(1 + exp), tanh, erf, sin, cos and the normal quantile: the same bits at every instruction-set level and on every platform.
  *
  * The C library's versions differ between CPUs in the last bit. These use additions, multiplications, divisions and square roots
  * only (no fused multiply-add), a vector register at a time; a scalar call is one lane. The tests measure
- * errors of at most 2 ulp, 3 for tanh and log(1 + exp).
+ * errors of at most 2 ulp, 3 for tanh, log(1 + exp), and sin and cos of large arguments, whose absolute error stays below 1.5 2^-53.
  */
 #ifndef MCMC_NUMERICS_H
 #define MCMC_NUMERICS_H
@@ -12,6 +12,10 @@
 
 #define LN2_HIGH 0x1.62e42feep-1 /* 32 bits, so that k * LN2_HIGH is exact */
 #define LN2_LOW 0x1.a39ef35793c76p-33
+#define TWO_OVER_PI 0x1.45f306dc9c883p-1
+#define HALF_PI_HIGH 0x1.921fb544p0 /* 33 bits */
+#define HALF_PI_MIDDLE 0x1.0b4611a6p-34 /* 33 bits */
+#define HALF_PI_LOW 0x1.3198a2e037073p-69
 #define ROUNDER 0x1.8p52 /* adding it rounds to an integer, which is left in the low bits */
 #define ROUNDER_BITS 0x4338000000000000
 
@@ -48,6 +52,31 @@ static const double ERFC_BELOW[8] = {1.23033935480374942043e3, 3.439367674143721
                                      3.29079923573345962678e3, 1.62138957456669018874e3, 5.37181101862009857509e2,
                                      1.17693950891312499305e2, 1.57449261107098347253e1};
 
+/* Quantile of the standard normal law by three rational functions, above and below the line: algorithm AS 241 (PPND16) of Wichura, Applied
+ * Statistics 37 (1988) 477. With q = u - 1/2 and r = sqrt(-log min(u, 1 - u)): */
+#define NORMAL_CENTRE 0.425
+/* |q| <= NORMAL_CENTRE: x / q in NORMAL_CENTRE^2 - q^2 */
+static const double NORMAL_CENTRAL[2][8] = {
+    {3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3, 1.3731693765509461125e4,
+     4.5921953931549871457e4, 6.7265770927008700853e4, 3.3430575583588128105e4, 2.5090809287301226727e3},
+    {1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
+     2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4, 5.2264952788528545610e3},
+};
+/* beyond, r <= 5: |x| in r - 1.6 */
+static const double NORMAL_TAIL[2][8] = {
+    {1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0, 3.64784832476320460504e0,
+     1.27045825245236838258e0, 2.41780725177450611770e-1, 2.27238449892691845833e-2, 7.74545014278341407640e-4},
+    {1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
+     1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4, 1.05075007164441684324e-9},
+};
+/* r > 5: |x| in r - 5 */
+static const double NORMAL_FAR_TAIL[2][8] = {
+    {6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0, 2.96560571828504891230e-1,
+     2.65321895265761230930e-2, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7},
+    {1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
+     7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15},
+};
+
 #define ISA_BODY "numerics_body.h"
 #include "each_isa.h"
 
@@ -71,36 +100,33 @@ static inline double num_erf1(double x)
     return num_erf_portable((reals_portable){x, x})[0];
 }
 
-static inline double num_rational(double r, const double a[8], const double b[8])
+static inline double num_sin1(double x)
 {
-    double p = a[7], q = b[7];
-    for (int j = 6; j >= 0; j--) {
-        p = p * r + a[j];
-        q = q * r + b[j];
-    }
-    return p / q;
+    reals_portable sine, cosine;
+    num_sincos_portable((reals_portable){x, x}, &sine, &cosine);
+    return sine[0];
 }
 
-/* Quantile of the standard normal law, 0 < u < 1: algorithm AS 241 (PPND16) of Wichura, Applied Statistics 37 (1988) 477. */
+static inline double num_cos1(double x)
+{
+    reals_portable sine, cosine;
+    num_sincos_portable((reals_portable){x, x}, &sine, &cosine);
+    return cosine[0];
+}
+
+static inline double num_rational1(double x, const double ratio[2][8])
+{
+    return num_rational_portable((reals_portable){x, x}, ratio)[0];
+}
+
+/* Quantile of the standard normal law, 0 < u < 1. */
 static inline double num_normal_quantile(double u)
 {
-    static const double a[8] = {3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3, 1.3731693765509461125e4,
-                                4.5921953931549871457e4, 6.7265770927008700853e4, 3.3430575583588128105e4, 2.5090809287301226727e3};
-    static const double b[8] = {1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
-                                2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4, 5.2264952788528545610e3};
-    static const double c[8] = {1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0, 3.64784832476320460504e0,
-                                1.27045825245236838258e0, 2.41780725177450611770e-1, 2.27238449892691845833e-2, 7.74545014278341407640e-4};
-    static const double d[8] = {1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
-                                1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4, 1.05075007164441684324e-9};
-    static const double e[8] = {6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0, 2.96560571828504891230e-1,
-                                2.65321895265761230930e-2, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7};
-    static const double f[8] = {1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
-                                7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15};
     double q = u - 0.5;
-    if (q >= -0.425 && q <= 0.425)
-        return q * num_rational(0.180625 - q * q, a, b);
+    if (q >= -NORMAL_CENTRE && q <= NORMAL_CENTRE)
+        return q * num_rational1(0.180625 - q * q, NORMAL_CENTRAL);
     double r = sqrt(-num_log1(q < 0 ? u : 1.0 - u));
-    double x = r <= 5.0 ? num_rational(r - 1.6, c, d) : num_rational(r - 5.0, e, f);
+    double x = r <= 5.0 ? num_rational1(r - 1.6, NORMAL_TAIL) : num_rational1(r - 5.0, NORMAL_FAR_TAIL);
     return q < 0 ? -x : x;
 }
 

@@ -88,3 +88,39 @@ INLINE REALS FN(num_erf)(REALS x)
     REALS e = FN(num_exp_parts)(-z, &power);
     return FN(num_with_sign)(REALS_SELECT(a < 0.875, near, 1.0 - (e + 1.0) * power * (p / q)), x);
 }
+
+/* sin x and cos x: x = k pi/2 + r with |r| <= pi/4, Taylor to degree 17 and 16 (truncation 1e-19). For |x| <= 1e6: pi/2 is subtracted
+ * in three parts, the first two of 33 bits, so that their products with k are exact. */
+INLINE void FN(num_sincos)(REALS x, REALS *sine, REALS *cosine)
+{
+    REALS t = x * TWO_OVER_PI + ROUNDER, k = t - ROUNDER, r = ((x - k * HALF_PI_HIGH) - k * HALF_PI_MIDDLE) - k * HALF_PI_LOW;
+    REALS z = r * r, half = 0.5 * z, p = REALS_ALL(1.0 / 355687428096000.0), q = REALS_ALL(1.0 / 20922789888000.0);
+    p = p * z - 1.0 / 1307674368000.0;
+    p = p * z + 1.0 / 6227020800.0;
+    p = p * z - 1.0 / 39916800.0;
+    p = p * z + 1.0 / 362880.0;
+    p = p * z - 1.0 / 5040.0;
+    p = p * z + 1.0 / 120.0;
+    p = p * z - 1.0 / 6.0;
+    q = q * z - 1.0 / 87178291200.0;
+    q = q * z + 1.0 / 479001600.0;
+    q = q * z - 1.0 / 3628800.0;
+    q = q * z + 1.0 / 40320.0;
+    q = q * z - 1.0 / 720.0;
+    q = q * z + 1.0 / 24.0;
+    REALS s = (p * z) * r + r, w = 1.0 - half, c = w + (((1.0 - w) - half) + (z * z) * q);
+    INTS quarters = (INTS)t, odd = -(quarters & 1);
+    *sine = (REALS)((INTS)REALS_SELECT(odd, c, s) ^ (quarters & 2) << 62);
+    *cosine = (REALS)((INTS)REALS_SELECT(odd, s, c) ^ ((quarters + 1) & 2) << 62);
+}
+
+/* Ratio of two polynomials of degree 7. */
+INLINE REALS FN(num_rational)(REALS x, const double ratio[2][8])
+{
+    REALS p = REALS_ALL(ratio[0][7]), q = REALS_ALL(ratio[1][7]);
+    for (int j = 6; j >= 0; j--) {
+        p = p * x + ratio[0][j];
+        q = q * x + ratio[1][j];
+    }
+    return p / q;
+}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
 PURPOSES = (
     "inputs",
@@ -19,6 +20,7 @@ PURPOSES = (
     "test-inputs",
     "constrained",
     "waiting",
+    "noise",
 )
 """Streams, in the order of their numbers."""
 
@@ -77,6 +79,11 @@ def move_uniforms(key: ArrayLike, row: ArrayLike, slot: ArrayLike) -> NDArray[np
 def uniforms(key: ArrayLike, row: ArrayLike, slot: ArrayLike) -> NDArray[np.float64]:
     """The uniforms in (0, 1): midpoints of 2^52 equal cells."""
     return ((uniforms64(key, row, slot) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+
+def noise(keys: ArrayLike, row: ArrayLike, n: int) -> NDArray[np.float64]:
+    """Standard normal numbers of 32 bits in slots 0 .. n-1 of a row of each stream: (n, len(keys)), to rounding."""
+    return ndtri((words(keys, row, np.arange(n)[:, None]) + 0.5) * 2.0**-32)
 
 
 def visits(key: int, sweep: ArrayLike, n: int) -> NDArray[np.int64]:
