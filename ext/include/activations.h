@@ -1,6 +1,6 @@
 /* The activations of hidden units: a vector register at a time, the same bits everywhere.
  *
- * A new activation is a function in activations_body.h, a row in ACTIVATION_ROWS, its name and formula in mcmc/architectures.py, and the
+ * A new activation is two functions in activations_body.h, a row in ACTIVATION_ROWS, its name and formula in mcmc/architectures.py, and the
  * plain formula in mcmc/reference/machines.py.
  */
 #ifndef MCMC_ACTIVATIONS_H
@@ -12,6 +12,9 @@
  * order. Without it ties at zero, which Ising weights and +-1 inputs make, and units of opposite weights, would be decided by rounding. With
  * real weights ties have no probability, and energies are those of which others take the gradient: the plain functions. */
 typedef void (*activations_fn)(const double *field, int64_t n, double scale, double *out);
+
+/* unit[j] = g(scale field[j]) and slope[j] = g'(scale field[j]); n a multiple of 8; slope may be field */
+typedef void (*responses_fn)(const double *field, int64_t n, double scale, double *unit, double *slope);
 
 #define ACTIVATION_ROWS(ROW) ROW(sign) ROW(erf) ROW(tanh) ROW(relu) ROW(linear)
 
@@ -32,6 +35,21 @@ static const char *const activation_names[] = {ACTIVATION_ROWS(ACTIVATION_NAME)}
 static const activations_fn activations_functions[2][N_ACTIVATIONS][N_ISA] = {{ACTIVATION_ROWS(PLAIN)}, {ACTIVATION_ROWS(ON_GRID)}};
 #undef ON_GRID
 #undef PLAIN
+
+#define RESPONSES(name) ISA_TABLE(responses_##name),
+static const responses_fn responses_functions[N_ACTIVATIONS][N_ISA] = {ACTIVATION_ROWS(RESPONSES)};
+#undef RESPONSES
+
+/* True if an activation has a derivative that says where to go. */
+static inline int activation_has_slope(int code)
+{
+    return code != ACTIVATION_sign;
+}
+
+static inline responses_fn responses_of(int code, int level)
+{
+    return responses_functions[code][level];
+}
 
 static inline activations_fn activations_of(int code, int on_grid, int level)
 {

@@ -15,8 +15,8 @@ enum { ISA_PORTABLE, ISA_AVX2, ISA_AVX512, N_ISA };
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__)) && !defined(MCMC_PORTABLE_ONLY)
 #define MCMC_X86 1
 #include <immintrin.h>
-#define ISA_TARGET_AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
-#define ISA_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx2,bmi,bmi2,popcnt")))
+#define ISA_TARGET_AVX2 __attribute__((target("avx2,fma,bmi,bmi2,popcnt")))
+#define ISA_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx2,fma,bmi,bmi2,popcnt")))
 #endif
 
 /* The best level this CPU has. */
@@ -24,8 +24,8 @@ static inline int isa_best(void)
 {
 #ifdef MCMC_X86
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2")
-        || !__builtin_cpu_supports("popcnt"))
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi")
+        || !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("popcnt"))
         return ISA_PORTABLE;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
         && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vpopcntdq"))

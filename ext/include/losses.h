@@ -1,8 +1,8 @@
 /* The losses as functions of label and output: a vector register at a time, the same bits everywhere.
  *
- * A new loss of the stability D = y f is a function in losses_body.h, a row in STABILITY_LOSS_ROWS, its two lines in fields_body.h,
- * its name and formula in mcmc/losses.py, and the plain formula in mcmc/reference/losses.py. Another loss is a function of arrays
- * (square is one), a row in LOSS_ROWS, and the same in Python.
+ * A new loss of the stability D = y f is a function in losses_body.h and its derivative beside it, a row in STABILITY_LOSS_ROWS, its two
+ * lines in fields_body.h, its name and formula in mcmc/losses.py, and the plain formula in mcmc/reference/losses.py. Another loss is
+ * a function of arrays (square is one), a row in LOSS_ROWS, and the same in Python.
  */
 #ifndef MCMC_LOSSES_H
 #define MCMC_LOSSES_H
@@ -15,6 +15,10 @@ typedef struct {
 
 /* out[mu] = loss of label y[mu] at output f[mu]; n a multiple of 8 */
 typedef void (*losses_fn)(const double *y, const double *f, int64_t n, const loss_params *p, double *out);
+
+/* loss, and its derivative by the output: of n rows of `width` outputs f (n, width), row mu with label y[mu]. n a multiple of 8; width 1, or
+ * a multiple of 8. A loss that is a step has derivative 0. */
+typedef void (*slopes_fn)(const double *y, const double *f, int64_t n, int64_t width, const loss_params *p, double *loss, double *slope);
 
 #define STABILITY_LOSS_ROWS(ROW) ROW(error_count) ROW(hinge) ROW(squared_hinge) ROW(logistic) ROW(symmetric)
 #define LOSS_ROWS(ROW) STABILITY_LOSS_ROWS(ROW) ROW(square)
@@ -48,6 +52,21 @@ static const char *const loss_names[] = {LOSS_ROWS(LOSS_NAME)};
 #define LOSSES(name) ISA_TABLE(losses_##name),
 static const losses_fn losses_functions[N_LOSSES][N_ISA] = {LOSS_ROWS(LOSSES)};
 #undef LOSSES
+
+#define SLOPES(name) ISA_TABLE(slopes_##name),
+static const slopes_fn slopes_functions[N_LOSSES][N_ISA] = {LOSS_ROWS(SLOPES)};
+#undef SLOPES
+
+/* True if a loss has a derivative that says where to go. */
+static inline int loss_has_slope(int code)
+{
+    return code != CODE_error_count && code != CODE_symmetric;
+}
+
+static inline slopes_fn slopes_of(int code, int level)
+{
+    return slopes_functions[code][level];
+}
 
 static inline losses_fn losses_of(int code, int level)
 {

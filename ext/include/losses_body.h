@@ -54,3 +54,62 @@ ISA_CODE void FN(losses_square)(const double *y, const double *f, int64_t n, con
         *(REALS *)(out + mu) = 0.5 * (residual * residual);
     }
 }
+
+/* Derivatives of the losses by the stability d. */
+INLINE REALS FN(slope_error_count)(REALS d, const loss_params *p)
+{
+    return REALS_ALL(0.0);
+}
+
+INLINE REALS FN(slope_hinge)(REALS d, const loss_params *p)
+{
+    return REALS_SELECT(p->margin - d > 0.0, REALS_ALL(-1.0), REALS_ALL(0.0));
+}
+
+INLINE REALS FN(slope_squared_hinge)(REALS d, const loss_params *p)
+{
+    return -FN(loss_hinge)(d, d, p);
+}
+
+/* -1 / (1 + exp(-x)), by the exponential that num_softplus has */
+INLINE REALS FN(slope_logistic)(REALS d, const loss_params *p)
+{
+    const REALS x = -p->sharpness * (d - p->margin), t = FN(num_exp)(REALS_SELECT(x > 0.0, -x, x));
+    return REALS_SELECT(x > 0.0, REALS_ALL(-1.0), -t) / (1.0 + t);
+}
+
+INLINE REALS FN(slope_symmetric)(REALS d, const loss_params *p)
+{
+    return REALS_ALL(0.0);
+}
+
+#define STABILITY_PAIR(name) \
+    INLINE void FN(pair_##name)(REALS y, REALS f, const loss_params *p, double *loss, double *slope) \
+    { \
+        const REALS d = y * f; \
+        *(REALS *)loss = FN(loss_##name)(d, FN(loss_tie)(y), p); \
+        *(REALS *)slope = y * FN(slope_##name)(d, p); \
+    }
+STABILITY_LOSS_ROWS(STABILITY_PAIR)
+#undef STABILITY_PAIR
+
+INLINE void FN(pair_square)(REALS y, REALS f, const loss_params *p, double *loss, double *slope)
+{
+    const REALS residual = f - y;
+    *(REALS *)loss = 0.5 * (residual * residual);
+    *(REALS *)slope = residual;
+}
+
+#define SLOPES(name) \
+    ISA_CODE void FN(slopes_##name)(const double *y, const double *f, int64_t n, int64_t width, const loss_params *p, double *loss, double *slope) \
+    { \
+        const loss_params params = *p; \
+        if (width == 1) \
+            for (int64_t at = 0; at < n; at += N_REALS) \
+                FN(pair_##name)(*(const REALS *)(y + at), *(const REALS *)(f + at), &params, loss + at, slope + at); \
+        else \
+            for (int64_t at = 0; at < n * width; at += N_REALS) \
+                FN(pair_##name)(REALS_ALL(y[at / width]), *(const REALS *)(f + at), &params, loss + at, slope + at); \
+    }
+LOSS_ROWS(SLOPES)
+#undef SLOPES

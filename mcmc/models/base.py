@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mcmc.architectures import Architecture
 from mcmc.data import Inputs, Instance
-from mcmc.kernels import fields
+from mcmc.kernels import fields, gradients
 from mcmc.losses import Loss
 
 
@@ -56,6 +56,12 @@ class Model(ABC):
 
         Raises ValueError if instance or weights do not fit the model.
         """
+        signs = self._check_instance(instance)
+        inputs, labels = instance.inputs, instance.labels
+        return self._block(self.family(inputs.binary, signs), inputs, labels, weights)
+
+    def _check_instance(self, instance: Instance) -> bool:
+        """Whether all labels are signs. Raises ValueError if the instance does not fit the model."""
         inputs, labels = instance.inputs, instance.labels
         if inputs.n_inputs != self.architecture.n_inputs:
             raise ValueError(f"instance: got {inputs.n_inputs} inputs, expected {self.architecture.n_inputs}")
@@ -64,7 +70,7 @@ class Model(ABC):
         signs = bool((np.abs(labels) == 1).all())
         if self.loss.name != "square" and not signs:
             raise ValueError(f"labels: expected -1 and +1 only for the {self.loss.name} loss")
-        return self._block(self.family(inputs.binary, signs), inputs, labels, weights)
+        return signs
 
     @abstractmethod
     def family(self, binary: bool, signs: bool = True) -> str:
@@ -92,6 +98,29 @@ class Model(ABC):
             loss=loss.name,
             margin=loss.margin,
             sharpness=loss.sharpness,
+        )
+
+    def gradient_block(
+        self, instance: Instance, weights: NDArray[np.float64], precision: str = "float64"
+    ) -> gradients.Block:
+        """Walkers with real weights, float64 (n_walkers, n_weights), for samplers that move all weights at once.
+
+        precision: "float64" or "float32", of the matrix products. Raises ValueError as `block`.
+        """
+        architecture, loss = self.architecture, self.loss
+        self._check_instance(instance)
+        inputs = instance.inputs
+        return gradients.Block(
+            inputs.columns if inputs.binary else inputs.values,
+            instance.labels,
+            weights,
+            n_units=architecture.n_hidden,
+            activation="linear" if architecture.name == "perceptron" else architecture.activation,
+            parity=architecture.is_parity,
+            loss=loss.name,
+            margin=loss.margin,
+            sharpness=loss.sharpness,
+            precision=precision,
         )
 
     def _fields_memory(self, n_patterns: int) -> tuple[int, int]:

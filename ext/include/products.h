@@ -1,0 +1,61 @@
+/* Products of the inputs with packs of walkers: fields w_k.x of all patterns, and forces summed over all patterns.
+ *
+ * Design. Vector lanes run over walkers or over outputs, never inside a sum, and every sum has one stated order. So the width of
+ * a pack, the instruction set and the number of ranks cannot change a bit, and no BLAS is needed. Two kinds of inputs:
+ *
+ *   real   A sum over inputs: input i of the unit goes to partial sum i % ORDER (8 in float64, 16 in float32), in order, each term by fma; the
+ *          partial sums are added pairwise. A sum over patterns: in order, by fma.
+ *          Several walkers: the inputs are kept twice, in tiles of 8 patterns and in tiles of 8 inputs, weights and forces are packed into
+ *          panels of a few vectors of walkers, and one loop multiplies a tile with a panel for both directions (products_real.h).
+ *          One walker: the inputs are kept once, by rows. The lanes are the partial sums of the fields and the inputs of the
+ *          gradient, so that a row is read once from memory for both.
+ *   +-1    packed bits. Four numbers have 16 signed sums ((+-a +-b) + (+-c +-d)); a table of them replaces four multiply-adds by one
+ *          addition (the method of four Russians). A sum over inputs, or over patterns, adds the groups of four in order.
+ *          One walker with AVX-512: the table lies in two registers and a permutation looks up 8 patterns (or inputs) at once.
+ *
+ * float32: inputs, weights, forces and sums are rounded to it, here and nowhere else.
+ */
+#ifndef MCMC_PRODUCTS_H
+#define MCMC_PRODUCTS_H
+
+#include "numerics.h"
+
+#define TILE 8  /* patterns or inputs that are kept side by side */
+#define WORD 64 /* bits */
+
+typedef struct {
+    int64_t n_units, fan_in, n_inputs, n_patterns;
+    int64_t width;      /* of a pack */
+    int64_t rows;       /* patterns rounded up to a multiple of WORD; those beyond n_patterns are 0, or their forces are */
+    int64_t n_views;    /* 1: all units see the same inputs; n_units: each its own */
+    /* real inputs, REAL; padding 0 */
+    const void *by_pattern; /* several walkers: (n_views, rows / TILE, fan_in in the order of their sums, TILE); one: (n_views, rows, row_length) */
+    const void *by_input;   /* several walkers: (n_views, tiles of inputs, rows, TILE) */
+    int64_t row_length;     /* fan_in rounded up to a multiple of ORDER */
+    /* +-1 inputs */
+    const uint64_t *pattern_bits; /* (n_views, row_words, rows): bit i % 64 of word i / 64 of a pattern */
+    const uint64_t *input_bits;   /* (n_views, rows / WORD, inputs): bit mu % 64 of word mu / 64 of an input */
+    int64_t row_words, inputs;    /* inputs: fan_in rounded up to a multiple of WORD */
+    void *scratch;                /* products_scratch bytes, of 64-byte alignment */
+} products;
+
+/* Fields (n, width) of a unit with weights (fan_in, width), for the patterns first .. first + n - 1. */
+typedef void (*forward_fn)(const products *p, int64_t unit, const double *weights, int64_t first, int64_t n, double *field);
+/* gradient (fan_in, width) = sum over the patterns of force (n, width) times inputs; where first > 0 it goes on from what is there. */
+typedef void (*backward_fn)(const products *p, int64_t unit, const double *force, int64_t first, int64_t n, double *gradient);
+
+/* Patterns to go through at a time, a divisor of WORD, so that the rows of one walker's stretch stay in the cache between forward and
+ * backward; all others want all rows in one call. */
+#define ONE_WALKER_STRETCH 32
+
+#define ISA_BODY "products_body.h"
+#include "each_isa.h"
+
+enum { PRODUCTS_BITS, PRODUCTS_REAL, N_PRODUCTS };
+enum { PRODUCTS_FLOAT64, PRODUCTS_FLOAT32, N_PRECISIONS };
+
+#define PRODUCTS_TABLE(name) {{ISA_TABLE(bits_##name##_f64), ISA_TABLE(bits_##name##_f32)}, {ISA_TABLE(real_##name##_f64), ISA_TABLE(real_##name##_f32)}}
+static const forward_fn products_forward[N_PRODUCTS][N_PRECISIONS][N_ISA] = PRODUCTS_TABLE(forward);
+static const backward_fn products_backward[N_PRODUCTS][N_PRECISIONS][N_ISA] = PRODUCTS_TABLE(backward);
+
+#endif
