@@ -29,8 +29,6 @@ class MoveSampler(Sampler):
     name: ClassVar[str]
     laws = ("gaussian", "spherical")
     least_burn_in = moves.SHORTEST_TUNING
-    adjusted: ClassVar[bool] = True
-    """Whether the stationary law is the Gibbs measure at any step size."""
 
     def __init__(self, **given: object) -> None:
         unknown = given.keys() - self.parameters.keys()
