@@ -16,13 +16,14 @@ from numpy.typing import ArrayLike
 
 from mcmc.kernels import coordinates, tuning
 from mcmc.kernels.random import MOVES, NOISE, PARTNERS, SITES, SWAPS, stream_key
+from mcmc.samplers.base import Parameter, Parameters, Sampler
 
 if TYPE_CHECKING:
     from mcmc.kernels.fields import RealBlock
     from mcmc.priors import Prior
 
 
-class CoordinateMetropolis:
+class CoordinateMetropolis(Sampler):
     """Steps of one weight (gaussian prior), rotations of two (spherical weights).
 
     step_size: standard deviation of the step of a weight, or of the angle of a rotation in radians: one for all
@@ -30,13 +31,17 @@ class CoordinateMetropolis:
     order: "random" (each visit uniform over the sites) or "sequential" (0, 1, ..., stationary but not reversible)
     """
 
-    weights: ClassVar[tuple[str, ...]] = ("gaussian", "spherical")
-    parameters: ClassVar[tuple[str, ...]] = ("order", "step_size")
-    by_coordinate: ClassVar[bool] = True
-    tunes: ClassVar[bool] = True
-    orders: ClassVar[tuple[str, ...]] = tuple(coordinates.ORDERS)
-    largest_step: ClassVar[float] = coordinates.LARGEST_STEP
-    least_burn_in: ClassVar[int] = tuning.LEAST_BURN_IN
+    name = "metropolis"
+    laws = ("gaussian", "spherical")
+    parameters: ClassVar[Parameters] = {
+        "order": Parameter("random", "of the visits: random or sequential"),
+        "step_size": Parameter("auto", "deviation of the step of a weight, or of the angle of a rotation; or auto"),
+    }
+    by_coordinate = True
+    target = coordinates.TARGET
+    orders = tuple(coordinates.ORDERS)
+    largest_step = coordinates.LARGEST_STEP
+    least_burn_in = tuning.LEAST_BURN_IN
 
     def __init__(self, step_size: float | Sequence[float] | str = "auto", order: str = "random") -> None:
         if order not in self.orders:
