@@ -99,7 +99,8 @@ cdef class Coordinates(Chain):
         self.run.step = &step[0]
         self.run.site_key, self.run.partner_key = &site_keys[0], &partner_keys[0]
         self.run.noise_key, self.run.move_key = &noise_keys[0], &move_keys[0]
-        self.run.sites, self.run.others, self.run.noise, self.run.high = &sites[0], &others[0], &noise[0, 0], &high[0, 0]
+        self.run.sites, self.run.others = &sites[0], &others[0]
+        self.run.noise, self.run.high = &noise[0, 0], &high[0, 0]
         acceptance_limits(METROPOLIS, self.run.limits)
         cdef int64_t[::1] counts
         if tuned:
@@ -133,7 +134,7 @@ cdef class Coordinates(Chain):
         return self.tuning.next(done) if self.tuning else NEVER
 
     def adapt(self, int64_t sweep, counts):
-        """Tune the step sizes; counts: int64 (n_rungs,), moves accepted in the window, of all blocks of the instance."""
+        """Tune the step sizes; counts: int64 (n_rungs,), accepted in the window, of all blocks of the instance."""
         proposals = self.tuning.sweeps(sweep) * self.chain.n_copies * self.run.target.n_sites
         self.tuning.adapt(sweep, np.asarray(counts) / proposals)
         self.counts[...] = 0
