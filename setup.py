@@ -38,7 +38,7 @@ def flags() -> tuple[list[str], list[str], list[tuple[str, str]]]:
 
 def extensions() -> list[Extension]:
     """One extension per ext/*.pyx; a changed header or flag rebuilds them all."""
-    headers = sorted(str(path) for pattern in ("*.pxd", "include/*.h") for path in Path("ext").glob(pattern))
+    headers = sorted(str(path) for pattern in ("**/*.pxd", "include/*.h") for path in Path("ext").glob(pattern))
     compile_args, link_args, macros = flags()
     return [
         Extension(

@@ -98,7 +98,7 @@ class Engine:
         self.chain.advance(self.sweep + 1, self.sweep + sweeps)
         seconds = time.thread_time() - began
         self.sweep += sweeps
-        *_, accepted = self.chain.take()
+        accepted = self.chain.take()["accepted"]
         return Turn(seconds, sweeps * per_sweep, int(accepted.sum()))
 
     def state(self) -> tuple[NDArray[np.int8], float]:

@@ -1,6 +1,7 @@
 """Single and pair flips by proposals, single ones by waiting times, of walkers of any kernel family; see flips.h."""
 from flip_target cimport flip_target, flip_target_of
 from libc.stdint cimport int8_t, int32_t, int64_t, uint16_t, uint64_t
+from mcmc.kernels.chain cimport NEVER, Chain, chain_run, grown
 
 from functools import lru_cache
 
@@ -35,29 +36,18 @@ cdef extern from "flips.h" nogil:
         double *rates
     void waiting_forget(const waiting_times *t, int64_t walker)
     ctypedef struct flip_run:
+        chain_run *chain
         const flip_target *target
         int level, rule, order
-        int64_t n_copies, n_rungs, first
-        const double *beta
         const uint64_t *threshold
         const int8_t *reference
         const uint64_t *site_key
         const uint64_t *move_key
-        const uint64_t *swap_key
-        int32_t *walker_at
-        int32_t *rung_of
-        int64_t *accepted
-        int64_t exchange_every, burn_in
         waiting_times waiting
         int8_t *waits
         int64_t *burn_in_flips
-        int64_t *exchange_accepted
-        int64_t *exchange_proposed
-        int64_t measure_every, n_words, n_rows
-        double *row_energy
+        int64_t n_words
         uint64_t *row_weights
-        int32_t *row_walker_at
-        int64_t *row_accepted
         int32_t *sites
         uint16_t *high
         double limits[2][256][2]
@@ -66,10 +56,8 @@ cdef extern from "flips.h" nogil:
     ctypedef void (*flips_sum_weights_fn)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites,
                                           int64_t *sum) noexcept
     flips_sum_weights_fn flips_sum_weights[3]
-    void flips_sweep(const flip_run *r, int64_t sweep)
-    void flips_exchange(const flip_run *r, int64_t sweep, int64_t round, const double *energy, int8_t *swapped)
-    void flips_record(flip_run *r)
-    void flips_advance(flip_run *r, int64_t first, int64_t last, int8_t *swapped)
+    int64_t flips_sweep(void *run, int64_t sweep) noexcept
+    void flips_record(void *run, int64_t row) noexcept
 
 RULES = {"metropolis": METROPOLIS, "heat-bath": HEAT_BATH}
 ORDERS = {"random": ORDER_RANDOM, "sequential": ORDER_SEQUENTIAL}
@@ -151,15 +139,7 @@ def energy_differences(block):
     return out.astype(np.float64)
 
 
-cdef _grown(held, int64_t n, int64_t room, shape, dtype):
-    """An array of `room` rows of the given shape that begins with the n rows held."""
-    out = np.empty((room, *shape), dtype=dtype)
-    if n:
-        out[:n] = held[:n]
-    return out
-
-
-cdef class Flips:
+cdef class Flips(Chain):
     """Runs a block: walkers first .. first + n_walkers - 1 of the flattened (copy, rung of birth) of one instance.
 
     block: of a kernel family, with `capsule`
@@ -170,48 +150,39 @@ cdef class Flips:
         pair flips that keep that number, and site_keys are those of the walkers, uint64 (n_walkers,)
     waiting_keys: None, or uint64 (n_walkers,): streams of waiting times, for the rule "metropolis"
     waiting_below: with waiting_keys, the rungs that are sampled by waiting times: all where it is infinite; otherwise,
-        from the end of the burn-in on, those whose walkers made fewer flips a sweep in its second half
+        from the end of the burn-in on, those whose walkers made fewer flips a sweep in its second half, which are the
+        `counts`, int64 (n_copies, n_rungs), that the chain adapts by
 
-    Arrays kept from call to call: walker_at int32 (n_copies, n_rungs), the walker on each rung; accepted int64
-    (n_copies, n_rungs), flips at each rung since the last row; waits int8 (n_rungs,), 1 where a rung is sampled by
-    waiting times; burn_in_flips int64 (n_copies, n_rungs), flips in the second half of the burn-in; exchange_accepted
-    and exchange_proposed int64 (n_copies, n_rungs - 1), after burn-in. ValueError for sizes that do not fit together.
+    waits int8 (n_rungs,), kept from call to call: 1 where a rung is sampled by waiting times. ValueError for sizes that
+    do not fit together.
     """
 
     cdef flip_run run
-    cdef readonly object block, walker_at, accepted, waits, burn_in_flips, exchange_accepted, exchange_proposed
-    cdef readonly bint chooses
-    """Whether the end of the burn-in decides which rungs are sampled by waiting times."""
-    cdef object waiting_keys, probability, waiting_walkers, deltas, classes, counts, rates
+    cdef readonly object waits
+    cdef object waiting_keys, probability, waiting_walkers, deltas, classes, rates, class_sizes
     cdef double waiting_below
-    cdef object beta, table, site_keys, move_keys, swap_keys, rung_of, sites, high, swapped, reference
-    cdef object row_energy, row_weights, row_walker_at, row_accepted
-    cdef int64_t room, n_differ
+    cdef bint chooses
+    """Whether the end of the burn-in decides which rungs are sampled by waiting times."""
+    cdef object table, site_keys, move_keys, sites, high, reference, row_weights
+    cdef int64_t n_differ
 
     def __init__(self, block, *, str rule, str order, int64_t n_copies, int64_t first, const double[::1] beta,
                  const uint64_t[::1] site_keys, const uint64_t[::1] move_keys, const uint64_t[::1] swap_keys,
                  int64_t exchange_every, int64_t burn_in, int64_t measure_every, const int8_t[::1] reference=None,
-                 int64_t n_differ=0, const uint64_t[::1] waiting_keys=None, double waiting_below=float("inf")):
+                 int64_t n_differ=0, const uint64_t[::1] waiting_keys=None, double waiting_below=float("inf"),
+                 int64_t instance=0):
         cdef const flip_target *target = flip_target_of(block.capsule)
         cdef int64_t n_rungs = beta.shape[0]
-        n = n_copies * n_rungs
-        if not 0 <= first < first + target.n_walkers <= n:
-            raise ValueError(f"block: got walkers {first} to {first + target.n_walkers - 1}, expected some of the {n} "
-                             f"of {n_copies} copies x {n_rungs} rungs")
-        n_site_keys = n_copies if reference is None else target.n_walkers
-        n_keys = (move_keys.shape[0], site_keys.shape[0], swap_keys.shape[0])
-        if n_keys != (target.n_walkers, n_site_keys, n_copies):
-            raise ValueError(f"keys: got {n_keys} of moves, sites and swaps, expected "
-                             f"{(target.n_walkers, n_site_keys, n_copies)}")
-        if not (np.isfinite(beta) & (np.asarray(beta) >= 0)).all():
-            raise ValueError("beta: expected finite numbers >= 0")
-        if min(exchange_every, burn_in, measure_every) < 0:
-            raise ValueError("exchange_every, burn_in, measure_every: expected integers >= 0")
+        self.join(block, target.energy, target.n_walkers, instance, n_copies, first, beta, swap_keys, exchange_every,
+                  burn_in, measure_every)
+        n_keys = (move_keys.shape[0], site_keys.shape[0])
+        expected = (target.n_walkers, n_copies if reference is None else target.n_walkers)
+        if n_keys != expected:
+            raise ValueError(f"keys: got {n_keys} of moves and sites, expected {expected}")
         self.chooses = waiting_keys is not None and np.isfinite(waiting_below)
         if self.chooses and burn_in < 2:
             raise ValueError(f"burn_in: got {burn_in}, expected an integer >= 2 to choose the method by")
-        self.block, self.beta = block, beta.base
-        self.site_keys, self.move_keys, self.swap_keys = site_keys.base, move_keys.base, swap_keys.base
+        self.site_keys, self.move_keys = site_keys.base, move_keys.base
         if reference is not None:
             if reference.shape[0] != target.n_sites or order == "sequential":
                 raise ValueError(f"reference: got {reference.shape[0]} weights and {order} order, expected "
@@ -219,38 +190,27 @@ cdef class Flips:
             self.reference, self.n_differ, self.run.reference = reference.base, n_differ, &reference[0]
             self._check_overlap()
         self.table = _shared_thresholds(rule, tuple(beta), target.max_delta * (1 if reference is None else 2))
-        self.walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
-        self.rung_of = self.walker_at.copy()
-        self.accepted = np.zeros((n_copies, n_rungs), dtype=np.int64)
-        self.burn_in_flips = np.zeros((n_copies, n_rungs), dtype=np.int64)
         self.waits = np.full(n_rungs, waiting_keys is not None and not self.chooses, dtype=np.int8)
-        self.exchange_accepted = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
-        self.exchange_proposed = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
         self.sites = aligned((target.n_sites + 4,), np.int32)
-        self.swapped = np.zeros(n_rungs, dtype=np.int8)
         cdef const uint64_t[:, ::1] table = self.table
-        cdef int32_t[:, ::1] walker_at = self.walker_at, rung_of = self.rung_of
-        cdef int64_t[:, ::1] accepted = self.accepted, burn_in_flips = self.burn_in_flips
         cdef int8_t[::1] waits = self.waits
-        cdef int64_t[:, ::1] exchange_accepted = self.exchange_accepted, exchange_proposed = self.exchange_proposed
         cdef int32_t[::1] sites = self.sites
-        self.run.target = target
+        self.chain.sampler, self.chain.sweep, self.chain.record = &self.run, flips_sweep, flips_record
+        self.run.chain, self.run.target = &self.chain, target
         self.run.level, self.run.rule, self.run.order = cpu.index(), RULES[rule], ORDERS[order]
-        self.run.n_copies, self.run.n_rungs, self.run.first = n_copies, n_rungs, first
-        self.run.beta, self.run.threshold = &beta[0], &table[0, 0]
-        self.run.site_key, self.run.move_key, self.run.swap_key = &site_keys[0], &move_keys[0], &swap_keys[0]
-        self.run.walker_at, self.run.rung_of, self.run.accepted = &walker_at[0, 0], &rung_of[0, 0], &accepted[0, 0]
-        if n_rungs > 1:
-            self.run.exchange_accepted, self.run.exchange_proposed = &exchange_accepted[0, 0], &exchange_proposed[0, 0]
-        self.run.exchange_every, self.run.burn_in, self.run.measure_every = exchange_every, burn_in, measure_every
+        self.run.threshold = &table[0, 0]
+        self.run.site_key, self.run.move_key = &site_keys[0], &move_keys[0]
         self.run.n_words, self.run.sites = (target.n_sites // target.n_units + 63) // 64, &sites[0]
-        self.run.waits, self.run.burn_in_flips = &waits[0], &burn_in_flips[0, 0]
+        self.run.waits = &waits[0]
+        cdef int64_t[:, ::1] counts
+        if self.chooses:
+            self.counts = counts = np.zeros((n_copies, n_rungs), dtype=np.int64)
+            self.run.burn_in_flips = &counts[0, 0]
         self.high = aligned((target.n_walkers, CHUNK), np.uint16)
         cdef uint16_t[:, ::1] high = self.high
         self.run.high = &high[0, 0]
         for code in RULES.values():
             acceptance_limits(code, self.run.limits[<int>code])
-        self.room = 0
         self.waiting_below = waiting_below
         self._prepare_waiting(rule, waiting_keys)
 
@@ -267,72 +227,69 @@ cdef class Flips:
         if rule != "metropolis" or keys.shape[0] != n_walkers:
             raise ValueError(f"waiting_keys: got {keys.shape[0]} with {rule!r}, expected {n_walkers} with metropolis")
         self.waiting_keys = keys.base
-        waiting.target, waiting.level, waiting.beta, waiting.key = target, self.run.level, self.run.beta, &keys[0]
+        waiting.target, waiting.level, waiting.beta, waiting.key = target, self.run.level, self.chain.beta, &keys[0]
         waiting.stride = (target.n_sites + WAITING_BLOCK - 1) // WAITING_BLOCK * WAITING_BLOCK
         cdef const double[:, ::1] probability
         cdef double[:, ::1] reals, rates
         cdef int32_t[:, :, ::1] integers
         cdef int32_t[:, :, :, ::1] classes
-        cdef int32_t[:, ::1] counts
+        cdef int32_t[:, ::1] sizes
         if target.max_delta:
             self.probability = _shared_probabilities(rule, tuple(self.beta), target.max_delta)
             self.deltas = integers = aligned((n_walkers, 2, waiting.stride), np.int32)
             self.classes = classes = aligned((n_walkers, 2, n_classes, 2), np.int32)
-            self.counts = counts = aligned((2 * target.max_delta + 1, 4), np.int32)
+            self.class_sizes = sizes = aligned((2 * target.max_delta + 1, 4), np.int32)
             probability = self.probability
             waiting.probability, waiting.deltas = &probability[0, 0], &integers[0, 0, 0]
-            waiting.most_classes, waiting.classes, waiting.counts = n_classes, &classes[0, 0, 0, 0], &counts[0, 0]
+            waiting.most_classes, waiting.classes, waiting.counts = n_classes, &classes[0, 0, 0, 0], &sizes[0, 0]
         else:
             self.deltas = reals = aligned((n_walkers, waiting.stride), np.float64)
             self.rates = rates = aligned((n_walkers, waiting.stride), np.float64)
             waiting.deltas, waiting.rates = &reals[0, 0], &rates[0, 0]
 
-    def reserve(self, int64_t rows):
-        """Make room for that many rows besides those that are held."""
-        cdef int64_t n = self.run.n_rows, n_walkers = self.run.target.n_walkers
-        if n + rows <= self.room:
-            return
-        self.room = n + rows
-        copies_rungs = (self.run.n_copies, self.run.n_rungs)
-        cdef double[:, ::1] energy = _grown(self.row_energy, n, self.room, (n_walkers,), np.float64)
-        cdef uint64_t[:, :, :, ::1] weights = _grown(
-            self.row_weights, n, self.room, (n_walkers, self.run.target.n_units, self.run.n_words), np.uint64)
-        cdef int32_t[:, :, ::1] walker_at = _grown(self.row_walker_at, n, self.room, copies_rungs, np.int32)
-        cdef int64_t[:, :, ::1] accepted = _grown(self.row_accepted, n, self.room, copies_rungs, np.int64)
-        self.row_energy, self.row_weights = energy.base, weights.base
-        self.row_walker_at, self.row_accepted = walker_at.base, accepted.base
-        self.run.row_energy, self.run.row_weights = &energy[0, 0], &weights[0, 0, 0, 0]
-        self.run.row_walker_at, self.run.row_accepted = &walker_at[0, 0, 0], &accepted[0, 0, 0]
+    cdef int grow(self, int64_t held, int64_t room) except -1:
+        Chain.grow(self, held, room)
+        shape = (self.chain.n_walkers, self.run.target.n_units, self.run.n_words)
+        cdef uint64_t[:, :, :, ::1] weights = grown(self.row_weights, held, room, shape, np.uint64)
+        self.row_weights, self.run.row_weights = weights.base, &weights[0, 0, 0, 0]
+        return 0
+
+    cdef dict rows(self, int64_t n):
+        """With weights uint64 (n, n_walkers, n_units, words), packed bits."""
+        return Chain.rows(self, n) | {"weights": self.row_weights[:n]}
 
     @property
     def n_weights(self):
-        """Weights of a walker, which is also the proposals of a sweep."""
+        """Weights of a walker."""
         return self.run.target.n_sites
 
     @property
-    def measure_every(self):
-        """Sweeps between two rows."""
-        return self.run.measure_every
+    def proposals(self):
+        """Proposals of a walker in a sweep."""
+        return self.run.target.n_sites
+
+    def next_adaptation(self, int64_t done):
+        """The end of the burn-in, where it decides which rungs go on with waiting times."""
+        return self.chain.burn_in if self.chooses and done < self.chain.burn_in else NEVER
+
+    def adapt(self, int64_t sweep, counts):
+        """Decide that; counts: those of all blocks of the instance added."""
+        sweeps = self.chain.n_copies * (self.chain.burn_in - self.chain.burn_in // 2)
+        self.waits[...] = np.asarray(counts).sum(axis=0) < self.waiting_below * sweeps
+        self.counts[...] = 0
 
     def state(self):
         """Permutation and counters, what a checkpoint must hold besides the block: name -> array, not copied."""
-        state = {"walker_at": self.walker_at, "accepted": self.accepted, "exchange_accepted": self.exchange_accepted,
-                 "exchange_proposed": self.exchange_proposed}
-        return state | ({"waits": self.waits, "burn_in_flips": self.burn_in_flips} if self.chooses else {})
+        return Chain.state(self) | ({"waits": self.waits, "counts": self.counts} if self.chooses else {})
 
     def restore(self, state):
         """Continue from a state, the block having been restored before.
 
         ValueError unless each row of walker_at is a permutation of the rungs, and the weights keep the constraint.
         """
-        if not (np.sort(state["walker_at"], axis=1) == np.arange(self.run.n_rungs)).all():
-            raise ValueError("walker_at: expected permutations of the rungs")
-        for name, array in self.state().items():
-            array[...] = state[name]
-        rungs = np.arange(self.run.n_rungs, dtype=np.int32)[None, :]
-        np.put_along_axis(self.rung_of, self.walker_at, rungs, axis=1)
+        Chain.restore(self, state)
         cdef int64_t walker
-        for walker in range(self.run.target.n_walkers):
+        for walker in range(self.chain.n_walkers):
             waiting_forget(&self.run.waiting, walker)
         if self.reference is not None:
             self._check_overlap()
@@ -341,61 +298,5 @@ cdef class Flips:
         differ = (self.block.weights != self.reference).sum(axis=1)
         wrong = np.flatnonzero(differ != self.n_differ)
         if wrong.size:
-            raise ValueError(f"weights: walker {self.run.first + wrong[0]} differs from the reference in "
+            raise ValueError(f"weights: walker {self.chain.first + wrong[0]} differs from the reference in "
                              f"{differ[wrong[0]]} weights, expected {self.n_differ}")
-
-    def choose(self, burn_in_flips):
-        """At the end of the burn-in: which rungs go on with waiting times.
-
-        burn_in_flips: int64 (n_copies, n_rungs), those of all blocks of the instance added
-        """
-        sweeps = self.run.n_copies * (self.run.burn_in - self.run.burn_in // 2)
-        self.waits[...] = np.asarray(burn_in_flips).sum(axis=0) < self.waiting_below * sweeps
-
-    def advance(self, int64_t first, int64_t last):
-        """Sweeps first .. last with exchange and rows. ValueError unless the block holds its instance whole."""
-        cdef bint whole = self.run.target.n_walkers == self.run.n_copies * self.run.n_rungs
-        if (self.run.exchange_every or self.chooses) and not whole:
-            raise ValueError("advance: the block holds a part of its instance: use sweep, exchange and record")
-        if self.run.measure_every:
-            self.reserve(max(0, last // self.run.measure_every - (first - 1) // self.run.measure_every))
-        cdef int8_t[::1] swapped = self.swapped
-        if self.chooses and first <= self.run.burn_in <= last:
-            with nogil:
-                flips_advance(&self.run, first, self.run.burn_in, &swapped[0])
-            self.choose(self.burn_in_flips)
-            first = self.run.burn_in + 1
-        with nogil:
-            flips_advance(&self.run, first, last, &swapped[0])
-
-    def sweep(self, int64_t first, int64_t last):
-        """Sweeps first .. last and nothing else, for a block that shares its instance with other ranks."""
-        cdef int64_t s
-        with nogil:
-            for s in range(first, last + 1):
-                flips_sweep(&self.run, s)
-
-    def exchange(self, int64_t sweep, const double[::1] energy):
-        """The exchange round due after a sweep; energy: (n_copies * n_rungs,) by walker, of the whole instance."""
-        if not self.run.exchange_every or energy.shape[0] != self.run.n_copies * self.run.n_rungs:
-            raise ValueError(f"exchange: got {energy.shape[0]} energies, exchange_every = {self.run.exchange_every}; "
-                             f"expected {self.run.n_copies * self.run.n_rungs} and > 0")
-        cdef int8_t[::1] swapped = self.swapped
-        flips_exchange(&self.run, sweep, sweep // self.run.exchange_every, &energy[0], &swapped[0])
-
-    def record(self):
-        """Append a row."""
-        self.reserve(1)
-        flips_record(&self.run)
-
-    def take(self):
-        """The rows since the last call, which are forgotten here.
-
-        energy float64 (rows, n_walkers), weights uint64 (rows, n_walkers, n_units, words) packed bits, walker_at int32
-        and accepted int64 (rows, n_copies, n_rungs); copies.
-        """
-        self.reserve(1)
-        cdef int64_t n = self.run.n_rows
-        self.run.n_rows = 0
-        return (self.row_energy[:n].copy(), self.row_weights[:n].copy(), self.row_walker_at[:n].copy(),
-                self.row_accepted[:n].copy())

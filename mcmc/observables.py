@@ -66,7 +66,8 @@ class Rows:
     @classmethod
     def of(cls, chain: Chain) -> Rows:
         """The rows that a chain, whole on this process, has taken since they were last asked for."""
-        return cls.by_rung(*chain.take(), chain.n_weights, chain.n_weights * chain.measure_every)
+        proposals = chain.proposals * chain.measure_every
+        return cls.by_rung(**chain.take(), n_weights=chain.n_weights, proposals=proposals)
 
     @property
     def n_units(self) -> int:

@@ -1,8 +1,8 @@
 """A part: the walkers of one instance that live on this rank, with the rows they have produced.
 
 A part that is the whole instance exchanges inside the kernel. One that shares its instance with other ranks stops at
-every exchange round to gather energies; all ranks then take the same decision. Likewise at the end of the burn-in, if
-the sampler then chooses by the flips it has counted. The first rank of the instance (the `root` of the part's group)
+every exchange round to gather energies; all ranks then take the same decision. Likewise where the chain adapts to what
+it has counted. The first rank of the instance (the `root` of the part's group)
 reduces rows to observables, so that only numbers travel further.
 """
 
@@ -16,7 +16,7 @@ from mcmc.parallel import Piece, World
 from mcmc.priors import pack, unpack
 from mcmc.problem import Problem
 
-_COUNTED_HERE = ("accepted", "burn_in_flips")
+_COUNTED_HERE = ("accepted", "counts")
 """What a chain counts of the walkers of its block alone."""
 
 
@@ -71,36 +71,37 @@ class Part:
     def _advance_together(self, first: int, last: int) -> None:
         done = first - 1
         while done < last:
-            stop = min(last, _next(done, self.exchange_every), _next(done, self.measure_every))
-            if self.chain.chooses and done < self.burn_in:
-                stop = min(stop, self.burn_in)
+            adaptation = self.chain.next_adaptation(done)
+            stop = min(last, adaptation, _next(done, self.exchange_every), _next(done, self.measure_every))
             self.chain.sweep(done + 1, stop)
             if self.exchange_every and stop % self.exchange_every == 0:
                 self.group.all_gather(self.block.energy, self._energies)
                 self.chain.exchange(stop, self._energies)
             if stop % self.measure_every == 0:
                 self.chain.record()
-            if self.chain.chooses and stop == self.burn_in:
-                self._choose_together()
+            if stop == adaptation:
+                self._adapt_together(stop)
             done = stop
 
-    def _choose_together(self) -> None:
-        flips = self.group.gather(self.chain.burn_in_flips[None])
-        self.chain.choose(self.group.share({"flips": flips.sum(axis=0)} if self.is_root else None)["flips"])
+    def _adapt_together(self, sweep: int) -> None:
+        counts = self.group.gather(self.chain.counts[None])
+        shared = self.group.share({"counts": counts.sum(axis=0)} if self.is_root else None)
+        self.chain.adapt(sweep, shared["counts"])
 
     def _collect(self, first: int, last: int) -> None:
         sweeps = np.arange(_next(first - 1, self.measure_every), last + 1, self.measure_every)
         if sweeps.size == 0:
             return
-        energy, weights, walker_at, accepted = self.chain.take()
+        taken = self.chain.take()
         if self.group.size > 1:
-            energy, weights = (self._of_all_walkers(rows) for rows in (energy, weights))
-            accepted = self.group.gather(accepted[None])
+            by_walker = [name for name in taken if name not in ("walker_at", "accepted")]  # in one order on all ranks
+            taken |= {name: self._of_all_walkers(taken[name]) for name in by_walker}
+            accepted = self.group.gather(taken["accepted"][None])
             if not self.is_root:
                 return
-            accepted = accepted.sum(axis=0)
-        n = self.problem.n_weights
-        rows = observables.Rows.by_rung(energy, weights, walker_at, accepted, n, n * self.measure_every)
+            taken["accepted"] = accepted.sum(axis=0)
+        proposals = self.chain.proposals * self.measure_every
+        rows = observables.Rows.by_rung(**taken, n_weights=self.problem.n_weights, proposals=proposals)
         series = observables.series(rows, self.problem.architecture, self.teacher, self.test)
         if self.constraint is not None:
             series["reference_overlap"] = observables.teacher_overlap(rows, self.constraint.reference)
@@ -159,7 +160,7 @@ class Part:
         if self.is_root:
             self.weight_sum[0] = state["weight_sum"][self.piece.instance]
         else:
-            self.chain.accepted[...] = self.chain.burn_in_flips[...] = 0  # the root carries what was counted
+            self.chain.accepted[...] = self.chain.counts[...] = 0  # the root carries what was counted
 
 
 def _next(sweep: int, every: int) -> int:

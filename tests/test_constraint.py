@@ -116,7 +116,7 @@ def assert_same(task: Problem, method: str, constraint: FixedOverlap, sweeps: in
     start = chain.block.weights.copy()
     chain.advance(1, sweeps // 3)
     chain.advance(sweeps // 3 + 1, sweeps)
-    energy, bits, walker_at, accepted = chain.take()
+    energy, walker_at, accepted, bits = chain.take().values()
     expected = twin.run(
         task.energy,
         start,
@@ -144,7 +144,7 @@ def test_levels_give_the_same_bytes(loss: Loss, inputs: str, n: int, p: int, swe
         cpu.use(level)
         chain = pairs_of(problem(loss, inputs, n, p), "metropolis", constraint_of(n, n // 3), beta=BETA, n_copies=2)
         chain.advance(1, sweeps)
-        arrays = [*chain.take(), *chain.block.caches().values(), chain.block.weights]
+        arrays = [*chain.take().values(), *chain.block.caches().values(), chain.block.weights]
         states[level] = [np.ascontiguousarray(array).tobytes() for array in arrays]
     cpu.use(used)
     assert all(state == states["portable"] for state in states.values())

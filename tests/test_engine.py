@@ -52,7 +52,7 @@ def test_a_run_is_its_pieces(tmp_path: Path) -> None:
             block, seed=11, beta=BETA, instance=number, n_copies=2, exchange_every=1, burn_in=40, measure_every=10
         )
         chain.advance(1, 120)
-        energy, bits, walker_at, accepted = chain.take()
+        energy, walker_at, accepted, bits = chain.take().values()
         here = found.isel(instance=number)
         walker = 4 * np.arange(2)[:, None] + walker_at
         assert np.array_equal(here["walker"], walker_at)

@@ -175,7 +175,7 @@ def run(case: Case, chain: flips.Flips) -> Samples:
 
 def taken(case: Case, chain: flips.Flips) -> Samples:
     """The rows that a chain holds; their energies must be those of their states."""
-    energy, bits, walker_at, accepted = chain.take()
+    energy, walker_at, accepted, bits = chain.take().values()
     fan_in = case.machine.of(case.n).fan_in
     states = np.zeros(energy.shape, dtype=np.uint64)  # the units of a row begin with a word of their own
     for unit in range(bits.shape[2]):

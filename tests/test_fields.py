@@ -137,7 +137,7 @@ def assert_same(case: Case, law: str, n_patterns: int, sweeps: int) -> None:
     expected = twin.run(
         energy, start, seed=SEED, beta=BETA, n_copies=N_COPIES, sweeps=sweeps, rule=twin.metropolis, order="random"
     )
-    got, bits, walker_at, accepted = chain.take()
+    got, walker_at, accepted, bits = chain.take().values()
     weights = unpack(bits, case.architecture.fan_in).reshape(expected.weights.shape)
     np.testing.assert_array_equal(weights, expected.weights)
     np.testing.assert_array_equal(walker_at, expected.walker_at)
@@ -232,7 +232,12 @@ def levels():
 
 def state_of(chain: Chain) -> list[bytes]:
     caches = chain.block.caches()
-    arrays = [*chain.take(), chain.block.energy, chain.block.weights, *(caches[name] for name in sorted(caches))]
+    arrays = [
+        *chain.take().values(),
+        chain.block.energy,
+        chain.block.weights,
+        *(caches[name] for name in sorted(caches)),
+    ]
     return [np.ascontiguousarray(array).tobytes() for array in arrays]
 
 

@@ -113,7 +113,7 @@ def sample(
             model.block(instance, weights), seed=3, beta=[factor * case.beta], instance=number, n_copies=2, burn_in=2
         )
         chain.advance(1, sweeps[-1])
-        energy, bits, _, _ = chain.take()
+        energy, _, _, bits = chain.take().values()
         rows = np.array(sweeps) - 1
         copies = unpack(bits[rows], architecture.fan_in).astype(np.int64).reshape(len(rows), 2, n_weights)
         overlap, teacher_overlap = (copies[:, 0] * copies[:, 1]).mean(-1), (copies @ instance.teacher) / n_weights

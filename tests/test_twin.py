@@ -61,8 +61,8 @@ def assert_same(task: Problem, method: str, order: str, sweeps: int, *, exact: b
     rows = []
     for first, last in ((1, sweeps // 3), (sweeps // 3 + 1, sweeps)):
         chain.advance(first, last)
-        rows.append(chain.take())
-    energy, bits, walker_at, accepted = (np.concatenate(pieces) for pieces in zip(*rows, strict=True))
+        rows.append(chain.take().values())
+    energy, walker_at, accepted, bits = (np.concatenate(pieces) for pieces in zip(*rows, strict=True))
 
     expected = twin.run(task.energy, start, seed=SEED, sweeps=sweeps, rule=twin.RULES[method], order=order, **keywords)
     np.testing.assert_array_equal(unpack(bits, n // bits.shape[2]).reshape(expected.weights.shape), expected.weights)
@@ -144,7 +144,7 @@ def test_one_unit_is_a_perceptron(name, method, order):
     for machine in (task, one):
         chain = chain_of(machine, method, order, start, beta=BETA, n_copies=N_COPIES)
         chain.advance(1, 60)
-        rows.append([array.tobytes() for array in chain.take()])
+        rows.append([array.tobytes() for array in chain.take().values()])
     assert rows[0] == rows[1]
 
 
@@ -167,7 +167,7 @@ def test_same_trajectory_at_edge_sizes(loss, inputs, n, p):
     chain = chain_of(task, "heat-bath", "random", start, **keywords)
     chain.advance(1, 20)
     expected = twin.run(task.energy, start, seed=SEED, sweeps=20, rule=twin.heat_bath, order="random", **keywords)
-    energy, bits, walker_at, _ = chain.take()
+    energy, walker_at, _, bits = chain.take().values()
     np.testing.assert_array_equal(unpack(bits, n // bits.shape[2]).reshape(expected.weights.shape), expected.weights)
     np.testing.assert_array_equal(walker_at, expected.walker_at)
     np.testing.assert_allclose(energy, expected.energy, rtol=1e-9, atol=1e-9)
@@ -206,7 +206,7 @@ def test_margins_beyond_all_fields():
         task = of(instance, Loss(name, float(margin)))
         chain = chain_of(task, "metropolis", "random", random_weights(3, 9), beta=[1.0, 2.0, 3.0])
         chain.advance(1, 50)
-        assert (chain.take()[0] == energy).all()
+        assert (chain.take()["energy"] == energy).all()
 
 
 @pytest.mark.parametrize("margin", [-99.0, -4 / 3, -1.0, 1 / 3, 1.0, 10 / 3, 99.0])
@@ -286,7 +286,12 @@ def state_of(task: Problem, method: str, order: str, sweeps: int) -> list[bytes]
     chain = chain_of(task, method, order, start, beta=BETA, n_copies=N_COPIES, measure_every=7)
     chain.advance(1, sweeps)
     caches = chain.block.caches()
-    arrays = [*chain.take(), chain.block.energy, chain.block.weights, *(caches[name] for name in sorted(caches))]
+    arrays = [
+        *chain.take().values(),
+        chain.block.energy,
+        chain.block.weights,
+        *(caches[name] for name in sorted(caches)),
+    ]
     return [np.ascontiguousarray(array).tobytes() for array in arrays]
 
 
@@ -367,8 +372,9 @@ def assert_restores(task: Problem) -> None:
     chain.take()
     for c in (chain, other):
         c.advance(51, 120)
-    for one, two in zip(chain.take()[:3], other.take()[:3], strict=True):
-        assert one.tobytes() == two.tobytes()
+    one, two = chain.take(), other.take()
+    for name in ("energy", "weights", "walker_at"):
+        assert one[name].tobytes() == two[name].tobytes()
 
 
 # Blocks that hold a piece of an instance
@@ -393,7 +399,7 @@ def test_pieces_of_an_instance_are_the_same_walkers(loss, inputs, cuts):
     assert np.concatenate([piece.block.energy for piece in pieces]).tobytes() == whole.block.energy.tobytes()
     np.testing.assert_array_equal(np.concatenate([piece.block.weights for piece in pieces]), whole.block.weights)
     accepted = sum(piece.accepted for piece in pieces)
-    np.testing.assert_array_equal(accepted, whole.take()[3].sum(axis=0))
+    np.testing.assert_array_equal(accepted, whole.take()["accepted"].sum(axis=0))
     for piece in pieces:
         np.testing.assert_array_equal(piece.walker_at, whole.walker_at)
         np.testing.assert_array_equal(piece.exchange_accepted, whole.exchange_accepted)

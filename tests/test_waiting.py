@@ -73,8 +73,8 @@ def assert_same(loss: Loss, inputs: str, n: int, p: int, sweeps: int, **keywords
     rows = []
     for first, last in ((1, sweeps // 3), (sweeps // 3 + 1, sweeps)):
         chain.advance(first, last)
-        rows.append(chain.take())
-    energy, bits, walker_at, accepted = (np.concatenate(pieces) for pieces in zip(*rows, strict=True))
+        rows.append(chain.take().values())
+    energy, walker_at, accepted, bits = (np.concatenate(pieces) for pieces in zip(*rows, strict=True))
     by_energy = is_exact(loss, inputs)
     expected = twin.run(task.energy, start, seed=SEED, sweeps=sweeps, by_energy=by_energy, **keywords)
     np.testing.assert_array_equal(unpack(bits[:, :, 0], n), expected.weights)
@@ -121,7 +121,7 @@ def test_rare_flips(loss, inputs):
     task = problem(loss, inputs, 33, 40)
     chain = chain_of(task, random_weights(3, 33), beta=[1e3, 1e6, 1e9], exchange_every=0)
     chain.advance(1, 3000)
-    energy = chain.take()[0]
+    energy = chain.take()["energy"]
     assert (np.diff(energy, axis=0) <= 1e-9).all()
     assert (energy[-1] < energy[0]).any()
 
@@ -129,7 +129,12 @@ def test_rare_flips(loss, inputs):
 def everything(chain: flips.Flips) -> list[bytes]:
     """What a run leaves behind, in bytes."""
     caches = chain.block.caches()
-    arrays = [*chain.take(), chain.block.energy, chain.block.weights, *(caches[name] for name in sorted(caches))]
+    arrays = [
+        *chain.take().values(),
+        chain.block.energy,
+        chain.block.weights,
+        *(caches[name] for name in sorted(caches)),
+    ]
     return [np.ascontiguousarray(array).tobytes() for array in arrays + list(chain.state().values())]
 
 
@@ -186,13 +191,13 @@ def test_pieces_of_an_instance_are_the_same_walkers(loss, inputs, method, cuts):
         energies = np.concatenate([piece.block.energy for piece in pieces])
         for piece in pieces:
             piece.exchange(sweep, energies)
-        if method == "auto" and sweep == 20:
-            counted = sum(piece.burn_in_flips for piece in pieces)
+        if sweep == pieces[0].next_adaptation(sweep - 2):
+            counted = sum(piece.counts for piece in pieces)
             for piece in pieces:
-                piece.choose(counted)
+                piece.adapt(sweep, counted)
     np.testing.assert_array_equal(np.concatenate([piece.block.weights for piece in pieces]), whole.block.weights)
     assert np.concatenate([piece.block.energy for piece in pieces]).tobytes() == whole.block.energy.tobytes()
-    np.testing.assert_array_equal(sum(piece.accepted for piece in pieces), whole.take()[3].sum(axis=0))
+    np.testing.assert_array_equal(sum(piece.accepted for piece in pieces), whole.take()["accepted"].sum(axis=0))
     for piece in pieces:
         np.testing.assert_array_equal(piece.waits, whole.waits)
         np.testing.assert_array_equal(piece.walker_at, whole.walker_at)
@@ -243,7 +248,7 @@ def test_law_after_one_and_three_sweeps(loss, inputs, beta):
     start = np.repeat(all_states(N)[worst : worst + 1], N_WALKERS, axis=0)
     chain = chain_of(task, start, beta=[beta], n_copies=N_WALKERS)
     chain.advance(1, 3)
-    _, bits, _, accepted = chain.take()
+    _, _, accepted, bits = chain.take().values()
     q, tests = generator(exact, beta), 3 * 3 * len(FAMILIES) * len(INPUT_LAWS)
     for row, sweeps in ((0, 1), (2, 3)):
         assert p_value(bits[row, :, 0, 0].astype(np.int64), expm(sweeps * q)[worst]) > ERROR_RATE / tests
@@ -328,7 +333,7 @@ def test_simulated_tau_is_the_exact_one():
         chain.advance(1, 200)
         chain.take()
         chain.advance(201, 10200)
-        deviation = chain.take()[0] - law @ exact.energy  # (rows, n_copies)
+        deviation = chain.take()["energy"] - law @ exact.energy  # (rows, n_copies)
         products = [(deviation[lag:] * deviation[: len(deviation) - lag]).mean(axis=0) for lag in range(1, lags + 1)]
         taus = 0.5 + np.sum(products, axis=0) / (law @ f**2)
         mean, error = taus.mean(), taus.std(ddof=1) / np.sqrt(n_copies)
@@ -354,6 +359,7 @@ def test_auto_is_one_sampler_and_then_the_other(loss, inputs):
     auto, metropolis = (auto_chain(task, start, method) for method in ("auto", "metropolis"))
     auto.advance(1, burn_in - 1)
     assert not auto.waits.any()
+    counted_before = auto.counts.copy()
     metropolis.advance(1, burn_in)
     going_on = auto_chain(task, metropolis.block.weights, "waiting-time")
     going_on.block.restore(metropolis.block.weights, metropolis.block.caches())
@@ -363,18 +369,18 @@ def test_auto_is_one_sampler_and_then_the_other(loss, inputs):
 
     rows, of_metropolis, of_waiting = (chain.take() for chain in (auto, metropolis, going_on))
     second_half = slice(burn_in // 2, burn_in)
-    counted = of_metropolis[3][second_half].sum(axis=0)
-    np.testing.assert_array_equal(auto.burn_in_flips, counted)
+    counted = of_metropolis["accepted"][second_half].sum(axis=0)
+    np.testing.assert_array_equal(counted_before, counted - of_metropolis["accepted"][burn_in - 1])
+    assert not auto.counts.any()
     waits = counted.sum(axis=0) / (N_COPIES * (burn_in - burn_in // 2)) < FLIPS_PER_SWEEP
     np.testing.assert_array_equal(auto.waits, waits)
     assert 0 < waits.sum() < waits.size
     here = np.tile(waits, N_COPIES)  # walkers stay on their rungs
     for which, expected in ((~here, of_metropolis), (here, of_waiting)):
-        for name in (0, 1):  # energies and weights
-            np.testing.assert_array_equal(
-                rows[name][burn_in:, which], expected[name][-len(rows[0]) + burn_in :][:, which]
-            )
-    np.testing.assert_array_equal(rows[1][:burn_in], of_metropolis[1][:burn_in])
+        for name in ("energy", "weights"):
+            found = rows[name][burn_in:, which]
+            np.testing.assert_array_equal(found, expected[name][-len(found) :][:, which])
+    np.testing.assert_array_equal(rows["weights"][:burn_in], of_metropolis["weights"][:burn_in])
 
 
 def test_auto_needs_a_burn_in():

@@ -1,8 +1,7 @@
-/* Sampling a block of walkers: visits, uniforms, exchange and the record of rows, over any flip_target. A rung is sampled by proposals of
- * single flips, as said here, or by waiting times (waiting.h); under a constraint by proposals of pair flips (pairs.h).
+/* A sweep of a block of walkers by flips: visits and uniforms, over any flip_target. A rung is sampled by proposals of single flips, as
+ * said here, or by waiting times (waiting.h); under a constraint by proposals of pair flips (pairs.h).
  *
- * A block is a contiguous piece of the walkers (copy, rung of birth) of one instance. The walkers of a copy visit the sites in one
- * common order, keyed by (seed, instance, copy, sweep), with uniforms of their own: each walker is a chain with the right stationary law
+ * The walkers of a copy visit the sites in one common order, keyed by (seed, instance, copy, sweep), with uniforms of their own: each walker is a chain with the right stationary law
  * for any sequence of sites, so walkers in equilibrium stay independent. In return the block goes through the pattern columns once
  * for all rungs: a tile of visits is made by every walker of the copy before the next. Copies do not share the order: at
  * small beta, where nearly every flip is accepted, their overlap would hardly move.
@@ -11,7 +10,7 @@
 #define MCMC_FLIPS_H
 
 #include "acceptance.h"
-#include "exchange.h"
+#include "chain.h"
 #include "flip_target.h"
 #include "waiting.h"
 
@@ -34,36 +33,21 @@ typedef void (*flips_sum_weights_fn)(const uint64_t *rows, int64_t n_rows, int64
 static const flips_sum_weights_fn flips_sum_weights[N_ISA] = ISA_TABLE(flips_sum_weights);
 
 typedef struct {
+    chain_run *chain;
     const flip_target *target;
     int level; /* instruction set */
     int rule, order;
-    int64_t n_copies, n_rungs;
-    int64_t first;             /* the block holds walkers first .. first + n_walkers - 1 of copy * n_rungs + rung of birth */
-    const double *beta;        /* (n_rungs,) */
     const uint64_t *threshold; /* (n_rungs, 2 max_delta + 1), integer energies; pair flips: (n_rungs, 4 max_delta + 1) */
     const int8_t *reference;   /* (n_sites,): pair flips that keep the overlap with it, see pairs.h; NULL: single flips */
-    const uint64_t *site_key; /* (n_copies,); pair flips: (n_walkers,) */
-    const uint64_t *move_key; /* (n_walkers,) */
-    const uint64_t *swap_key; /* (n_copies,) */
-    int32_t *walker_at;       /* (n_copies, n_rungs): rung of birth of the walker on each rung */
-    int32_t *rung_of;         /* (n_copies, n_rungs): its inverse */
-    int64_t *accepted;        /* (n_copies, n_rungs): flips at each rung since the last row, of the walkers of this block */
-    int64_t exchange_every;   /* 0: no exchange in here */
-    int64_t burn_in;
+    const uint64_t *site_key;  /* (n_copies,); pair flips: (n_walkers,) */
+    const uint64_t *move_key;  /* (n_walkers,) */
     waiting_times waiting;     /* the sampler of the rungs that have it */
     int8_t *waits;             /* (n_rungs,): 1 where a rung is sampled by waiting times, without rule and order */
-    int64_t *burn_in_flips;    /* (n_copies, n_rungs): flips in the second half of the burn-in, of the walkers of this block */
-    int64_t *exchange_accepted, *exchange_proposed; /* (n_copies, n_rungs - 1): after burn-in */
-    int64_t measure_every;    /* 0: no rows in here */
-    int64_t n_words;          /* 64-bit words of the packed weights of a unit, which begin on a word of their own */
-    /* rows, in order; the caller provides room */
-    int64_t n_rows;
-    double *row_energy;      /* (rows, n_walkers) */
-    uint64_t *row_weights;   /* (rows, n_walkers, n_units, n_words): bit i % 64 of word i / 64 set where weight i of the unit is +1 */
-    int32_t *row_walker_at;  /* (rows, n_copies, n_rungs) */
-    int64_t *row_accepted;   /* (rows, n_copies, n_rungs) */
-    int32_t *sites;          /* (n_sites rounded up to 4,): scratch */
-    uint16_t *high;          /* (n_walkers, CHUNK): scratch */
+    int64_t *burn_in_flips;    /* (n_copies, n_rungs): flips in the second half of the burn-in, of the walkers of this block; or NULL */
+    int64_t n_words;           /* 64-bit words of the packed weights of a unit, which begin on a word of their own */
+    uint64_t *row_weights;     /* (rows, n_walkers, n_units, n_words): bit i % 64 of word i / 64 set where weight i of the unit is +1 */
+    int32_t *sites;            /* (n_sites rounded up to 4,): scratch */
+    uint16_t *high;            /* (n_walkers, CHUNK): scratch */
     double limits[2][ACCEPTANCE_CELLS][2]; /* by rule, see acceptance.h */
 } flip_run;
 
@@ -80,25 +64,22 @@ static void flips_visits(const flip_run *r, int64_t copy, int64_t sweep)
     }
 }
 
-static inline int64_t flips_rung_of(const flip_run *r, int64_t walker)
-{
-    return r->rung_of[r->first + walker];
-}
-
 static inline void flips_count(const flip_run *r, int64_t copy, int64_t rung, int64_t sweep, int64_t flips)
 {
-    r->accepted[copy * r->n_rungs + rung] += flips;
-    if (sweep <= r->burn_in && sweep > r->burn_in / 2)
-        r->burn_in_flips[copy * r->n_rungs + rung] += flips;
+    const chain_run *c = r->chain;
+    c->accepted[copy * c->n_rungs + rung] += flips;
+    if (r->burn_in_flips && sweep <= c->burn_in && sweep > c->burn_in / 2)
+        r->burn_in_flips[copy * c->n_rungs + rung] += flips;
 }
 
 /* How the proposals of a walker on a rung are decided; which they are is left open. */
 static inline flip_moves flips_moves(const flip_run *r, int64_t walker, int64_t rung, int64_t sweep)
 {
     const int64_t most = r->target->max_delta * (r->reference ? 2 : 1); /* of |dE|; pair flips change twice as much */
-    const int rule = acceptance_rule(r->rule, r->beta[rung]);
+    const double beta = r->chain->beta[rung];
+    const int rule = acceptance_rule(r->rule, beta);
     return (flip_moves){.thresholds = r->threshold + rung * (2 * most + 1) + most, .key = r->move_key[walker], .row = sweep,
-                        .rule = rule, .beta = r->beta[rung], .limits = r->limits[rule]};
+                        .rule = rule, .beta = beta, .limits = r->limits[rule]};
 }
 
 #include "pairs.h"
@@ -119,11 +100,11 @@ static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int
     for (int64_t chunk = 0; chunk < n; chunk += CHUNK) {
         const int64_t end = n - chunk < CHUNK ? n : chunk + CHUNK;
         for (int64_t w = first; w < last; w++)
-            if (!r->waits[flips_rung_of(r, w)])
+            if (!r->waits[chain_rung_of(r->chain, w)])
                 philox_fill[r->level](r->move_key[w], sweep, chunk / 8, (end - chunk + 7) / 8, HALF_HIGH, (uint32_t *)(r->high + w * CHUNK));
         for (int64_t slot = chunk; slot < end; slot += tile)
             for (int64_t w = first; w < last; w++) {
-                const int64_t rung = flips_rung_of(r, w);
+                const int64_t rung = chain_rung_of(r->chain, w);
                 if (r->waits[rung])
                     continue;
                 flip_moves moves = flips_moves(r, w, rung, sweep);
@@ -140,7 +121,7 @@ static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int
 static void flips_sweep_pairs(const flip_run *r, int64_t copy, int64_t first, int64_t last, int64_t sweep)
 {
     for (int64_t w = first; w < last; w++) {
-        const int64_t rung = flips_rung_of(r, w);
+        const int64_t rung = chain_rung_of(r->chain, w);
         flips_count(r, copy, rung, sweep, pairs_sweep(r, w, rung, sweep));
     }
 }
@@ -150,7 +131,7 @@ static int64_t flips_wait_copy(const flip_run *r, int64_t copy, int64_t first, i
 {
     int64_t others = 0;
     for (int64_t w = first; w < last; w++) {
-        const int64_t rung = flips_rung_of(r, w);
+        const int64_t rung = chain_rung_of(r->chain, w);
         if (r->waits[rung]) {
             flips_count(r, copy, rung, sweep, waiting_sweep(&r->waiting, w, rung, sweep));
         } else {
@@ -162,11 +143,13 @@ static int64_t flips_wait_copy(const flip_run *r, int64_t copy, int64_t first, i
 }
 
 /* One sweep of every walker of the block. */
-static void flips_sweep(const flip_run *r, int64_t sweep)
+static int64_t flips_sweep(void *run, int64_t sweep)
 {
+    const flip_run *r = run;
+    const chain_run *c = r->chain;
     const flip_target *t = r->target;
     for (int64_t w = 0; w < t->n_walkers;) {
-        const int64_t copy = (r->first + w) / r->n_rungs, end = (copy + 1) * r->n_rungs - r->first;
+        const int64_t copy = (c->first + w) / c->n_rungs, end = (copy + 1) * c->n_rungs - c->first;
         const int64_t last = end < t->n_walkers ? end : t->n_walkers;
         if (r->reference)
             flips_sweep_pairs(r, copy, w, last, sweep);
@@ -179,46 +162,16 @@ static void flips_sweep(const flip_run *r, int64_t sweep)
             t->refresh(t->model, w);
             waiting_forget(&r->waiting, w);
         }
+    return -1;
 }
 
-/* Exchange round `round` after sweep `sweep`; energy: (n_copies, n_rungs) by walker, of the whole instance. */
-static void flips_exchange(const flip_run *r, int64_t sweep, int64_t round, const double *energy, int8_t *swapped)
+/* The weights of all walkers into a row. */
+static void flips_record(void *run, int64_t row)
 {
-    for (int64_t copy = 0; copy < r->n_copies; copy++) {
-        const int64_t at = copy * r->n_rungs;
-        exchange_round(r->n_rungs, r->beta, energy + at, r->swap_key[copy], round, r->walker_at + at, swapped);
-        for (int64_t rung = 0; rung < r->n_rungs; rung++)
-            r->rung_of[at + r->walker_at[at + rung]] = (int32_t)rung;
-        if (sweep > r->burn_in)
-            for (int64_t s = 0; s + 1 < r->n_rungs; s++) {
-                r->exchange_accepted[copy * (r->n_rungs - 1) + s] += swapped[s];
-                r->exchange_proposed[copy * (r->n_rungs - 1) + s] += s % 2 == round % 2;
-            }
-    }
-}
-
-/* Appends a row: what the observables need, by walker; and starts counting acceptances anew. */
-static void flips_record(flip_run *r)
-{
+    const flip_run *r = run;
     const flip_target *t = r->target;
-    const int64_t row = r->n_rows++, all = r->n_copies * r->n_rungs, units = t->n_walkers * t->n_units;
-    memcpy(r->row_energy + row * t->n_walkers, t->energy, sizeof(double) * t->n_walkers);
-    memcpy(r->row_walker_at + row * all, r->walker_at, sizeof(int32_t) * all);
-    memcpy(r->row_accepted + row * all, r->accepted, sizeof(int64_t) * all);
-    memset(r->accepted, 0, sizeof(int64_t) * all);
+    const int64_t units = t->n_walkers * t->n_units;
     flips_pack[r->level](t->weights, units, t->n_sites / t->n_units, r->n_words, r->row_weights + row * units * r->n_words);
-}
-
-/* Sweeps first .. last with exchange and rows in between, for a block that holds its instance whole. */
-static void flips_advance(flip_run *r, int64_t first, int64_t last, int8_t *swapped)
-{
-    for (int64_t sweep = first; sweep <= last; sweep++) {
-        flips_sweep(r, sweep);
-        if (r->exchange_every && sweep % r->exchange_every == 0)
-            flips_exchange(r, sweep, sweep / r->exchange_every, r->target->energy, swapped);
-        if (r->measure_every && sweep % r->measure_every == 0)
-            flips_record(r);
-    }
 }
 
 #endif

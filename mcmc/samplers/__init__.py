@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from mcmc.samplers.auto import Auto
+from mcmc.samplers.elliptical_slice import EllipticalSlice
 from mcmc.samplers.flips import FlipSampler
 from mcmc.samplers.heat_bath import HeatBath
+from mcmc.samplers.hmc import Hmc
+from mcmc.samplers.langevin import Langevin
+from mcmc.samplers.mala import Mala
 from mcmc.samplers.metropolis import Metropolis
+from mcmc.samplers.moves import MoveSampler
+from mcmc.samplers.pcn import Pcn
+from mcmc.samplers.random_walk import RandomWalk
+from mcmc.samplers.underdamped import Underdamped
 from mcmc.samplers.waiting_time import WaitingTime
 
 SAMPLERS: dict[str, type[FlipSampler]] = {
@@ -14,4 +22,9 @@ SAMPLERS: dict[str, type[FlipSampler]] = {
     "waiting-time": WaitingTime,
     "auto": Auto,
 }
-"""Methods by name."""
+"""Methods for Ising weights by name."""
+
+CONTINUOUS: dict[str, type[MoveSampler]] = {
+    sampler.name: sampler for sampler in (Langevin, Mala, Hmc, Underdamped, Pcn, EllipticalSlice, RandomWalk)
+}
+"""Methods for real weights by name."""

@@ -74,6 +74,7 @@ class FlipSampler:
             order=self.order,
             n_copies=n_copies,
             first=first,
+            instance=instance,
             beta=beta,
             site_keys=_keys(stream_key(seed, SITES, instance, *owner) for owner in sites),
             move_keys=_keys(stream_key(seed, MOVES, instance, *walker) for walker in walkers),

@@ -1,0 +1,23 @@
+"""Hamiltonian Monte Carlo (Duane, Kennedy, Pendleton, Roweth, Phys. Lett. B 195 (1987) 216).
+
+The number of leapfrog steps is uniform on 1 .. 2 n_steps - 1, so that no mode returns to where it began at every sweep.
+"""
+
+from __future__ import annotations
+
+from mcmc.samplers.moves import AUTO, MoveSampler, Parameter
+
+
+class Hmc(MoveSampler):
+    """Trajectories of leapfrog steps; on the sphere along great circles."""
+
+    name = "hmc"
+    needs_gradient = True
+    target = 0.7
+    parameters = {
+        "step_size": Parameter(AUTO, "time step of the leapfrog; a number, one for each rung or auto"),
+        "n_steps": Parameter(20, "mean number of leapfrog steps of a trajectory"),
+    }
+
+    def first_step(self, n_weights: int, precision: float) -> float:
+        return 0.5 / (precision**0.5 * n_weights**0.25)

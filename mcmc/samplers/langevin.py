@@ -1,0 +1,17 @@
+"""Overdamped Langevin dynamics by Euler and Maruyama: w' = w - h dU + sqrt(2h) xi, without a decision.
+
+The stationary law differs from the Gibbs measure by terms of order h; `mala` removes them.
+"""
+
+from __future__ import annotations
+
+from mcmc.samplers.moves import MoveSampler, Parameter
+
+
+class Langevin(MoveSampler):
+    """Unadjusted Langevin."""
+
+    name = "langevin"
+    needs_gradient = True
+    adjusted = False
+    parameters = {"step_size": Parameter(None, "h of w' = w - h dU + sqrt(2h) xi; a number or one for each rung")}

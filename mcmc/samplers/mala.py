@@ -1,0 +1,20 @@
+"""Langevin steps with Metropolis' decision (Roberts, Tweedie, Bernoulli 2 (1996) 341).
+
+Acceptance 0.574 is the best for many weights (Roberts, Rosenthal, J. R. Stat. Soc. B 60 (1998) 255).
+"""
+
+from __future__ import annotations
+
+from mcmc.samplers.moves import AUTO, MoveSampler, Parameter
+
+
+class Mala(MoveSampler):
+    """Metropolis-adjusted Langevin."""
+
+    name = "mala"
+    needs_gradient = True
+    target = 0.574
+    parameters = {"step_size": Parameter(AUTO, "h of w' = w - h dU + sqrt(2h) xi; a number, one for each rung or auto")}
+
+    def first_step(self, n_weights: int, precision: float) -> float:
+        return 0.5 / (precision * n_weights ** (1 / 3))
