@@ -7,11 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mcmc.priors import Gaussian, Spherical
-from mcmc.samplers import SAMPLERS
+from mcmc.samplers import CONTINUOUS
 from problems import Problem
 
 Floats = NDArray[np.float64]
+
+
+class Prior(NamedTuple):
+    """What the samplers ask of a prior."""
+
+    name: str
+    precision: float = 1.0
 
 
 class Rows(NamedTuple):
@@ -39,9 +45,9 @@ def run(
 
     precision: of the Gaussian prior; None: spherical weights
     """
-    prior = Spherical() if precision is None else Gaussian(precision)
+    prior = Prior("spherical") if precision is None else Prior("gaussian", precision)
     block = task.model.gradient_block(task.instance, start)
-    chain = SAMPLERS[method](**parameters).chain(
+    chain = CONTINUOUS[method](**parameters).chain(
         block,
         prior=prior,
         seed=seed,

@@ -22,7 +22,7 @@ from moving import Floats, Rows, deviations, run
 from problems import PERCEPTRON, Machine, Problem, problem
 
 FAMILY_ERROR = 1e-3
-N_AVERAGES = 2000
+N_AVERAGES = 2500
 """At least the number of averages in this file."""
 THRESHOLD = float(stats.norm.isf(FAMILY_ERROR / N_AVERAGES / 2))
 RNG_SEED = 20240607
@@ -37,6 +37,10 @@ GAUSSIAN = {
     "random-walk": {"step_size": 0.6},
 }
 """Exact samplers of Gaussian weights, with what they are given."""
+SWEEPS = {"mala": 1000, "hmc": 400, "pcn": 1000, "elliptical-slice": 500, "random-walk": 2000}
+"""That a thousand walkers need to tell a beta that is off by 3 %."""
+EVERY = {"hmc": 2, "elliptical-slice": 5}
+"""Sweeps between rows, where not 10."""
 SPHERICAL = {"mala": {"step_size": 0.3}, "hmc": {"step_size": 0.6, "n_steps": 3}, "random-walk": {"step_size": 1.0}}
 GRADIENT_FREE = ("pcn", "elliptical-slice", "random-walk")
 """Samplers that energies with jumps can have."""
@@ -122,12 +126,14 @@ BETA = 1.3
 MACHINES = {"perceptron": PERCEPTRON, "tree": Machine("tree-committee", 2, "linear")}
 
 
-def regression(machine: Machine = PERCEPTRON, n: int = 8, p: int = 12) -> tuple[Problem, GaussianPosterior]:
-    """Noisy real labels under the square loss, and the posterior at BETA."""
+def regression(
+    machine: Machine = PERCEPTRON, n: int = 8, p: int = 12, beta: float = BETA
+) -> tuple[Problem, GaussianPosterior]:
+    """Noisy real labels under the square loss, and the posterior at beta."""
     task = problem(Loss("square"), "gaussian", n, p, machine, label_noise=0.5)
     architecture = machine.of(n)
     outputs = architecture.output(task.instance.inputs, np.eye(architecture.n_weights)).T
-    return task, GaussianPosterior(outputs, task.instance.labels, BETA, PRECISION)
+    return task, GaussianPosterior(outputs, task.instance.labels, beta, PRECISION)
 
 
 def gaussian_deviations(posterior: GaussianPosterior, weights: Floats, energy: Floats, variances: Floats) -> Floats:
@@ -149,7 +155,7 @@ def from_prior(n_walkers: int, n: int, seed: int = 0) -> Floats:
 
 def sampled(task: Problem, method: str, parameters: dict, beta: float = BETA, **other: object) -> Rows:
     """A thousand walkers, from the prior."""
-    arguments = {"burn_in": 200, "sweeps": 2000, "every": 10} | other
+    arguments = {"burn_in": 200, "sweeps": SWEEPS.get(method, 2000), "every": EVERY.get(method, 10)} | other
     start = from_prior(1000, task.n_weights)
     return run(task, method, parameters, start, beta=beta, precision=PRECISION, **arguments)
 
@@ -160,13 +166,8 @@ def test_exact_samplers_have_the_gaussian_posterior(method, machine):
     task, posterior = regression(MACHINES[machine])
     rows = sampled(task, method, GAUSSIAN[method])
     assert worst(gaussian_deviations(posterior, rows.weights, rows.energy, posterior.exact)) < THRESHOLD
-
-
-@pytest.mark.parametrize("method", GAUSSIAN)
-def test_an_error_of_beta_by_three_per_cent_is_found(method):
-    task, posterior = regression()
-    rows = sampled(task, method, GAUSSIAN[method], beta=1.03 * BETA)
-    assert worst(gaussian_deviations(posterior, rows.weights, rows.energy, posterior.exact)) > THRESHOLD
+    _, off = regression(MACHINES[machine], beta=0.97 * BETA)
+    assert worst(gaussian_deviations(off, rows.weights, rows.energy, off.exact)) > THRESHOLD
 
 
 # Integrators without a decision
@@ -181,12 +182,12 @@ def relative_steps(posterior: GaussianPosterior) -> list[float]:
 def test_langevin_has_its_biased_law(number):
     task, posterior = regression()
     h = relative_steps(posterior)[number]
-    rows = sampled(task, "langevin", {"step_size": h}, burn_in=400, sweeps=4000)
+    rows = sampled(task, "langevin", {"step_size": h}, burn_in=200)
     z = gaussian_deviations(posterior, rows.weights, rows.energy, posterior.euler_maruyama(h))
     assert worst(z) < THRESHOLD
     assert worst(gaussian_deviations(posterior, rows.weights, rows.energy, posterior.exact)) > THRESHOLD
     if number:  # at the smallest step the law hardly depends on it
-        off = posterior.euler_maruyama(1.03 * h)
+        off = posterior.euler_maruyama(1.05 * h)
         assert worst(gaussian_deviations(posterior, rows.weights, rows.energy, off)) > THRESHOLD
 
 
@@ -202,8 +203,8 @@ def test_noise_that_is_wrong_by_three_per_cent_is_found():
         start,
         beta=BETA / c**2,
         precision=PRECISION / c**2,
-        burn_in=400,
-        sweeps=4000,
+        burn_in=200,
+        sweeps=2000,
         every=10,
     )
     assert worst(gaussian_deviations(posterior, rows.weights, rows.energy, posterior.euler_maruyama(h))) > THRESHOLD
@@ -217,7 +218,7 @@ def test_underdamped_langevin_has_the_exact_law_of_weights(part, friction):
     """BAOAB: the weights have the posterior at any step size, the momenta a variance of 1 - eps^2 a / 4."""
     task, posterior = regression()
     eps = part * 2 / math.sqrt(posterior.curvatures.max())
-    rows = sampled(task, "underdamped", {"step_size": eps, "friction": friction}, burn_in=400, sweeps=4000)
+    rows = sampled(task, "underdamped", {"step_size": eps, "friction": friction}, burn_in=200)
     assert worst(gaussian_deviations(posterior, rows.weights, rows.energy, posterior.exact)) < THRESHOLD
     kinetic = rows.rows["kinetic"]
     assert abs(deviations(kinetic, posterior.baoab_momenta(eps).mean())) < THRESHOLD
@@ -339,7 +340,7 @@ def test_a_wrong_gradient_keeps_the_law_and_spoils_the_energy_error():
     for fault in (plain_moves.NONE, reversed_force, plain_moves.Fault(gradient=1.01)):
         errors = []
         for eps in (0.02, 0.04):
-            momenta = np.random.default_rng(RNG_SEED).normal(size=(500, 8))
+            momenta = np.random.default_rng([RNG_SEED, 1]).normal(size=(500, 8))
             *_, error = plain_moves.trajectory(target, from_prior(500, 8), momenta, eps, 1, fault)
             errors.append(np.sqrt((error**2).mean()))
         orders[fault] = math.log2(errors[1] / errors[0])
@@ -353,7 +354,7 @@ def test_a_wrong_gradient_keeps_the_law_and_spoils_the_energy_error():
 def spherical(task: Problem, method: str, parameters: dict, beta: float, **other: object) -> Rows:
     """Two thousand walkers from random directions."""
     start = on_spheres(from_prior(2000, task.n_weights), task.model.architecture.n_hidden)
-    arguments = {"burn_in": 100, "sweeps": 1000, "every": 10} | other
+    arguments = {"burn_in": 100, "sweeps": SWEEPS.get(method, 1000) // 2, "every": EVERY.get(method, 10)} | other
     return run(task, method, parameters, start, beta=beta, precision=None, **arguments)
 
 
@@ -384,9 +385,9 @@ ON_SPHERES = {
 
 def law_on_spheres(task: Problem, beta: float) -> sphere.Law:
     if task.n_weights == 3:
-        return sphere.on_sphere(task.energy, beta)
+        return sphere.on_sphere(task.energy, beta, n_points=120)
     units = task.n_weights // 2
-    return sphere.on_circles(task.energy, beta, units, n_points=4096 if units == 1 else 256)
+    return sphere.on_circles(task.energy, beta, units, n_points=2048 if units == 1 else 96)
 
 
 @pytest.mark.parametrize("case", ON_SPHERES)
@@ -403,7 +404,7 @@ def test_exact_samplers_have_the_law_on_spheres(method, case):
 def test_exact_samplers_have_the_law_of_the_square_loss_on_a_large_sphere(method):
     n, p = 20, 30
     task = problem(Loss("square"), "gaussian", n, p, label_noise=0.5)
-    rows = spherical(task, method, SPHERICAL[method] | {"step_size": 0.4}, BETA, burn_in=400, sweeps=2000)
+    rows = spherical(task, method, SPHERICAL[method] | {"step_size": 0.4}, BETA, burn_in=400, sweeps=SWEEPS[method])
     g = task.instance.inputs.dense() / math.sqrt(n)
 
     def off(beta: float) -> float:
@@ -445,8 +446,8 @@ def test_unadjusted_samplers_are_uniform_on_spheres_at_beta_0(method, step_size)
     """At any step size: the free motion is a symmetry of the sphere."""
     task = problem(Loss("logistic"), "gaussian", 4, 5, Machine("tree-committee", 2, "tanh"))
     parameters = {"step_size": step_size} | ({"friction": 1.0} if method == "underdamped" else {})
-    rows = spherical(task, method, parameters, 0.0, burn_in=500, sweeps=2000)
-    law = sphere.on_circles(task.energy, 0.0, 2, n_points=256)
+    rows = spherical(task, method, parameters, 0.0, burn_in=300, sweeps=500)
+    law = sphere.on_circles(task.energy, 0.0, 2, n_points=64)
     assert worst(law_deviations(law, rows.weights, rows.energy)) < THRESHOLD
     np.testing.assert_allclose((rows.weights.reshape(-1, 2, 2) ** 2).sum(2), 2, rtol=1e-12)
 
@@ -467,6 +468,7 @@ def few_start(method: str, precision: float | None) -> Floats:
 
 FEW = {"mala": 0.15, "hmc": 0.4, "pcn": 0.6, "random-walk": 0.15}
 """Step sizes at 100 weights."""
+BURN_IN = {"mala": 200, "hmc": 50, "pcn": 100, "elliptical-slice": 50, "random-walk": 600}
 
 
 def with_step(method: str) -> dict:
@@ -476,10 +478,9 @@ def with_step(method: str) -> dict:
 FEW_CASES = [(method, PRECISION) for method in GAUSSIAN] + [(method, None) for method in SPHERICAL]
 
 
-@pytest.mark.parametrize("n_patterns", [1, 3])
 @pytest.mark.parametrize(("method", "precision"), FEW_CASES)
-def test_exact_samplers_have_the_law_of_few_patterns(method, precision, n_patterns):
-    task, g = few(Loss("logistic", sharpness=2.0), n_patterns)
+def test_exact_samplers_have_the_law_of_few_patterns(method, precision):
+    task, g = few(Loss("logistic", sharpness=2.0), 3)
     y = task.instance.labels
     rows = run(
         task,
@@ -488,14 +489,16 @@ def test_exact_samplers_have_the_law_of_few_patterns(method, precision, n_patter
         few_start(method, precision),
         beta=3.0,
         precision=precision,
-        burn_in=600,
-        sweeps=3000,
-        every=20,
+        burn_in=BURN_IN[method],
+        sweeps=SWEEPS[method],
+        every=EVERY.get(method, 10),
     )
     fields = rows.weights @ g.T
 
     def off(beta: float) -> float:
-        law = sphere.few_patterns(g, lambda f: np.logaddexp(0, -2 * y * f).sum(1) / 2, beta, prior_precision=precision)
+        law = sphere.few_patterns(
+            g, lambda f: np.logaddexp(0, -2 * y * f).sum(1) / 2, beta, prior_precision=precision, n_points=31
+        )
         mean = law.mean(law.energy)
         z = [
             deviations(fields, law.mean(law.points)),
@@ -507,7 +510,7 @@ def test_exact_samplers_have_the_law_of_few_patterns(method, precision, n_patter
         ]
         if precision:  # the weights across the patterns keep their prior
             along = law.mean(((law.points @ np.linalg.inv(g @ g.T)) * law.points).sum(1))
-            z.append(deviations((rows.weights**2).sum(-1), (100 - n_patterns) / precision + along))
+            z.append(deviations((rows.weights**2).sum(-1), (100 - 3) / precision + along))
         return worst(np.concatenate([np.ravel(part) for part in z]))
 
     assert off(3.0) < THRESHOLD < off(2.8)
@@ -525,9 +528,9 @@ def test_samplers_without_gradients_have_the_law_of_few_patterns_under_error_cou
         start,
         beta=1.5,
         precision=precision,
-        burn_in=600,
-        sweeps=3000,
-        every=20,
+        burn_in=BURN_IN[method],
+        sweeps=SWEEPS[method],
+        every=EVERY.get(method, 10),
     )
     signs = np.where(rows.weights @ g.T >= 0, 1.0, -1.0)
 
@@ -545,4 +548,4 @@ def test_samplers_without_gradients_have_the_law_of_few_patterns_under_error_cou
             )
         )
 
-    assert off(1.5) < THRESHOLD < off(1.42)
+    assert off(1.5) < THRESHOLD < off(1.35)
