@@ -1,14 +1,18 @@
 """Mirror of gradient_target.h."""
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 
 cdef extern from "gradient_target.h" nogil:
     const char *GRADIENT_TARGET_CAPSULE
     ctypedef void (*evaluate_fn)(void *model, const double *weights, double *energy, double *gradient) noexcept
+    ctypedef void (*select_fn)(void *model, const int32_t *patterns, void *batch) noexcept
     ctypedef struct gradient_target:
         void *model
         evaluate_fn evaluate
+        select_fn select
+        void *batch
+        int64_t batch_size, n_patterns
         bint has_gradient
         int64_t n_walkers, n_weights, n_units, width, n_packs
         double *weights

@@ -1,6 +1,6 @@
 """Blocks of machines with real weights, whose energies and gradients are matrix products; see gradients.h."""
 from gradient_target cimport evaluate_fn, gradient_capsule, gradient_target
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 import math
 
@@ -30,17 +30,21 @@ cdef extern from "gradients.h" nogil:
                                double *loss, double *slope) noexcept
     ctypedef struct gradient_model:
         products products
+        int kind, precision
         forward_fn forward
         backward_fn backward
-        int64_t stretch
+        int64_t stretch, tile
         int parity
         double unit_scale, output_scale
         loss_params params
         responses_fn respond
         slopes_fn slopes
-        const double *labels
+        double *labels
         double *field
-        double *tile
+        int second_layer
+        double *energy
+        double *pull
+        double *scratch
     enum:
         TILE
         WORD
@@ -50,10 +54,10 @@ cdef extern from "gradients.h" nogil:
     forward_fn products_forward[2][2][3]
     backward_fn products_backward[2][2][3]
     evaluate_fn gradients_evaluate[3]
+    void gradients_select(void *model, const int32_t *patterns, void *batch) noexcept
     responses_fn responses_of(int code, int level)
     slopes_fn slopes_of(int code, int level)
     int loss_has_slope(int code)
-    int activation_has_slope(int code)
 
 PRECISIONS = {"float64": np.float64, "float32": np.float32}
 """Types of the products, by name: energies and all else are float64."""
@@ -70,29 +74,115 @@ def pack_width(int64_t n_walkers):
     return 1 if n_walkers < FEWEST_LANES else _rounded_up(n_walkers, 8)
 
 
+cdef class Machine:
+    """A machine on some patterns for packs of one width, with the memory it needs.
+
+    n_units units of fan_in inputs, of n_inputs altogether; packed: whether inputs are bits; names as Block has them
+    """
+
+    cdef gradient_model model
+    cdef object memory, real
+    cdef readonly object labels, by_pattern, by_input
+
+    def __init__(self, int64_t n_units, int64_t fan_in, int64_t n_inputs, int64_t n_patterns, int64_t width,
+                 bint packed, *, activation, parity, loss, margin, sharpness, precision, second_layer):
+        cdef int level = cpu.index(), kind = PRODUCTS_BITS if packed else PRODUCTS_REAL, single = precision == "float32"
+        cdef int64_t rows = _rounded_up(n_patterns, WORD if packed else TILE)
+        cdef int64_t tile = ONE_WALKER_STRETCH if width == 1 else TILE
+        cdef int64_t n_views = 1 if fan_in == n_inputs else n_units
+        cdef int64_t stretch = ONE_WALKER_STRETCH if width == 1 and not packed else rows
+        cdef products *p = &self.model.products
+        self.real = PRECISIONS[precision]
+        self.labels, self.memory = aligned((_rounded_up(rows, tile),), np.float64), []
+        self.labels[...] = 1.0
+        cdef double[::1] labels = self.labels
+        self.model.kind, self.model.precision = kind, single
+        self.model.forward = products_forward[kind][single][level]
+        self.model.backward = products_backward[kind][single][level]
+        self.model.stretch, self.model.tile, self.model.parity = stretch, tile, parity
+        self.model.unit_scale = 1.0 / math.sqrt(fan_in)
+        self.model.output_scale = 1.0 if parity else 1.0 / math.sqrt(n_units)
+        self.model.params = loss_params(margin=margin, sharpness=sharpness)
+        self.model.respond = responses_of(ACTIVATIONS.index(activation), level)
+        self.model.slopes = slopes_of(LOSSES.index(loss), level)
+        self.model.labels, self.model.second_layer = &labels[0], second_layer
+        self.model.field = <double *>self._room((n_units, stretch, width), np.float64)
+        self.model.energy = <double *>self._room((8, width), np.float64)
+        self.model.pull = <double *>self._room((n_units, 8, width), np.float64)
+        self.model.scratch = <double *>self._room((3 + n_units, tile, width), np.float64)
+        p.n_units, p.fan_in, p.n_inputs, p.n_patterns, p.width = n_units, fan_in, n_inputs, n_patterns, width
+        p.rows, p.n_views = rows, n_views
+        if packed:
+            p.inputs = _rounded_up(fan_in, WORD)
+            p.row_words = p.inputs // WORD
+            self.by_pattern = aligned((n_views, p.row_words, rows), np.uint64)
+            self.by_input = aligned((n_views, rows // WORD, p.inputs), np.uint64)
+            p.pattern_bits, p.input_bits = <uint64_t *>_address(self.by_pattern), <uint64_t *>_address(self.by_input)
+            p.scratch = self._room((max(rows, p.inputs), 16), np.float64)
+            return
+        p.row_length = _rounded_up(fan_in, 64 // np.dtype(self.real).itemsize)
+        if width == 1:
+            self.by_pattern, self.by_input = aligned((n_views, rows, p.row_length), self.real), None
+        else:
+            self.by_pattern = aligned((n_views, rows // TILE, fan_in, TILE), self.real)
+            self.by_input = aligned((n_views, _rounded_up(fan_in, TILE) // TILE, rows, TILE), self.real)
+            p.by_input = _address(self.by_input)
+        p.by_pattern = _address(self.by_pattern)
+        p.scratch = self._room((max(rows, p.row_length) * (width + 64),), self.real)
+
+    cdef void *_room(self, shape, dtype) except NULL:
+        self.memory.append(aligned(shape, dtype))
+        return _address(self.memory[len(self.memory) - 1])
+
+    def fill(self, inputs, labels):
+        """Take over inputs and labels of all patterns, as Block gets them."""
+        cdef products *p = &self.model.products
+        self.labels[: p.n_patterns] = labels
+        if p.pattern_bits != NULL:
+            bits = np.unpackbits(inputs.view(np.uint8), axis=1, count=p.n_patterns, bitorder="little")
+            bits = bits.reshape(p.n_views, p.fan_in, p.n_patterns)
+            _pack_words(bits.swapaxes(1, 2), self.by_pattern)
+            _pack_words(bits, self.by_input)
+            return
+        views = inputs.reshape(p.n_patterns, p.n_views, p.fan_in).swapaxes(0, 1)
+        if p.width == 1:
+            self.by_pattern[:, : p.n_patterns, : p.fan_in] = views
+            return
+        order, n_tiles = 64 // np.dtype(self.real).itemsize, self.by_input.shape[1]
+        in_order = [i for j in range(order) for i in range(j, p.fan_in, order)]
+        for view, patterns, tiles in zip(views, self.by_pattern, self.by_input, strict=True):
+            padded = np.zeros((p.rows, n_tiles * TILE), dtype=self.real)
+            padded[: p.n_patterns, : p.fan_in] = view
+            patterns[:] = padded[:, in_order].reshape(-1, TILE, p.fan_in).swapaxes(1, 2)
+            tiles[:] = padded.reshape(p.rows, n_tiles, TILE).swapaxes(0, 1)
+
+
 cdef class Block:
     """Walkers of one instance with real weights.
 
     inputs: real values float64 (n_patterns, n_inputs), or +-1 as packed columns uint64 (n_inputs, words), bit mu % 64
         of word mu // 64 set where input i of pattern mu is +1, padding bits 0
     labels: float64 (n_patterns,): -1 or +1; any real number for the square loss
-    weights: float64 (n_walkers, n_units * fan_in), one unit after the other, copied; fan_in = n_inputs if the units
-        share their inputs, n_inputs / n_units if each has its own
+    weights: float64 (n_walkers, n_weights), copied: n_units * fan_in, one unit after the other, and with a second layer
+        n_units more; fan_in = n_inputs if the units share their inputs, n_inputs / n_units if each has its own
     n_units, activation, parity: the output is the sum of the units over sqrt(n_units), or the product of their signs; a
         perceptron is one linear unit
     loss, margin, sharpness: one of LOSSES and its parameters
     precision: one of PRECISIONS, in which inputs, weights and forces are multiplied and added
+    second_layer: whether the units are multiplied by weights of their own before they are added
+    batch_size: patterns of the minibatches that a sampler may ask for; 0 for none
 
     Raises ValueError for what does not fit together.
     """
 
-    cdef gradient_model model
     cdef gradient_target target
+    cdef Machine machine, batch
     cdef readonly object capsule
-    cdef object inputs, labels, packs, energies, field, tile, scratch, real
+    cdef object packs, energies
 
     def __init__(self, inputs, labels, weights, *, int64_t n_units=1, str activation="linear", bint parity=False,
-                 str loss="hinge", double margin=0.0, double sharpness=1.0, str precision="float64"):
+                 str loss="hinge", double margin=0.0, double sharpness=1.0, str precision="float64",
+                 bint second_layer=False, int64_t batch_size=0):
         labels, weights = np.asarray(labels, dtype=np.float64), np.asarray(weights, dtype=np.float64)
         packed = inputs.dtype == np.uint64
         cdef int64_t n_patterns = len(labels), n_inputs = len(inputs) if packed else inputs.shape[1]
@@ -100,92 +190,39 @@ cdef class Block:
         check(loss in LOSSES, f"loss: got {loss!r}, expected one of {', '.join(LOSSES)}")
         check(activation in ACTIVATIONS, f"activation: got {activation!r}, expected one of {', '.join(ACTIVATIONS)}")
         check(not parity or activation == "sign", f"activation: got {activation!r}, expected sign for parity")
+        check(not (parity and second_layer), "second_layer: got true for parity, expected false")
         check(n_patterns > 0 and (inputs.shape[1] * 64 >= n_patterns if packed else len(inputs) == n_patterns),
               f"labels: got {n_patterns}, expected one for each pattern")
+        check(0 <= batch_size <= n_patterns, f"batch_size: got {batch_size}, expected 0 to {n_patterns}")
+        above = n_units if second_layer else 0
         check(n_units > 0 and weights.ndim == 2 and len(weights) > 0
-              and weights.shape[1] in (n_inputs, n_inputs * n_units) and weights.shape[1] % n_units == 0,
-              f"weights: got shape {weights.shape}, expected (n_walkers, {n_inputs * n_units}), or of a tree "
-              f"(n_walkers, {n_inputs}), for {n_units} units")
+              and weights.shape[1] - above in (n_inputs, n_inputs * n_units)
+              and (weights.shape[1] - above) % n_units == 0,
+              f"weights: got shape {weights.shape}, expected (n_walkers, {n_inputs * n_units + above}), or of a tree "
+              f"(n_walkers, {n_inputs + above}), for {n_units} units")
         cdef int64_t n_weights = weights.shape[1], n_walkers = len(weights), width = pack_width(n_walkers)
-        cdef int64_t rows = _rounded_up(n_patterns, WORD), fan_in = n_weights // n_units
-        n_views = 1 if fan_in == n_inputs else n_units
-        one_by_one = width == 1 and not packed
-        self.real = PRECISIONS[precision]
-        self.labels = aligned((rows,), np.float64)
-        self.labels[:n_patterns], self.labels[n_patterns:] = labels, 1.0
-        cdef int level = cpu.index(), kind = PRODUCTS_BITS if packed else PRODUCTS_REAL
-        cdef int code = LOSSES.index(loss), unit_code = ACTIVATIONS.index(activation)
-        cdef int single = precision == "float32"
-        cdef const double[::1] label = self.labels
-        self.model = gradient_model(
-            products=products(n_units=n_units, fan_in=fan_in, n_inputs=n_inputs, n_patterns=n_patterns, width=width,
-                              rows=rows, n_views=n_views, by_pattern=NULL, by_input=NULL, row_length=0,
-                              pattern_bits=NULL, input_bits=NULL, row_words=0, inputs=0, scratch=NULL),
-            forward=products_forward[kind][single][level], backward=products_backward[kind][single][level],
-            stretch=ONE_WALKER_STRETCH if one_by_one else rows, parity=parity, unit_scale=1.0 / math.sqrt(fan_in),
-            output_scale=1.0 if parity else 1.0 / math.sqrt(n_units),
-            params=loss_params(margin=margin, sharpness=sharpness), respond=responses_of(unit_code, level),
-            slopes=slopes_of(code, level), labels=&label[0], field=NULL, tile=NULL,
-        )
-        if packed:
-            self._keep_bits(inputs, n_views)
-        else:
-            self._keep_reals(np.asarray(inputs, dtype=self.real), n_views, width > 1)
-        self.field = aligned((n_units, self.model.stretch, width), np.float64)
-        self.tile = aligned((5, TILE, width), np.float64)
-        n_packs = _rounded_up(n_walkers, width) // width
+        cdef int64_t n_packs = _rounded_up(n_walkers, width) // width
+        options = {"activation": activation, "parity": parity, "loss": loss, "margin": margin, "sharpness": sharpness,
+                   "precision": precision, "second_layer": second_layer}
+        shape = n_units, (n_weights - above) // n_units, n_inputs
+        self.machine = Machine(*shape, n_patterns, width, packed, **options)
+        self.machine.fill(inputs if packed else np.asarray(inputs, dtype=PRECISIONS[precision]), labels)
+        self.batch = Machine(*shape, batch_size, width, packed, **options) if batch_size else None
         self.packs = aligned((n_packs, n_weights, width), np.float64)
         self.energies = aligned((n_packs, width), np.float64)
-        cdef double[:, :, ::1] field = self.field, tile = self.tile, packs = self.packs
+        cdef double[:, :, ::1] packs = self.packs
         cdef double[:, ::1] energies = self.energies
-        self.model.field, self.model.tile = &field[0, 0, 0], &tile[0, 0, 0]
+        step = activation == "sign" or not loss_has_slope(LOSSES.index(loss))
         self.target = gradient_target(
-            model=&self.model, evaluate=gradients_evaluate[level],
-            has_gradient=loss_has_slope(code) and activation_has_slope(unit_code) and not parity, n_walkers=n_walkers,
-            n_weights=n_weights, n_units=n_units, width=width, n_packs=n_packs, weights=&packs[0, 0, 0],
-            energy=&energies[0, 0],
+            model=&self.machine.model, evaluate=gradients_evaluate[<int>cpu.index()], select=gradients_select,
+            batch=NULL, batch_size=batch_size, n_patterns=n_patterns,
+            has_gradient=not step, n_walkers=n_walkers, n_weights=n_weights, n_units=n_units, width=width,
+            n_packs=n_packs, weights=&packs[0, 0, 0], energy=&energies[0, 0],
         )
+        if batch_size:
+            self.target.batch = &self.batch.model
         self.capsule = gradient_capsule(&self.target)
         self.load(weights)
-
-    def _keep_bits(self, columns, n_views):
-        """Bits of the patterns and of the inputs of each view."""
-        cdef products *p = &self.model.products
-        bits = np.unpackbits(columns.view(np.uint8), axis=1, count=p.n_patterns, bitorder="little")
-        bits = bits.reshape(n_views, p.fan_in, p.n_patterns)
-        p.inputs = _rounded_up(p.fan_in, WORD)
-        p.row_words = p.inputs // WORD
-        by_pattern, by_input = _words(bits.swapaxes(1, 2), p.rows), _words(bits, p.inputs)
-        self.scratch = aligned((max(p.rows, p.inputs), 16), np.float64)
-        self.inputs = by_pattern, by_input
-        cdef const uint64_t[:, :, ::1] pattern_bits = by_pattern, input_bits = by_input
-        cdef double[:, ::1] scratch = self.scratch
-        p.pattern_bits, p.input_bits, p.scratch = &pattern_bits[0, 0, 0], &input_bits[0, 0, 0], &scratch[0, 0]
-
-    def _keep_reals(self, values, n_views, tiled):
-        """The inputs of each view by rows, or in tiles of patterns and of inputs."""
-        cdef products *p = &self.model.products
-        order = 64 // values.itemsize
-        p.row_length = _rounded_up(p.fan_in, order)
-        views = values.reshape(p.n_patterns, n_views, p.fan_in).swapaxes(0, 1)
-        if tiled:
-            n_tiles = _rounded_up(p.fan_in, TILE) // TILE
-            in_order = [i for j in range(order) for i in range(j, p.fan_in, order)]
-            by_pattern = aligned((n_views, p.rows // TILE, p.fan_in, TILE), self.real)
-            by_input = aligned((n_views, n_tiles, p.rows, TILE), self.real)
-            for view, patterns, tiles in zip(views, by_pattern, by_input, strict=True):
-                padded = np.zeros((p.rows, n_tiles * TILE), dtype=self.real)
-                padded[: p.n_patterns, : p.fan_in] = view
-                patterns[:] = padded[:, in_order].reshape(-1, TILE, p.fan_in).swapaxes(1, 2)
-                tiles[:] = padded.reshape(p.rows, n_tiles, TILE).swapaxes(0, 1)
-        else:
-            by_pattern, by_input = aligned((n_views, p.rows, p.row_length), self.real), None
-            by_pattern[:, : p.n_patterns, : p.fan_in] = views
-        longest = max(p.rows, p.row_length) * (p.width + 64)
-        self.scratch = aligned((longest,), self.real)
-        self.inputs = by_pattern, by_input
-        p.by_pattern, p.scratch = _address(by_pattern), _address(self.scratch)
-        p.by_input = _address(by_input) if tiled else NULL
 
     def load(self, weights):
         """Take over weights (n_walkers, n_weights) and compute their energies."""
@@ -201,9 +238,21 @@ cdef class Block:
                 self.target.evaluate(self.target.model, self.target.weights + pack * size,
                                      self.target.energy + pack * self.target.width, NULL)
 
-    def evaluate(self, weights):
-        """Energies (n,) and gradients dE/dw (n, n_weights) of any number of weights (n, n_weights)."""
+    def evaluate(self, weights, patterns=None):
+        """Energies (n,) and gradients dE/dw (n, n_weights) of any number of weights (n, n_weights).
+
+        patterns: int32 (batch_size,), the minibatch that is to count instead of all patterns
+        """
         weights = np.asarray(weights, dtype=np.float64)
+        cdef void *model = self.target.model
+        cdef const int32_t[::1] chosen
+        if patterns is not None:
+            chosen = np.asarray(patterns, dtype=np.int32)
+            check(self.batch is not None and chosen.shape[0] == self.target.batch_size
+                  and 0 <= chosen.base.min() <= chosen.base.max() < self.target.n_patterns,
+                  f"patterns: got {chosen.shape[0]}, expected {self.target.batch_size} of {self.target.n_patterns}")
+            self.target.select(model, &chosen[0], self.target.batch)
+            model = self.target.batch
         energy, gradient = np.empty(len(weights)), np.empty(weights.shape)
         cdef int64_t first, width = self.target.width
         cdef double[:, ::1] w = aligned((self.target.n_weights, width), np.float64), g = np.empty_like(w)
@@ -212,7 +261,7 @@ cdef class Block:
             lanes = min(width, len(weights) - first)
             w.base[:, :lanes] = weights[first : first + lanes].T
             with nogil:
-                self.target.evaluate(self.target.model, &w[0, 0], &e[0], &g[0, 0])
+                self.target.evaluate(model, &w[0, 0], &e[0], &g[0, 0])
             energy[first : first + lanes] = e.base[:lanes]
             gradient[first : first + lanes] = g.base[:, :lanes].T
         return energy, gradient
@@ -237,15 +286,13 @@ cdef class Block:
         self.load(weights)
 
 
-def _words(bits, rows):
-    """Bits (n_views, n, terms) as uint64 (n_views, words, rows): bit t % 64 of word t // 64, padding 0."""
-    n_views, n, terms = bits.shape
-    octets = np.zeros((n_views, rows, _rounded_up(terms, WORD) // 8), dtype=np.uint8)
+def _pack_words(bits, words):
+    """Bits (n_views, n, terms) into words uint64 (n_views, words, n or more): bit t % 64 of word t // 64, padding 0."""
+    n_views, n, _ = bits.shape
+    octets = np.zeros((n_views, words.shape[2], words.shape[1] * 8), dtype=np.uint8)
     packed = np.packbits(bits, axis=2, bitorder="little")
     octets[:, :n, : packed.shape[2]] = packed
-    words = aligned((n_views, octets.shape[2] // 8, rows), np.uint64)
     words[...] = octets.view(np.uint64).swapaxes(1, 2)
-    return words
 
 
 cdef void *_address(array):

@@ -113,7 +113,9 @@ cdef class Moves(Chain):
 
     cdef moves_run run
     cdef readonly str method, prior
-    cdef object steps, log_step, log_step_sum, target_acceptance, boundaries
+    cdef readonly object tuned_to
+    """Mean acceptance to which the step sizes are tuned, or None."""
+    cdef object steps, log_step, log_step_sum, boundaries
     cdef object noise_keys, move_keys, gradient, momentum, norm, kinetic, energy_error
     cdef object noise, weights, proposed_gradient, unit_square, partial, mask, lanes
     cdef object row_weights, row_kinetic, row_energy_error
@@ -174,7 +176,7 @@ cdef class Moves(Chain):
         check(self.method not in WITHOUT_ACCEPTANCE, f"step_size: got auto, expected a number for {self.method}")
         check(self.chain.burn_in >= SHORTEST_TUNING, f"burn_in: got {self.chain.burn_in}, expected an integer >= "
               f"{SHORTEST_TUNING} to tune the step size in")
-        self.target_acceptance, self.boundaries = target, windows(self.chain.burn_in)
+        self.tuned_to, self.boundaries = target, windows(self.chain.burn_in)
         self.log_step = np.array([num_log1(step) for step in self.steps])
         self.log_step_sum = np.zeros(n_rungs)
         cdef int64_t[::1] counts = np.zeros(n_rungs, dtype=np.int64)
@@ -274,7 +276,7 @@ cdef class Moves(Chain):
         cdef int64_t window = self.boundaries.index(sweep), n = len(self.boundaries)
         n_proposals = self.chain.n_copies * (sweep - (self.boundaries[window - 1] if window else 0))
         acceptance = np.asarray(counts) / (2.0**32 * n_proposals)
-        self.log_step += 4.0 / (1.0 + sqrt(window)) * (acceptance - self.target_acceptance)
+        self.log_step += 4.0 / (1.0 + sqrt(window)) * (acceptance - self.tuned_to)
         largest = largest_step(self.method, self.prior)
         if math.isfinite(largest):
             np.minimum(self.log_step, num_log1(largest), out=self.log_step)

@@ -36,12 +36,6 @@ static const activations_fn activations_functions[N_ACTIVATIONS][N_ISA] = {ACTIV
 static const responses_fn responses_functions[N_ACTIVATIONS][N_ISA] = {ACTIVATION_ROWS(RESPONSES)};
 #undef RESPONSES
 
-/* True if an activation has a derivative that says where to go. */
-static inline int activation_has_slope(int code)
-{
-    return code != ACTIVATION_sign;
-}
-
 static inline responses_fn responses_of(int code, int level)
 {
     return responses_functions[code][level];

@@ -15,9 +15,16 @@
 /* energy (width,) of weights (n_weights, width), and unless NULL their gradient dE/dw (n_weights, width). */
 typedef void (*evaluate_fn)(void *model, const double *weights, double *energy, double *gradient);
 
+/* Makes the machine `batch` that of these patterns alone, (batch_size,) of them. */
+typedef void (*select_fn)(void *model, const int32_t *patterns, void *batch);
+
 typedef struct {
     void *model;
     evaluate_fn evaluate;
+    select_fn select;
+    void *batch;        /* another model for evaluate */
+    int64_t batch_size; /* 0: there is none */
+    int64_t n_patterns;
     int has_gradient;
     int64_t n_walkers; /* that count */
     int64_t n_weights;

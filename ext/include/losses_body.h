@@ -71,27 +71,23 @@ INLINE REALS FN(slope_squared_hinge)(REALS d, const loss_params *p)
     return -FN(loss_hinge)(d, d, p);
 }
 
-/* -1 / (1 + exp(-x)), by the exponential that num_softplus has */
-INLINE REALS FN(slope_logistic)(REALS d, const loss_params *p)
-{
-    const REALS x = -p->sharpness * (d - p->margin), t = FN(num_exp)(REALS_SELECT(x > 0.0, -x, x));
-    return REALS_SELECT(x > 0.0, REALS_ALL(-1.0), -t) / (1.0 + t);
-}
-
 INLINE REALS FN(slope_symmetric)(REALS d, const loss_params *p)
 {
     return REALS_ALL(0.0);
 }
 
-#define STABILITY_PAIR(name) \
+#define PAIR(name) \
     INLINE void FN(pair_##name)(REALS y, REALS f, const loss_params *p, double *loss, double *slope) \
     { \
         const REALS d = y * f; \
         *(REALS *)loss = FN(loss_##name)(d, FN(loss_tie)(y), p); \
         *(REALS *)slope = y * FN(slope_##name)(d, p); \
     }
-STABILITY_LOSS_ROWS(STABILITY_PAIR)
-#undef STABILITY_PAIR
+PAIR(error_count)
+PAIR(hinge)
+PAIR(squared_hinge)
+PAIR(symmetric)
+#undef PAIR
 
 INLINE void FN(pair_square)(REALS y, REALS f, const loss_params *p, double *loss, double *slope)
 {
@@ -100,16 +96,43 @@ INLINE void FN(pair_square)(REALS y, REALS f, const loss_params *p, double *loss
     *(REALS *)slope = residual;
 }
 
+/* A statement for each vector `at` of outputs (n, width), with the `label` of its patterns. */
+#define EACH_OUTPUT(STATEMENT) \
+    for (int64_t mu = 0, rows = width == 1 ? N_REALS : 1; mu < n; mu += rows) { \
+        REALS label = REALS_ALL(y[mu]); \
+        if (width == 1) \
+            label = *(const REALS *)(y + mu); \
+        for (int64_t at = mu * width; at < (mu + rows) * width; at += N_REALS) { \
+            STATEMENT; \
+        } \
+    }
+
 #define SLOPES(name) \
     ISA_CODE void FN(slopes_##name)(const double *y, const double *f, int64_t n, int64_t width, const loss_params *p, double *loss, double *slope) \
     { \
         const loss_params params = *p; \
-        if (width == 1) \
-            for (int64_t at = 0; at < n; at += N_REALS) \
-                FN(pair_##name)(*(const REALS *)(y + at), *(const REALS *)(f + at), &params, loss + at, slope + at); \
-        else \
-            for (int64_t at = 0; at < n * width; at += N_REALS) \
-                FN(pair_##name)(REALS_ALL(y[at / width]), *(const REALS *)(f + at), &params, loss + at, slope + at); \
+        EACH_OUTPUT(FN(pair_##name)(label, *(const REALS *)(f + at), &params, loss + at, slope + at)) \
     }
-LOSS_ROWS(SLOPES)
+SLOPES(error_count)
+SLOPES(hinge)
+SLOPES(squared_hinge)
+SLOPES(symmetric)
+SLOPES(square)
 #undef SLOPES
+
+/* The slope is -1 / (1 + exp(-x)) with x = -sharpness (d - margin), and shares the exponential with the loss. In steps, each short enough
+ * for the processor to overlap many: in one, vectors wait for each other. */
+ISA_CODE void FN(slopes_logistic)(const double *y, const double *f, int64_t n, int64_t width, const loss_params *p, double *loss, double *slope)
+{
+    const double sharpness = p->sharpness, margin = p->margin;
+    EACH_OUTPUT(*(REALS *)(loss + at) = -sharpness * (label * *(const REALS *)(f + at) - margin))
+    for (int64_t at = 0; at < n * width; at += N_REALS)
+        *(REALS *)(slope + at) = FN(num_exp_below)(*(const REALS *)(loss + at));
+    for (int64_t at = 0; at < n * width; at += N_REALS) {
+        const REALS x = *(const REALS *)(loss + at), t = *(const REALS *)(slope + at);
+        *(REALS *)(loss + at) = FN(num_softplus_of)(x, t) / sharpness;
+        *(REALS *)(slope + at) = REALS_SELECT(x > 0.0, REALS_ALL(-1.0), -t) / (1.0 + t);
+    }
+    EACH_OUTPUT(*(REALS *)(slope + at) *= label)
+}
+#undef EACH_OUTPUT

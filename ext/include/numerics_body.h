@@ -41,12 +41,23 @@ INLINE REALS FN(num_log)(REALS x)
     return e * LN2_HIGH + (e * LN2_LOW + atanh2);
 }
 
-/* log(1 + exp x) = max(x, 0) + log(1 + t), t = exp(-|x|), log(1 + t) = 2 atanh(t/(2 + t)). */
-INLINE REALS FN(num_softplus)(REALS x)
+/* t = exp(-|x|), in (0, 1] */
+INLINE REALS FN(num_exp_below)(REALS x)
 {
-    REALS zero = REALS_ALL(0.0), positive = REALS_SELECT(x > 0.0, x, zero), t = FN(num_exp)(REALS_SELECT(x > 0.0, -x, x)), s = t / (t + 2.0);
+    return FN(num_exp)(REALS_SELECT(x > 0.0, -x, x));
+}
+
+/* log(1 + exp x) = max(x, 0) + log(1 + t), log(1 + t) = 2 atanh(t/(2 + t)); with t at hand */
+INLINE REALS FN(num_softplus_of)(REALS x, REALS t)
+{
+    REALS zero = REALS_ALL(0.0), positive = REALS_SELECT(x > 0.0, x, zero), s = t / (t + 2.0);
     ATANH_SERIES(s, 17);
     return positive + atanh2;
+}
+
+INLINE REALS FN(num_softplus)(REALS x)
+{
+    return FN(num_softplus_of)(x, FN(num_exp_below)(x));
 }
 
 /* Magnitude of a, sign of x. */

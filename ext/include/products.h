@@ -26,7 +26,7 @@
 typedef struct {
     int64_t n_units, fan_in, n_inputs, n_patterns;
     int64_t width;      /* of a pack */
-    int64_t rows;       /* patterns rounded up to a multiple of WORD; those beyond n_patterns are 0, or their forces are */
+    int64_t rows;       /* patterns rounded up to a multiple of TILE, of WORD for bits; those beyond n_patterns are 0, or their forces are */
     int64_t n_views;    /* 1: all units see the same inputs; n_units: each its own */
     /* real inputs, REAL; padding 0 */
     const void *by_pattern; /* several walkers: (n_views, rows / TILE, fan_in in the order of their sums, TILE); one: (n_views, rows, row_length) */
@@ -50,6 +50,61 @@ typedef void (*backward_fn)(const products *p, int64_t unit, const double *force
 
 #define ISA_BODY "products_body.h"
 #include "each_isa.h"
+
+/* Bit i of 64 words becomes word i: rows of a 64 x 64 matrix of bits turn into columns (Warren, Hacker's Delight, 7-3). */
+static inline void transpose_bits(uint64_t word[64])
+{
+    uint64_t mask = 0x00000000FFFFFFFF;
+    for (int half = 32; half; half /= 2, mask ^= mask << half)
+        for (int k = 0; k < 64; k = ((k | half) + 1) & ~half) {
+            const uint64_t swap = (word[k] >> half ^ word[k | half]) & mask;
+            word[k] ^= swap << half;
+            word[k | half] ^= swap;
+        }
+}
+
+/* The inputs of some patterns alone: `batch` has its own room for batch->n_patterns of them, and else the shape of `p`. */
+static void bits_select(const products *p, const int32_t *pattern, products *batch)
+{
+    uint64_t *rows = (uint64_t *)batch->pattern_bits, *columns = (uint64_t *)batch->input_bits, square[WORD];
+    for (int64_t view = 0; view < p->n_views; view++)
+        for (int64_t word = 0; word < p->row_words; word++) {
+            const uint64_t *from = p->pattern_bits + (view * p->row_words + word) * p->rows;
+            uint64_t *to = rows + (view * p->row_words + word) * batch->rows;
+            for (int64_t k = 0; k < batch->n_patterns; k++)
+                to[k] = from[pattern[k]];
+            for (int64_t k = 0; k < batch->rows; k += WORD) {
+                memcpy(square, to + k, sizeof square);
+                transpose_bits(square);
+                memcpy(columns + (view * batch->rows + k) / WORD * p->inputs + word * WORD, square, sizeof square);
+            }
+        }
+}
+
+/* Copies number `from` of a row to number `to` of another, `size` bytes each. */
+static inline void copy_number(void *out, int64_t to, const void *in, int64_t from, int64_t size)
+{
+    memcpy((char *)out + to * size, (const char *)in + from * size, size);
+}
+
+static void real_select(const products *p, const int32_t *pattern, products *batch, int64_t size)
+{
+    const int64_t tiles = (p->fan_in + TILE - 1) / TILE, rows = batch->rows, length = p->row_length;
+    void *by_pattern = (void *)batch->by_pattern, *by_input = (void *)batch->by_input;
+    for (int64_t view = 0; view < p->n_views; view++)
+        for (int64_t k = 0; k < batch->n_patterns; k++) {
+            const int64_t mu = pattern[k];
+            if (p->width == 1) {
+                copy_number(by_pattern, view * rows + k, p->by_pattern, view * p->rows + mu, length * size);
+                continue;
+            }
+            for (int64_t i = 0; i < p->fan_in; i++)
+                copy_number(by_pattern, ((view * rows + k) / TILE * p->fan_in + i) * TILE + k % TILE, p->by_pattern,
+                            ((view * p->rows + mu) / TILE * p->fan_in + i) * TILE + mu % TILE, size);
+            for (int64_t tile = 0; tile < tiles; tile++)
+                copy_number(by_input, (view * tiles + tile) * rows + k, p->by_input, (view * tiles + tile) * p->rows + mu, TILE * size);
+        }
+}
 
 enum { PRODUCTS_BITS, PRODUCTS_REAL, N_PRODUCTS };
 enum { PRODUCTS_FLOAT64, PRODUCTS_FLOAT32, N_PRECISIONS };

@@ -4,10 +4,11 @@
 #define PANEL 3                            /* vectors of walkers in a panel, at most */
 
 /* sum[m][v] += sum over k < n of a[k][m] b[k][v]; a (n, TILE) from its first row on, b (n, vectors N_VR) */
-INLINE void RN(real_tile)(const REAL *a, const REAL *b, int64_t n, const int vectors, VR sum[TILE_ROWS][PANEL])
+INLINE void RN(real_tile)(const REAL *a, const REAL *b, int64_t n, const int vectors, int64_t ahead, VR sum[TILE_ROWS][PANEL])
 {
     for (int64_t k = 0; k < n; k++) {
         VR x[PANEL];
+        __builtin_prefetch(a + k * TILE + ahead, 0, 2);
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++)
             x[v] = *(const VR *)(b + (k * vectors + v) * N_VR);
@@ -35,7 +36,7 @@ INLINE void RN(real_block)(const REAL *a, const REAL *b, int64_t n, const int sp
 #pragma GCC unroll 3
             for (int v = 0; v < vectors; v++)
                 sum[m][v] = VR_ALL(0);
-        RN(real_tile)(a, b, terms, vectors, sum);
+        RN(real_tile)(a, b, terms, vectors, n * TILE, sum);
 #pragma GCC unroll 8
         for (int m = 0; m < TILE_ROWS; m++)
 #pragma GCC unroll 3
@@ -47,7 +48,7 @@ INLINE void RN(real_block)(const REAL *a, const REAL *b, int64_t n, const int sp
     if (split)
         RN(add_pairwise)(partial, TILE_ROWS * size);
     for (int m = 0; m < TILE_ROWS; m++)
-        for (int64_t lane = 0; lane < lanes; lane++)
+        for (int64_t lane = 0; lane < lanes && lane < size; lane++)
             out[m * width + lane] = partial[m * size + lane];
 }
 
@@ -133,8 +134,11 @@ INLINE void RN(real_columns)(const REAL *rows, int64_t n, int64_t length, const 
         for (int64_t i = 0; i < length; i += N_VR) {
             VR total = *(const VR *)(sum + i);
 #pragma GCC unroll 8
-            for (int m = 0; m < TILE; m++)
-                total = RN(multiply_add)(*(const VR *)(rows + (mu + m) * length + i), VR_ALL((REAL)force[mu + m]), total);
+            for (int m = 0; m < TILE; m++) {
+                const REAL *x = rows + (mu + m) * length + i;
+                __builtin_prefetch(x + n * length, 0, 2);
+                total = RN(multiply_add)(*(const VR *)x, VR_ALL((REAL)force[mu + m]), total);
+            }
             *(VR *)(sum + i) = total;
         }
 }

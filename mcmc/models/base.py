@@ -101,11 +101,12 @@ class Model(ABC):
         )
 
     def gradient_block(
-        self, instance: Instance, weights: NDArray[np.float64], precision: str = "float64"
+        self, instance: Instance, weights: NDArray[np.float64], precision: str = "float64", batch_size: int = 0
     ) -> gradients.Block:
         """Walkers with real weights, float64 (n_walkers, n_weights), for samplers that move all weights at once.
 
-        precision: "float64" or "float32", of the matrix products. Raises ValueError as `block`.
+        precision: "float64" or "float32", of the matrix products; batch_size: patterns of a minibatch, 0 for none.
+        Raises ValueError as `block`.
         """
         architecture, loss = self.architecture, self.loss
         self._check_instance(instance)
@@ -121,6 +122,7 @@ class Model(ABC):
             margin=loss.margin,
             sharpness=loss.sharpness,
             precision=precision,
+            batch_size=batch_size,
         )
 
     def _fields_memory(self, n_patterns: int) -> tuple[int, int]:

@@ -5,7 +5,9 @@ The number of leapfrog steps is uniform on 1 .. 2 n_steps - 1, so that no mode r
 
 from __future__ import annotations
 
-from mcmc.samplers.moves import AUTO, MoveSampler, Parameter
+from typing import ClassVar
+
+from mcmc.samplers.moves import AUTO, MoveSampler, Parameter, Parameters
 
 
 class Hmc(MoveSampler):
@@ -14,7 +16,7 @@ class Hmc(MoveSampler):
     name = "hmc"
     needs_gradient = True
     target = 0.7
-    parameters = {
+    parameters: ClassVar[Parameters] = {
         "step_size": Parameter(AUTO, "time step of the leapfrog; a number, one for each rung or auto"),
         "n_steps": Parameter(20, "mean number of leapfrog steps of a trajectory"),
     }

@@ -5,7 +5,9 @@ The stationary law differs from the Gibbs measure by terms of order h; `mala` re
 
 from __future__ import annotations
 
-from mcmc.samplers.moves import MoveSampler, Parameter
+from typing import ClassVar
+
+from mcmc.samplers.moves import MoveSampler, Parameter, Parameters
 
 
 class Langevin(MoveSampler):
@@ -14,4 +16,6 @@ class Langevin(MoveSampler):
     name = "langevin"
     needs_gradient = True
     adjusted = False
-    parameters = {"step_size": Parameter(None, "h of w' = w - h dU + sqrt(2h) xi; a number or one for each rung")}
+    parameters: ClassVar[Parameters] = {
+        "step_size": Parameter(None, "h of w' = w - h dU + sqrt(2h) xi; a number or one for each rung")
+    }

@@ -5,7 +5,9 @@ Acceptance 0.574 is the best for many weights (Roberts, Rosenthal, J. R. Stat. S
 
 from __future__ import annotations
 
-from mcmc.samplers.moves import AUTO, MoveSampler, Parameter
+from typing import ClassVar
+
+from mcmc.samplers.moves import AUTO, MoveSampler, Parameter, Parameters
 
 
 class Mala(MoveSampler):
@@ -14,7 +16,9 @@ class Mala(MoveSampler):
     name = "mala"
     needs_gradient = True
     target = 0.574
-    parameters = {"step_size": Parameter(AUTO, "h of w' = w - h dU + sqrt(2h) xi; a number, one for each rung or auto")}
+    parameters: ClassVar[Parameters] = {
+        "step_size": Parameter(AUTO, "h of w' = w - h dU + sqrt(2h) xi; a number, one for each rung or auto")
+    }
 
     def first_step(self, n_weights: int, precision: float) -> float:
         return 0.5 / (precision * n_weights ** (1 / 3))

@@ -26,6 +26,9 @@ class Parameter:
     meaning: str
 
 
+Parameters = dict[str, Parameter]
+
+
 class MoveSampler:
     """A sampler of real weights; a subclass names its method.
 
@@ -39,7 +42,7 @@ class MoveSampler:
     """Priors that it samples under."""
     needs_gradient: ClassVar[bool] = False
     """Whether loss and activation must have derivatives."""
-    parameters: ClassVar[dict[str, Parameter]] = {}
+    parameters: ClassVar[Parameters] = {}
     target: ClassVar[float | None] = None
     """Mean acceptance to which "auto" tunes the step size; None: there is nothing to tune by."""
     adjusted: ClassVar[bool] = True

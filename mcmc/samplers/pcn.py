@@ -5,7 +5,9 @@ w' = sqrt(1 - b^2) w + b xi / sqrt(prior_precision), b the step size; b = 1 prop
 
 from __future__ import annotations
 
-from mcmc.samplers.moves import AUTO, MoveSampler, Parameter
+from typing import ClassVar
+
+from mcmc.samplers.moves import AUTO, MoveSampler, Parameter, Parameters
 
 
 class Pcn(MoveSampler):
@@ -14,7 +16,7 @@ class Pcn(MoveSampler):
     name = "pcn"
     laws = ("gaussian",)
     target = 0.3
-    parameters = {
+    parameters: ClassVar[Parameters] = {
         "step_size": Parameter(AUTO, "b of w' = sqrt(1 - b^2) w + b xi; in (0, 1], one for each rung or auto")
     }
 

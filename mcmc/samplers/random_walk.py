@@ -5,7 +5,9 @@ Acceptance 0.234 is the best for many weights (Roberts, Gelman, Gilks, Ann. Appl
 
 from __future__ import annotations
 
-from mcmc.samplers.moves import AUTO, MoveSampler, Parameter
+from typing import ClassVar
+
+from mcmc.samplers.moves import AUTO, MoveSampler, Parameter, Parameters
 
 
 class RandomWalk(MoveSampler):
@@ -13,7 +15,9 @@ class RandomWalk(MoveSampler):
 
     name = "random-walk"
     target = 0.234
-    parameters = {"step_size": Parameter(AUTO, "h of w' = w + h xi; a number, one for each rung or auto")}
+    parameters: ClassVar[Parameters] = {
+        "step_size": Parameter(AUTO, "h of w' = w + h xi; a number, one for each rung or auto")
+    }
 
     def first_step(self, n_weights: int, precision: float) -> float:
         return (precision * n_weights) ** -0.5

@@ -5,7 +5,9 @@ Unit mass and temperature 1; momenta persist from sweep to sweep. Of a quadratic
 
 from __future__ import annotations
 
-from mcmc.samplers.moves import MoveSampler, Parameter
+from typing import ClassVar
+
+from mcmc.samplers.moves import MoveSampler, Parameter, Parameters
 
 
 class Underdamped(MoveSampler):
@@ -14,7 +16,7 @@ class Underdamped(MoveSampler):
     name = "underdamped"
     needs_gradient = True
     adjusted = False
-    parameters = {
+    parameters: ClassVar[Parameters] = {
         "step_size": Parameter(None, "time step; a number or one for each rung"),
         "friction": Parameter(1.0, "rate at which momenta forget"),
     }
