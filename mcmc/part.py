@@ -2,8 +2,8 @@
 
 A part that is the whole instance exchanges inside the kernel. One that shares its instance with other ranks stops at
 every exchange round to gather energies; all ranks then take the same decision. Likewise where the chain adapts to what
-it has counted. The first rank of the instance (the `root` of the part's group)
-reduces rows to observables, so that only numbers travel further.
+it has counted. The first rank of the instance (the `root` of the part's group) reduces rows to observables, so that
+only numbers travel further.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mcmc import observables
 from mcmc.parallel import Piece, World
-from mcmc.priors import pack, unpack
 from mcmc.problem import Problem
 
 _COUNTED_HERE = ("accepted", "counts")
@@ -32,7 +31,7 @@ class Part:
         self.constraint = problem.constraint and problem.constraint.of(piece.instance, instance)
         # the block keeps the patterns in a form of its own; the instance itself is forgotten
         walkers = range(piece.start, piece.stop)
-        self.block = problem.model.block(instance, problem.initial_weights(piece.instance, instance, walkers))
+        self.block = problem.block(instance, problem.initial_weights(piece.instance, instance, walkers))
         self.exchange_every = config.ladder.exchange_every if problem.n_rungs > 1 else 0
         self.measure_every, self.burn_in = config.schedule.measure_every, config.schedule.burn_in
         self.chain = problem.sampler.chain(
@@ -45,10 +44,11 @@ class Part:
             exchange_every=self.exchange_every,
             burn_in=self.burn_in,
             measure_every=self.measure_every,
-            constraint=self.constraint,
+            **({"constraint": self.constraint} if self.constraint else {}),
+            **({"prior": problem.prior} if problem.prior.is_real else {}),
         )
         shape = (int(self.is_root), problem.n_copies, problem.n_rungs, problem.n_weights)
-        self.weight_sum = np.zeros(shape, dtype=np.int64)
+        self.weight_sum = np.zeros(shape, dtype=np.float64 if problem.prior.is_real else np.int64)
         """Sum of each weight over the rows after burn-in, (1, n_copies, n_rungs, n_weights); the root alone has it."""
         self.rows: list[dict[str, NDArray]] = []
         """Observables since the last segment, in pieces, on the root."""
@@ -100,9 +100,21 @@ class Part:
             if not self.is_root:
                 return
             taken["accepted"] = accepted.sum(axis=0)
-        proposals = self.chain.proposals * self.measure_every
-        rows = observables.Rows.by_rung(**taken, n_weights=self.problem.n_weights, proposals=proposals)
-        series = observables.series(rows, self.problem.architecture, self.teacher, self.test)
+        problem = self.problem
+        rows = observables.Rows.by_rung(
+            **taken,
+            n_weights=problem.n_weights,
+            proposals=self.chain.proposals * self.measure_every,
+            n_units=problem.architecture.n_hidden,
+        )
+        series = observables.series(
+            rows,
+            problem.architecture,
+            self.teacher,
+            self.test,
+            regression=problem.config.data.labels == "real",
+            has_norm=problem.prior.has_norm,
+        )
         if self.constraint is not None:
             series["reference_overlap"] = observables.teacher_overlap(rows, self.constraint.reference)
             self._check_constraint(series["reference_overlap"], rows.walker, sweeps)
@@ -110,7 +122,7 @@ class Part:
         self.waiting += sum(array.nbytes for array in self.rows[-1].values())
         equilibrated = sweeps > self.burn_in
         if equilibrated.any():
-            self.weight_sum[0] += observables.weight_sum(rows.since(int(np.argmax(equilibrated))))
+            observables.add_weights(rows.since(int(np.argmax(equilibrated))), self.weight_sum[0])
 
     def _check_constraint(self, overlap: NDArray, walker: NDArray, sweeps: NDArray) -> None:
         """RuntimeError unless every row (rows, n_copies, n_rungs) has the overlap of the constraint, exactly."""
@@ -138,7 +150,9 @@ class Part:
 
     def walker_state(self) -> dict[str, NDArray]:
         """Arrays (walkers here, ...)."""
-        return {"weights": pack(self.block.weights)} | {f"cache_{k}": v for k, v in self.block.caches().items()}
+        state = {"weights": self.problem.prior.stored(self.block.weights)}
+        state |= {f"cache_{name}": values for name, values in self.block.caches().items()}
+        return state | {f"chain_{name}": values for name, values in self.chain.walker_state().items()}
 
     def instance_state(self) -> dict[str, NDArray]:
         """Arrays of the instance: (1, ...) on the root, (0, ...) on its other ranks."""
@@ -148,6 +162,10 @@ class Part:
                 counts = self.group.gather(state[name])
                 state[name] = counts.sum(axis=0, keepdims=True) if self.is_root else state[name]
         state["weight_sum"] = self.weight_sum
+        if self.chain.step_size is not None:
+            state["step_size"] = self.chain.step_size[None]
+        if self.problem.teacher_has_norm:
+            state["teacher_norm"] = observables.norm_of(self.teacher[0])[None]
         return {name: array[: int(self.is_root)] for name, array in state.items()}
 
     def restore(self, state: dict[str, NDArray]) -> None:
@@ -155,8 +173,9 @@ class Part:
         start = self.piece.instance * self.problem.n_walkers
         here = slice(start + self.piece.start, start + self.piece.stop)
         caches = {name: state[f"cache_{name}"][here] for name in self.block.caches()}
-        self.block.restore(unpack(state["weights"][here], self.problem.n_weights), caches)
+        self.block.restore(self.problem.prior.loaded(state["weights"][here], self.problem.n_weights), caches)
         self.chain.restore({name: state[name][self.piece.instance] for name in self.chain.state()})
+        self.chain.restore_walkers({name: state[f"chain_{name}"][here] for name in self.chain.walker_state()})
         if self.is_root:
             self.weight_sum[0] = state["weight_sum"][self.piece.instance]
         else:
