@@ -7,17 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mcmc.priors import Gaussian, Spherical
 from mcmc.samplers import CONTINUOUS
 from problems import Problem
 
 Floats = NDArray[np.float64]
 
 
-class Prior(NamedTuple):
-    """What the samplers ask of a prior."""
-
-    name: str
-    precision: float = 1.0
+def prior(precision: float | None) -> Gaussian | Spherical:
+    """Gaussian of that precision; None: spherical."""
+    return Spherical() if precision is None else Gaussian(precision)
 
 
 class Rows(NamedTuple):
@@ -45,11 +44,10 @@ def run(
 
     precision: of the Gaussian prior; None: spherical weights
     """
-    prior = Prior("spherical") if precision is None else Prior("gaussian", precision)
     block = task.model.gradient_block(task.instance, start)
     chain = CONTINUOUS[method](**parameters).chain(
         block,
-        prior=prior,
+        prior=prior(precision),
         seed=seed,
         beta=[beta],
         n_copies=len(start),

@@ -23,7 +23,7 @@ from mcmc.losses import Loss
 from mcmc.models import MODELS
 from mcmc.reference import losses
 from mcmc.samplers import CONTINUOUS
-from moving import Prior, deviations
+from moving import deviations, prior
 from problems import PERCEPTRON, Machine
 
 FAMILY_ERROR = 1e-3
@@ -152,13 +152,12 @@ def updated(case: Case, joint: Joint, method: str, parameters: dict, sweeps: int
     """Weights (n, N_COPIES, n_weights) after so many sweeps, at `factor` times the right beta."""
     architecture = case.architecture
     model, sampler = MODELS[architecture.name](architecture, case.loss), CONTINUOUS[method](**parameters)
-    prior = Prior("spherical") if case.precision is None else Prior("gaussian", case.precision)
     after = np.empty((len(joint.weights), N_COPIES, architecture.n_weights))
     for number, (weights, labels) in enumerate(zip(joint.weights, joint.labels, strict=True)):
         block = model.gradient_block(data.Instance(joint.inputs, labels), np.tile(weights, (N_COPIES, 1)))
         chain = sampler.chain(
             block,
-            prior=prior,
+            prior=prior(case.precision),
             seed=SEED,
             beta=[factor * case.beta],
             instance=number,

@@ -468,7 +468,7 @@ def few_start(method: str, precision: float | None) -> Floats:
 
 FEW = {"mala": 0.15, "hmc": 0.4, "pcn": 0.6, "random-walk": 0.15}
 """Step sizes at 100 weights."""
-BURN_IN = {"mala": 200, "hmc": 50, "pcn": 100, "elliptical-slice": 50, "random-walk": 600}
+BURN_IN = {"mala": 200, "hmc": 50, "pcn": 100, "elliptical-slice": 50, "random-walk": 500}
 
 
 def with_step(method: str) -> dict:
