@@ -14,7 +14,6 @@ from mcmc.data import Inputs, Instance
 from mcmc.kernels import fields, gradients
 from mcmc.losses import Loss
 
-
 AnyFields = TypeVar("AnyFields", fields.Block, fields.RealBlock)
 
 
