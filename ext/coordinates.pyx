@@ -83,7 +83,7 @@ cdef class Coordinates(Chain):
         check(precision is not None or n // target.n_units > 1,
               "weights: got units of 1 weight, expected at least 2 to rotate on a sphere")
         if precision is None:
-            check_on_sphere(block.weights, target.n_units)
+            check_on_sphere(block.weights, target.n_units, first)
         self.site_keys, self.partner_keys = site_keys.base, partner_keys.base
         self.noise_keys, self.move_keys = noise_keys.base, move_keys.base
         self.sites, self.others = aligned((n + 4,), np.int32), aligned((n + 4,), np.int32)
@@ -147,4 +147,4 @@ cdef class Coordinates(Chain):
         """Continue from a state, the block having been restored before. ValueError as in __init__, for weights."""
         Chain.restore(self, state)
         if self.run.spherical:
-            check_on_sphere(self.block.weights, self.run.target.n_units)
+            check_on_sphere(self.block.weights, self.run.target.n_units, self.chain.first)

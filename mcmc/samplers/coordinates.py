@@ -70,6 +70,8 @@ class CoordinateMetropolis(Sampler):
         prior: gaussian, with a precision, or spherical
         beta: (n_rungs,) inverse temperatures; walker (copy, rung) is born at beta[rung]
         """
+        if prior.name not in self.laws:
+            raise ValueError(f"weights: got {prior.name}, expected {' or '.join(self.laws)} for real {self.name}")
         beta = np.ascontiguousarray(beta, dtype=np.float64)
         precision = None if prior.name == "spherical" else prior.precision
         tuned = isinstance(self.step_size, str)
@@ -80,7 +82,7 @@ class CoordinateMetropolis(Sampler):
         return coordinates.Coordinates(
             block,
             precision=precision,
-            step_size=np.broadcast_to(_first_step(precision) if tuned else self.step_size, beta.shape),
+            step_size=_of_rungs(_first_step(precision) if tuned else self.step_size, beta.size),
             tuned=tuned,
             order=self.order,
             n_copies=n_copies,
@@ -95,6 +97,12 @@ class CoordinateMetropolis(Sampler):
                 for name, (purpose, owners) in keys.items()
             },
         )
+
+
+def _of_rungs(step_size: ArrayLike, n_rungs: int) -> np.ndarray:
+    """A number, or one for each rung: float64 (n_rungs,)."""
+    steps = np.asarray(step_size, dtype=np.float64)
+    return np.full(n_rungs, steps) if steps.ndim == 0 else steps
 
 
 def _first_step(precision: float | None) -> float:

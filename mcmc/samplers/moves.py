@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mcmc.kernels import moves
+from mcmc.kernels import moves, tuning
 from mcmc.kernels.random import MOVES, NOISE, SITES, SWAPS, stream_key
 from mcmc.samplers.base import Sampler
 
@@ -28,7 +28,7 @@ class MoveSampler(Sampler):
 
     name: ClassVar[str]
     laws = ("gaussian", "spherical")
-    least_burn_in = moves.SHORTEST_TUNING
+    least_burn_in = tuning.LEAST_BURN_IN
 
     def __init__(self, **given: object) -> None:
         unknown = given.keys() - self.parameters.keys()
