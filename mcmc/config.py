@@ -150,6 +150,7 @@ class Checkpoint(_Table, kw_only=True):
 class Output(_Table, kw_only=True):
     store_data: Switch = True
     weights_every: CountOrZero = 0
+    waiting_times: list[SweepsOrZero] = []
 
 
 class RunFile(_Table, kw_only=True):
@@ -404,6 +405,7 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_teacher(config)
     _check_ladder(config.ladder.beta)
     _check_schedule(config)
+    _check_waiting_times(config)
     _check_sampler(config, raw.get("sampler", {}))
     if "constraint" in raw:
         _check_constraint(config, raw["constraint"])
@@ -624,6 +626,17 @@ def _check_schedule(config: Config) -> None:
         _refuse("ladder.n_copies", config.ladder.n_copies, "an integer >= 2 with schedule.start = 'both'")
     if config.output.weights_every != 0:
         _refuse("output.weights_every", config.output.weights_every, "0: snapshots are not available yet")
+
+
+def _check_waiting_times(config: Config) -> None:
+    times = config.output.waiting_times
+    if any(low >= high for low, high in pairwise(times)):
+        _refuse("output.waiting_times", times, "a strictly increasing list")
+    if times and times[-1] >= config.schedule.sweeps:
+        _refuse("output.waiting_times", times, f"numbers below schedule.sweeps = {config.schedule.sweeps}")
+    if times and config.n_rungs > 1 and config.ladder.exchange_every:
+        allowed = "0 with output.waiting_times: a walker must stay on its rung to be compared with itself"
+        _refuse("ladder.exchange_every", config.ladder.exchange_every, allowed)
 
 
 def _check_constraint(config: Config, given: Mapping[str, Any]) -> None:

@@ -41,6 +41,9 @@ DONE, STOPPED = 0, 75
 _SAMPLE = "reference"
 """Name of the array in a checkpoint that is the reference of the constraint, where that is a sample of another run."""
 
+_CONSTANTS = ("step_size", "teacher_norm", "correlation", "waiting_time", "lag_time")
+"""Arrays of a checkpoint, where they exist, that go into the results as they are."""
+
 _STRETCH = 0.05
 """Seconds of a stretch on the slowest rank."""
 _STRETCH_BYTES = 8 << 20
@@ -378,6 +381,10 @@ class _Run:
         series = self._gather_rows(last_row - self.first_row)
         arrays = self._gather_states([part.walker_state() for part in self.parts])
         arrays |= self._gather_states([part.instance_state() for part in self.parts])
+        if "correlation" in arrays:
+            times = self.parts[0].two_time
+            arrays["correlation"] = arrays["correlation"].reshape(self.problem.by_rung + times.correlation.shape[1:])
+            arrays |= {"waiting_time": np.array(times.waiting), "lag_time": times.lags}
         chosen_before = self.checkpointed >= self.config.schedule.burn_in
         self.checkpointed = self.sweep
         if self.world.rank == 0:
@@ -440,7 +447,7 @@ class _Run:
         }
         if "waits" in arrays:
             constants["method"] = np.where(arrays["waits"], "waiting-time", "metropolis")
-        constants |= {name: arrays[name] for name in ("step_size", "teacher_norm") if name in arrays}
+        constants |= {name: arrays[name] for name in _CONSTANTS if name in arrays}
         if problem.n_rungs > 1:
             constants |= {name: arrays[name] for name in ("exchange_accepted", "exchange_proposed")}
         data = self._data() if self.config.output.store_data else None

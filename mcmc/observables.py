@@ -143,13 +143,13 @@ def same_shape(one: Architecture, other: Architecture) -> bool:
 
 def overlap(rows: Rows) -> NDArray[np.float64]:
     """q between pairs of copies at the same rung, pairs as itertools.combinations: (rows, pairs, n_rungs)."""
-    return _of_pairs(rows, lambda a, b: _overlap(a, b, rows.n_weights))
+    return _of_pairs(rows, lambda a, b: machine_overlap(a, b, rows.n_weights))
 
 
 def teacher_overlap(rows: Rows, teacher: Weights) -> NDArray[np.float64]:
     """R with a teacher of the same shape, weights (n_weights,): (rows, n_copies, n_rungs)."""
     rows, units = _alike(rows, teacher.reshape(rows.n_units, rows.fan_in))
-    return _overlap(rows.weights, units, rows.n_weights)
+    return machine_overlap(rows.weights, units, rows.n_weights)
 
 
 def hidden_overlap(rows: Rows, student: Architecture) -> NDArray[np.float64]:
@@ -207,7 +207,7 @@ def acceptance(rows: Rows) -> NDArray[np.float64]:
 
 def norm(rows: Rows) -> NDArray[np.float64]:
     """w.w / n_weights: (rows, n_copies, n_rungs)."""
-    return _overlap(rows.weights, rows.weights, rows.n_weights)
+    return machine_overlap(rows.weights, rows.weights, rows.n_weights)
 
 
 def norm_of(weights: Weights) -> NDArray[np.float64]:
@@ -308,7 +308,7 @@ def _inputs_of(architecture: Architecture, unit: int) -> slice:
     return slice(start, start + architecture.fan_in)
 
 
-def _overlap(a: NDArray, b: NDArray, n: int) -> NDArray[np.float64]:
+def machine_overlap(a: NDArray, b: NDArray, n: int) -> NDArray[np.float64]:
     """Overlap of machines (..., n_units, words or fan_in), of all their weights as one vector, over n."""
     if a.dtype == np.float64:
         return _dots(*(units.reshape(*units.shape[:-2], -1) for units in (a, b))) / n

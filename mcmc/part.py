@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mcmc import observables
 from mcmc.parallel import Piece, World
 from mcmc.problem import Problem
+from mcmc.two_time import TwoTime
 
 _COUNTED_HERE = ("accepted", "counts")
 """What a chain counts of the walkers of its block alone."""
@@ -47,6 +48,8 @@ class Part:
             **({"constraint": self.constraint} if self.constraint else {}),
             **({"prior": problem.prior} if problem.prior.is_real else {}),
         )
+        self.two_time = TwoTime(config.output.waiting_times, config.schedule.sweeps, len(walkers), problem.n_weights)
+        self._note_times(0)
         shape = (int(self.is_root), problem.n_copies, problem.n_rungs, problem.n_weights)
         self.weight_sum = np.zeros(shape, dtype=np.float64 if problem.prior.is_real else np.int64)
         """Sum of each weight over the rows after burn-in, (1, n_copies, n_rungs, n_weights); the root alone has it."""
@@ -62,11 +65,18 @@ class Part:
 
     def advance(self, first: int, last: int) -> None:
         """Sweeps first .. last, then the rows they gave."""
-        if self.group.size == 1:
-            self.chain.advance(first, last)
-        else:
-            self._advance_together(first, last)
+        advance = self.chain.advance if self.group.size == 1 else self._advance_together
+        done = first - 1
+        while done < last:
+            stop = min(last, self.two_time.next_event(done))
+            advance(done + 1, stop)
+            self._note_times(stop)
+            done = stop
         self._collect(first, last)
+
+    def _note_times(self, sweep: int) -> None:
+        if self.two_time.next_event(sweep - 1) == sweep:
+            self.two_time.record(sweep, self.problem.prior.stored(self.block.weights))
 
     def _advance_together(self, first: int, last: int) -> None:
         done = first - 1
@@ -152,6 +162,7 @@ class Part:
         """Arrays (walkers here, ...)."""
         state = {"weights": self.problem.prior.stored(self.block.weights)}
         state |= {f"cache_{name}": values for name, values in self.block.caches().items()}
+        state |= self.two_time.state()
         return state | {f"chain_{name}": values for name, values in self.chain.walker_state().items()}
 
     def instance_state(self) -> dict[str, NDArray]:
@@ -176,6 +187,10 @@ class Part:
         self.block.restore(self.problem.prior.loaded(state["weights"][here], self.problem.n_weights), caches)
         self.chain.restore({name: state[name][self.piece.instance] for name in self.chain.state()})
         self.chain.restore_walkers({name: state[f"chain_{name}"][here] for name in self.chain.walker_state()})
+        if "waiting_weights" in state:
+            correlation = state["correlation"].reshape(len(state["weights"]), *state["correlation"].shape[3:])
+            here_of = {"correlation": correlation, "waiting_weights": state["waiting_weights"]}
+            self.two_time.restore({name: array[here] for name, array in here_of.items()})
         if self.is_root:
             self.weight_sum[0] = state["weight_sum"][self.piece.instance]
         else:

@@ -70,6 +70,11 @@ class Problem:
         return self.model.n_weights
 
     @property
+    def by_rung(self) -> tuple[int, int, int]:
+        """Instances, copies, rungs."""
+        return self.n_instances, self.n_copies, self.n_rungs
+
+    @property
     def proposals_per_sweep(self) -> int:
         """Of all walkers together; a move without an accept step counts as one."""
         return self.n_instances * self.n_walkers * self.moves_per_sweep
@@ -215,6 +220,7 @@ class Problem:
         else:
             per_instance, per_walker = self.model.memory(self.n_patterns, binary)
             per_walker += (33 if self.sampler.waiting_below is not None else 9) * self.n_weights
+        per_walker += len(self.config.output.waiting_times) * self.n_weights * self.weight_bits // 8
         return instances * per_instance + walkers * per_walker
 
     def _memory_of_reals(self, binary: bool) -> tuple[int, int]:

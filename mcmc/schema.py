@@ -68,6 +68,11 @@ VARIABLES: dict[str, Variable] = {
     "start": Variable(("copy",), "str", "1", "initial condition of the copy"),
     "step_size": Variable(("instance", "rung"), "f8", "1", "step size of the sampler, as used"),
     "teacher_norm": Variable(("instance",), "f8", "1", "norm of the teacher t.t / n_weights"),
+    "waiting_time": Variable(("waiting",), "i8", "sweeps", "waiting time t_w"),
+    "lag_time": Variable(("lag",), "i8", "sweeps", "lag t"),
+    "correlation": Variable(
+        ("instance", "copy", "rung", "waiting", "lag"), "f8", "1", "correlation w(t_w).w(t_w + t) / n_weights"
+    ),
     "method": Variable(("instance", "rung"), "str", "1", "how the rung was sampled after the burn-in"),
 }
 """Variables by name, in the order in which they are written.

@@ -56,6 +56,7 @@ CASES: dict[str, dict[str, Any]] = {
     "logistic-real": {"model.loss.name": "logistic", "data.n_instances": 2, "data.labels": "logistic"} | REAL | LONG,
     "square-real": {"model.loss.name": "square", "data.labels": "real", "data.output_noise": 0.2} | REAL | LONG,
     "hinge-real": {"model.loss.name": "hinge", "schedule.measure_every": 7, "data.n_test": 20} | REAL,
+    "two-times": {"output.waiting_times": [0, 7], "ladder.exchange_every": 0, "data.n_instances": 2},
     "waiting-time": {"sampler.method": "waiting-time", "data.n_instances": 3, "ladder.exchange_every": 3},
     "waiting-time-real": {"sampler.method": "waiting-time", "model.loss.name": "logistic"} | REAL | LONG,
     "auto": {"sampler.method": "auto", "data.n_instances": 2, "ladder.beta": [0.5, 2.0, 4.0, 6.0], "data.alpha": 2},

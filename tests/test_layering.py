@@ -24,7 +24,7 @@ LAYERS = (
     ("engine",),
     ("part",),
     ("problem", "parallel", "stop", "progress"),
-    ("constraint",),
+    ("constraint", "two_time"),
     ("storage",),
     ("samplers", "models", "observables"),
     ("losses", "data", "ladder"),

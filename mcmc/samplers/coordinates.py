@@ -1,8 +1,8 @@
 """Metropolis on real weights (et al., J. Chem. Phys. 21 (1953) 1087), one coordinate at a time, any loss.
 
-A weight of a gaussian prior makes a Gaussian step, two weights of a unit on its sphere are rotated by a Gaussian angle;
-a proposal is accepted with probability min(1, P(w') / P(w)). No gradient is needed. The fields of one unit change by
-one or two pattern columns, so a sweep of n_weights proposals costs about as much as a few energies.
+A weight of a gaussian prior makes a Gaussian step, two weights of a unit on its sphere are rotated by a Gaussian
+angle; a proposal is accepted with probability min(1, P(w') / P(w)). No gradient is needed, and the fields of one unit
+change by one or two pattern columns, so a sweep of n_weights proposals costs about as much as a few energies.
 """
 
 from __future__ import annotations
