@@ -371,5 +371,6 @@ def test_columns_say_what_the_units_share(n_units, n_weights):
     seen = [columns if n_weights > 6 else np.split(columns, n_units)[k] for k in range(n_units)]
     h = np.stack([units[:, k] @ seen[k] for k in range(n_units)], axis=1)
     np.testing.assert_allclose(block.caches()["field"], h, rtol=1e-12, atol=1e-12)
-    f = machines.ACTIVATIONS["tanh"](h / math.sqrt(n_weights / n_units)).sum(axis=1) / math.sqrt(n_units)
+    outputs = machines.on_grid(np.tanh(h / math.sqrt(n_weights / n_units)))
+    f = outputs.sum(axis=1) / math.sqrt(n_units)
     np.testing.assert_allclose(block.energy, ((1 - f) ** 2 / 2).sum(axis=1), rtol=1e-12)

@@ -9,8 +9,8 @@
 #include "numerics.h"
 
 /* out[mu] = g(scale field[mu]), n a multiple of 8. Rounded to a grid: then sums over units are exact, and units that cancel do so in any
- * order. Without it ties at zero, which Ising weights and +-1 inputs make, and units of opposite weights, would be decided by rounding. With
- * real weights ties have no probability, and energies are those of which others take the gradient: the plain functions. */
+ * order. Without it ties at zero, which Ising weights and +-1 inputs make, and units of opposite weights, would be decided by rounding.
+ * With real weights ties have no probability, and energies are those of which others take the gradient: the plain functions. */
 typedef void (*activations_fn)(const double *field, int64_t n, double scale, double *out);
 
 /* unit[j] = g(scale field[j]) and slope[j] = g'(scale field[j]); n a multiple of 8; slope may be field */
