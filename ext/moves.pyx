@@ -106,8 +106,9 @@ cdef class Moves(Chain):
     noise_keys, move_keys uint64 (n_walkers,), swap_keys uint64 (n_copies,), length_key: random streams
     exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
 
-    Besides energy and weights float64 (rows, n_walkers, n_weights) rows hold, by walker, energy_error where there is an
-    integrator, H' - H at the sweep of the row, and kinetic for underdamped dynamics, |p|^2 per degree of freedom.
+    Besides energy and weights float64 (rows, n_walkers, n_weights) rows hold, where there is an integrator, energy_error
+    float64 (rows, n_copies, n_rungs), H' - H at the rung where the sweep of the row made it, before the exchange, and 0
+    where this block has no walker; and for underdamped dynamics, by walker, kinetic, |p|^2 per degree of freedom.
     ValueError for what does not fit together.
     """
 
@@ -205,7 +206,7 @@ cdef class Moves(Chain):
             low=&lanes[11, 0], high=&lanes[12, 0], one=&lanes[13, 0])
         if self.method in WITH_GRADIENT:
             self.gradient = gradient = aligned((n_packs, n, width), np.float64)
-            self.energy_error = energy_error = aligned((n_packs, width), np.float64)
+            self.energy_error = energy_error = np.zeros((self.chain.n_copies, self.chain.n_rungs))
             r.gradient, r.energy_error = &gradient[0, 0, 0], &energy_error[0, 0]
         if self.method in ("mala", "hmc"):
             self.proposed_gradient = proposed_gradient = aligned((n, width), np.float64)
@@ -230,11 +231,12 @@ cdef class Moves(Chain):
         Chain.grow(self, held, room)
         shape = (self.chain.n_walkers, self.run.target.n_weights)
         cdef double[:, :, ::1] weights = grown(self.row_weights, held, room, shape, np.float64)
-        cdef double[:, ::1] kinetic, energy_error
+        cdef double[:, ::1] kinetic
+        cdef double[:, :, ::1] energy_error
         self.row_weights, self.run.row_weights = weights.base, &weights[0, 0, 0]
         if self.energy_error is not None:
-            energy_error = grown(self.row_energy_error, held, room, (self.chain.n_walkers,), np.float64)
-            self.row_energy_error, self.run.row_energy_error = energy_error.base, &energy_error[0, 0]
+            energy_error = grown(self.row_energy_error, held, room, self.energy_error.shape, np.float64)
+            self.row_energy_error, self.run.row_energy_error = energy_error.base, &energy_error[0, 0, 0]
         if self.kinetic is not None:
             kinetic = grown(self.row_kinetic, held, room, (self.chain.n_walkers,), np.float64)
             self.row_kinetic, self.run.row_kinetic = kinetic.base, &kinetic[0, 0]

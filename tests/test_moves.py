@@ -45,6 +45,10 @@ EXACT = [method for method, sampler in CONTINUOUS.items() if sampler.adjusted]
 TUNED = [(method, law) for method, law in CASES if CONTINUOUS[method].target]
 
 
+ADDED = ("accepted", "energy_error")
+"""Rows by rung, each rank's own: over ranks they add up."""
+
+
 @dataclass(frozen=True)
 class Law:
     """A prior, as far as a sampler sees it."""
@@ -174,10 +178,11 @@ def test_pieces_of_an_instance_are_the_same_walkers(method, law, cuts):
         for piece in pieces:
             piece.record()
     rows, of_pieces = whole.take(), [piece.take() for piece in pieces]
-    for name in rows.keys() - {"walker_at", "accepted"}:
-        joined = np.concatenate([piece[name] for piece in of_pieces], axis=1)
+    for name in rows.keys() - {"walker_at"}:
+        parts = np.stack if name in ADDED else np.concatenate
+        joined = parts([piece[name] for piece in of_pieces], axis=1)
+        joined = joined.sum(axis=1) if name in ADDED else joined
         assert joined.tobytes() == rows[name].tobytes(), name
-    np.testing.assert_array_equal(sum(piece["accepted"] for piece in of_pieces), rows["accepted"])
     for name, array in whole.walker_state().items():
         assert np.concatenate([piece.walker_state()[name] for piece in pieces]).tobytes() == array.tobytes()
 
@@ -403,6 +408,24 @@ def test_energy_error_falls_with_the_square_of_the_step():
         errors.append(np.abs(chain.take()["energy_error"][-1]).max() * steps)
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.7)
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.7)
+
+
+@pytest.mark.parametrize("method", ["langevin", "hmc", "underdamped"])
+def test_energy_error_is_that_of_the_rung_where_it_was_made(method):
+    """At the sweep of an exchange round, too: it is what the chain without exchange has there."""
+    task = smooth()
+    start, parameters = start_of(8, task, "gaussian"), {"step_size": 0.1}
+    errors = []
+    for exchange_every in (0, 1):
+        chain = chain_of(
+            task, method, "gaussian", start, exchange_every=exchange_every, parameters=parameters, beta=BETA * 1e-3
+        )
+        chain.advance(1, 1)
+        errors.append((rows := chain.take())["energy_error"])
+    assert (rows["walker_at"] != np.arange(BETA.size)).any()  # neighbours have changed places
+    assert errors[0].shape == (1, N_COPIES, BETA.size)
+    assert errors[0].all()
+    assert errors[0].tobytes() == errors[1].tobytes()
 
 
 # What is refused

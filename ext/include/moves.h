@@ -87,7 +87,8 @@ typedef struct {
     double *momentum;          /* (n_packs, n_weights, width): underdamped; or NULL */
     double *norm;              /* (n_packs, width) |w|^2 */
     double *kinetic;           /* (n_packs, width) |p|^2: underdamped; or NULL */
-    double *energy_error;      /* (n_packs, width): H' - H of the integrator in the last sweep that measured it; or NULL */
+    double *energy_error;      /* (n_copies, n_rungs): H' - H of the integrator at the rung where it was made, in the sweep that is to be
+                                * recorded; 0 where this block has no walker, so that the sum over blocks has all; or NULL */
     /* of one pack: scratch */
     double *noise, *weights, *proposed_gradient; /* (n_weights, width) */
     double *unit_square;       /* (n_units, lanes): |p_k|^2 of each unit */
@@ -96,7 +97,8 @@ typedef struct {
     moves_lanes lanes;
     /* rows; the caller provides room */
     double *row_weights;       /* (rows, n_walkers, n_weights) */
-    double *row_kinetic, *row_energy_error; /* (rows, n_walkers); or NULL */
+    double *row_kinetic;       /* (rows, n_walkers); or NULL */
+    double *row_energy_error;  /* (rows, n_copies, n_rungs); or NULL */
 } moves_run;
 
 /* --- passes over a pack --- */
@@ -367,6 +369,15 @@ static inline int moves_measures(const moves_run *r, int64_t sweep)
     return r->chain->measure_every && sweep % r->chain->measure_every == 0;
 }
 
+/* Notes H' - H (width,) of a pack at the rungs of its walkers, which the next exchange may change. Never -0, which a sum would not keep. */
+static void moves_note_error(const moves_run *r, int64_t pack, const double *error)
+{
+    const chain_run *c = r->chain;
+    const int64_t width = r->target->width;
+    for (int64_t walker = pack * width; walker < (pack + 1) * width && walker < c->n_walkers; walker++)
+        r->energy_error[(c->first + walker) / c->n_rungs * c->n_rungs + chain_rung_of(c, walker)] = error[walker - pack * width] + 0.0;
+}
+
 /* H of every lane of the states with the momenta at hand. */
 static void moves_hamiltonian(const moves_run *r, const moves_pack *s)
 {
@@ -378,27 +389,29 @@ static void moves_langevin(const moves_run *r, moves_pack *s, int64_t sweep)
 {
     const moves_lanes *l = &r->lanes;
     const int measures = moves_measures(r, sweep);
-    double *error = r->energy_error + s->number * r->target->width;
     moves_refresh(r, s->weights, r->noise, l->kinetic);
     moves_hamiltonian(r, s);
     moves_leapfrog(r, s, 1, r->noise, s->weights, s->energy, s->gradient, measures);
     moves_keep(r, s->norm, l->norm);
-    if (measures)
-        for (int64_t k = 0; k < r->target->width; k++)
-            error[k] = moves_potential(r, k, s->energy[k], s->norm[k]) + 0.5 * l->kinetic[k] - l->before[k];
+    if (!measures)
+        return;
+    for (int64_t k = 0; k < r->target->width; k++)
+        l->before[k] = moves_potential(r, k, s->energy[k], s->norm[k]) + 0.5 * l->kinetic[k] - l->before[k];
+    moves_note_error(r, s->number, l->before);
 }
 
 static void moves_hmc(const moves_run *r, moves_pack *s, int64_t sweep)
 {
     const moves_lanes *l = &r->lanes;
     const uint64_t most = 2 * (uint64_t)r->n_steps - 1, word = philox_word(r->length_key, sweep, 0, HALF_HIGH);
-    double *error = r->energy_error + s->number * r->target->width;
     moves_refresh(r, s->weights, r->noise, l->kinetic);
     moves_hamiltonian(r, s);
     moves_leapfrog(r, s, 1 + (int64_t)(word * most >> 32), r->noise, r->weights, l->energy, r->proposed_gradient, 1);
     for (int64_t k = 0; k < r->target->width; k++)
-        error[k] = moves_potential(r, k, l->energy[k], l->norm[k]) + 0.5 * l->kinetic[k] - l->before[k];
-    moves_decide(r, s, sweep, error);
+        l->before[k] = moves_potential(r, k, l->energy[k], l->norm[k]) + 0.5 * l->kinetic[k] - l->before[k];
+    if (moves_measures(r, sweep))
+        moves_note_error(r, s->number, l->before);
+    moves_decide(r, s, sweep, l->before);
 }
 
 /* Kick, drift, fluctuation and dissipation of the momenta, drift, kick. What these exchange with the bath is no error of the energy. */
@@ -406,7 +419,7 @@ static void moves_underdamped(const moves_run *r, moves_pack *s, int64_t sweep)
 {
     const gradient_target *t = r->target;
     const moves_lanes *l = &r->lanes;
-    double *error = r->energy_error + s->number * t->width, *p = s->momentum;
+    double *p = s->momentum;
     moves_keep(r, l->kinetic, s->kinetic);
     moves_hamiltonian(r, s);
     moves_kicked(r, 0.5, l->step, s->gradient, s->weights, p, l->kinetic);
@@ -426,9 +439,11 @@ static void moves_underdamped(const moves_run *r, moves_pack *s, int64_t sweep)
     t->evaluate(t->model, s->weights, s->energy, s->gradient);
     moves_kicked(r, 0.5, l->step, s->gradient, s->weights, p, l->kinetic);
     moves_keep(r, s->kinetic, l->kinetic);
-    if (moves_measures(r, sweep))
-        for (int64_t k = 0; k < t->width; k++)
-            error[k] = moves_potential(r, k, s->energy[k], s->norm[k]) + 0.5 * l->kinetic[k] - l->before[k];
+    if (!moves_measures(r, sweep))
+        return;
+    for (int64_t k = 0; k < t->width; k++)
+        l->before[k] = moves_potential(r, k, s->energy[k], s->norm[k]) + 0.5 * l->kinetic[k] - l->before[k];
+    moves_note_error(r, s->number, l->before);
 }
 
 /* pcn keeps the prior, so that the energy alone decides. */
@@ -557,15 +572,18 @@ static void moves_record(void *run, int64_t row)
 {
     const moves_run *r = run;
     const gradient_target *t = r->target;
+    const int64_t all = r->chain->n_copies * r->chain->n_rungs;
     for (int64_t walker = 0; walker < t->n_walkers; walker++) {
         const double *from = t->weights + walker / t->width * t->n_weights * t->width + walker % t->width;
         double *to = r->row_weights + (row * t->n_walkers + walker) * t->n_weights;
         for (int64_t i = 0; i < t->n_weights; i++)
             to[i] = from[i * t->width];
-        if (r->row_energy_error)
-            r->row_energy_error[row * t->n_walkers + walker] = r->energy_error[walker];
         if (r->row_kinetic)
             r->row_kinetic[row * t->n_walkers + walker] = r->kinetic[walker] / (t->n_weights - (r->sphere ? t->n_units : 0));
+    }
+    if (r->row_energy_error) {
+        memcpy(r->row_energy_error + row * all, r->energy_error, sizeof(double) * all);
+        memset(r->energy_error, 0, sizeof(double) * all);
     }
 }
 
