@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ N_COPIES = 2
 PRECISION = 1.7
 PARAMETERS = {
     "langevin": {"step_size": 0.02},
+    "sgld": {"step_size": 0.02, "batch_size": 7},
     "mala": {"step_size": [0.3, 0.2, 0.15, 0.1]},
     "hmc": {"step_size": 0.25, "n_steps": 3},
     "underdamped": {"step_size": 0.2, "friction": 1.5},
@@ -77,7 +80,7 @@ def chain_of(task: Problem, method: str, law: str, start: Reals, **keywords: obj
     keywords = {"seed": SEED, "beta": BETA, "n_copies": N_COPIES, "exchange_every": 2, "parameters": None} | keywords
     parameters = keywords.pop("parameters")
     sampler = CONTINUOUS[method](**(PARAMETERS[method] if parameters is None else parameters))
-    block = task.model.gradient_block(task.instance, start)
+    block = task.model.gradient_block(task.instance, start, batch_size=sampler.batch_size)
     return sampler.chain(block, prior=Law(law), **keywords)
 
 
@@ -112,6 +115,8 @@ def assert_same(task: Problem, method: str, law: str, n_copies: int, beta: Reals
     rows = chain.take()
     shape = {"n_units": task.model.architecture.n_hidden, "precision": PRECISION}
     evaluate = chain.block.evaluate
+    if "batch_size" in parameters:
+        shape |= {"evaluate_batch": evaluate, "n_patterns": task.instance.inputs.n_patterns}
     expected = twin.run(evaluate, start, method=method, prior=law, sweeps=sweeps, **around, **shape, **parameters)
     np.testing.assert_allclose(rows["weights"], expected.weights, rtol=0, atol=1e-10)
     np.testing.assert_allclose(rows["energy"], expected.energy, rtol=1e-10, atol=1e-10)
@@ -345,17 +350,27 @@ def posterior_of(task: Problem, beta: float) -> GaussianPosterior:
     return GaussianPosterior(task.instance.inputs.dense() / math.sqrt(n), task.instance.labels, beta, PRECISION)
 
 
-def deviations(task: Problem, method: str, parameters: dict[str, object] | None = None) -> Reals:
-    """z of <E> at each rung of 64 copies, each averaged over its sweeps, against the exact value."""
+def gibbs_energy(task: Problem, beta: float) -> float:
+    return posterior_of(task, beta).mean_energy()
+
+
+def deviations(
+    task: Problem,
+    method: str,
+    parameters: dict[str, object] | None = None,
+    expected: Callable[[Problem, float], float] = gibbs_energy,
+    exchange_every: int = 3,
+) -> Reals:
+    """z of <E> at each rung of 64 copies, each averaged over its sweeps, against the value expected."""
     n_copies, beta = 64, np.array([0.5, 1.0, 2.0, 4.0])
     start = start_of(n_copies * beta.size, task, "gaussian")
-    around = {"n_copies": n_copies, "beta": beta, "exchange_every": 3, "burn_in": 300, "parameters": parameters}
-    chain = chain_of(task, method, "gaussian", start, **around)
+    around = {"n_copies": n_copies, "beta": beta, "exchange_every": exchange_every, "burn_in": 300}
+    chain = chain_of(task, method, "gaussian", start, parameters=parameters, **around)
     chain.advance(1, 1500)
     rows = chain.take()
     order = rows["walker_at"]
     energy = np.take_along_axis(rows["energy"].reshape(order.shape), order, axis=2)[300:].mean(axis=0)  # (copy, rung)
-    exact = np.array([posterior_of(task, b).mean_energy() for b in beta])
+    exact = np.array([expected(task, b) for b in beta])
     return (energy.mean(axis=0) - exact) / (energy.std(axis=0, ddof=1) / math.sqrt(n_copies))
 
 
@@ -372,6 +387,94 @@ def test_an_integrator_without_decision_fails_there():
     """The negative control."""
     found = deviations(smooth(Machine(), "square", 10), "langevin", {"step_size": 0.2})
     assert np.abs(found).max() > 2 * BOUND
+
+
+# Minibatches
+
+FEW = {"step_size": 0.02, "batch_size": 2}
+
+
+def few_patterns() -> Problem:
+    return problem(Loss("square"), "gaussian", 3, 6)
+
+
+def sgld_energy(task: Problem, beta: float) -> float:
+    """<E> in the stationary state of sgld: the second moments of w' = T w + h b + sqrt(2h) xi over all minibatches, T =
+    1 - h A and b those of a minibatch."""
+    posterior, h = posterior_of(task, beta), FEW["step_size"]
+    outputs, labels, n = posterior.outputs, posterior.labels, posterior.n_weights
+    step, source = np.zeros((n * n, n * n)), 2 * h * np.eye(n)
+    batches = [list(batch) for batch in combinations(range(len(labels)), FEW["batch_size"])]
+    for batch in batches:
+        scale, g = len(labels) / len(batch), outputs[batch]
+        transfer = np.eye(n) - h * (beta * scale * g.T @ g + PRECISION * np.eye(n))
+        drive = h * beta * scale * g.T @ labels[batch]
+        mixed = np.outer(transfer @ posterior.mean, drive)
+        step += np.kron(transfer, transfer) / len(batches)
+        source += (mixed + mixed.T + np.outer(drive, drive)) / len(batches)
+    moments = np.linalg.solve(np.eye(n * n) - step, source.ravel()).reshape(n, n)
+    return labels @ labels / 2 - labels @ outputs @ posterior.mean + np.trace(outputs @ moments @ outputs.T) / 2
+
+
+def test_minibatches_have_a_law_of_their_own():
+    """The biased one that follows from the minibatches; and not the Gibbs measure, nor that of whole gradients."""
+    task = few_patterns()
+
+    def euler_maruyama(task: Problem, beta: float) -> float:
+        posterior = posterior_of(task, beta)
+        return posterior.mean_energy(posterior.euler_maruyama(FEW["step_size"]))
+
+    assert np.abs(deviations(task, "sgld", FEW, sgld_energy, exchange_every=0)).max() < BOUND
+    for wrong in (gibbs_energy, euler_maruyama):
+        assert np.abs(deviations(task, "sgld", FEW, wrong, exchange_every=0)).max() > 2 * BOUND
+
+
+def test_copies_have_minibatches_of_their_own():
+    """Walkers of one start and one noise: those of a copy stay together, copies part."""
+    task = few_patterns()
+    start = np.repeat(start_of(1, task, "gaussian"), 8, axis=0)
+    block = task.model.gradient_block(task.instance, start, batch_size=2)
+    keys = {f"{name}_keys": np.zeros(8, dtype=np.uint64) for name in ("noise", "move")}
+    keys |= {f"{name}_keys": np.arange(2, dtype=np.uint64) for name in ("swap", "batch")}
+    chain = moves.Moves(
+        block, method="sgld", prior="gaussian", precision=1.0, step_size=np.full(4, 0.1), n_copies=2, first=0,
+        beta=np.ones(4), batch_size=2, **keys
+    )  # fmt: skip
+    chain.advance(1, 5)
+    w = block.weights
+    assert (w[:4] == w[0]).all()
+    assert (w[4:] == w[4]).all()
+    assert (w[0] != w[4]).all()
+
+
+def test_minibatches_are_uniform():
+    """Of 2 out of 6 patterns, 15 sets in 15000 sweeps: chi^2 with an error rate of 1e-5."""
+    sets = Counter(frozenset(twin.minibatch(11, sweep, 6, 2).tolist()) for sweep in range(15000))
+    assert len(sets) == 15
+    assert {len(chosen) for chosen in sets} == {2}
+    assert sum((count - 1000) ** 2 / 1000 for count in sets.values()) < stats.chi2(14).isf(1e-5)
+
+
+@pytest.mark.parametrize("stops", [(5, 21, 22), (7, 14, 29)])
+@pytest.mark.parametrize("n_walkers", [3, 16])
+def test_energies_of_minibatches_do_not_depend_on_stretches(stops, n_walkers):
+    """Nor on restarts: rows and exchange have the energies of all patterns at their sweep."""
+    task, beta = smooth(), np.linspace(0.2, 2.0, n_walkers)
+    keywords = {"beta": beta, "n_copies": 1, "exchange_every": 3, "measure_every": 5}
+    start = start_of(n_walkers, task, "gaussian")
+    whole, chain = (chain_of(task, "sgld", "gaussian", start, **keywords) for _ in range(2))
+    whole.advance(1, 30)
+    pieces = []
+    for first, last in pairwise((0, *stops, 30)):
+        chain.advance(first + 1, last)
+        pieces.append(chain.take())
+        chain = restored(chain, chain_of(task, "sgld", "gaussian", start, **keywords))
+    rows = whole.take()
+    for name, array in rows.items():
+        assert np.concatenate([piece[name] for piece in pieces]).tobytes() == array.tobytes(), name
+    energy = whole.block.evaluate(rows["weights"].reshape(-1, task.n_weights))[0]
+    assert energy.tobytes() == rows["energy"].tobytes()
+    assert (rows["walker_at"][0] != np.arange(n_walkers)).any()
 
 
 @pytest.mark.parametrize("law", ["gaussian", "spherical"])
@@ -443,6 +546,9 @@ def test_energy_error_is_that_of_the_rung_where_it_was_made(method):
         ("langevin", {}, "step_size: missing, langevin needs it"),
         ("langevin", {"step_size": 0.1, "n_steps": 3}, "n_steps: not a parameter of langevin"),
         ("hmc", {"step_size": 0.1, "n_steps": 0}, "n_steps: got 0"),
+        ("sgld", {"step_size": 0.1}, "batch_size: missing, sgld needs it"),
+        ("sgld", {"step_size": 0.1, "batch_size": 0}, "batch_size: got 0, expected that of the block, 0, and > 0"),
+        ("sgld", {"step_size": 0.1, "batch_size": 21}, "batch_size: got 21, expected 0 to 20"),
         ("underdamped", {"step_size": 0.1, "friction": -1.0}, "friction: got -1"),
         ("pcn", {"step_size": 1.5}, "step_size"),
         ("elliptical-slice", {"step_size": 1.5}, "step_size: not a parameter of elliptical-slice"),

@@ -2,6 +2,7 @@
  * Metropolis' decision, and proposals that need no gradient.
  *
  *   langevin          w' = w - h dU + sqrt(2h) xi (Euler-Maruyama), unadjusted
+ *   sgld              the same with the gradient of a minibatch, times P / B, in place of dE (Welling, Teh 2011), unadjusted
  *   mala              the same as a proposal (Besag 1994; Roberts, Tweedie 1996)
  *   hmc               momenta xi, 1 .. 2 n_steps - 1 leapfrog steps of size h, as a proposal (Duane, Kennedy, Pendleton, Roweth 1987)
  *   underdamped       BAOAB (Leimkuhler, Matthews 2013), momenta persist, unadjusted
@@ -21,6 +22,10 @@
  * an instance share it, as flips share their sites. Each walker is a chain with the right stationary law for any sequence of
  * numbers, so walkers in equilibrium stay independent, and no lane of a pack waits for others.
  *
+ * The minibatch of a sweep is that of its copy: B of the P patterns by Floyd's algorithm (Bentley, Floyd 1987), number k of them from slot
+ * k of row `sweep` of the copy's stream of batches. Rungs of a copy share it; copies are independent. The energy of all patterns is made
+ * after the sweeps where exchange or a row needs it, and between them is that of an earlier sweep.
+ *
  * Random numbers of a walker at a sweep: normals from row `sweep` of its noise stream, slot i for weight i; 64-bit uniforms from its stream
  * of moves, slot 0 for the decision (the level of the slice), slots 2, 3, ... for angles of the slice.
  *
@@ -34,7 +39,7 @@
 #include "gradient_target.h"
 #include "noise.h"
 
-enum { LANGEVIN, MALA, HMC, UNDERDAMPED, PCN, ELLIPTICAL_SLICE, RANDOM_WALK };
+enum { LANGEVIN, SGLD, MALA, HMC, UNDERDAMPED, PCN, ELLIPTICAL_SLICE, RANDOM_WALK };
 
 #define TWO_PI 0x1.921fb54442d18p2
 #define LARGEST_ANGLE 1e6 /* beyond it num_sincos is no rotation; far beyond what any sampler can use */
@@ -80,6 +85,10 @@ typedef struct {
     double friction;
     const uint64_t *noise_key, *move_key; /* (n_packs, width), padding lanes those of the last walker */
     uint64_t length_key;       /* of the numbers of leapfrog steps */
+    const uint64_t *batch_key; /* (n_copies,) of the minibatches; or NULL */
+    uint32_t *batch_words;     /* (batch_size rounded up to 4,): scratch */
+    int32_t *batch;            /* (batch_size,) patterns: scratch */
+    int8_t *in_batch;          /* (n_patterns,): 0 */
     int64_t *counts;           /* (n_rungs,): acceptance probabilities in units of 2^-32, summed up to the end of the burn-in; or NULL */
     int known;                 /* whether gradients, norms and kinetic energies are those of the states */
     /* of the states */
@@ -87,8 +96,8 @@ typedef struct {
     double *momentum;          /* (n_packs, n_weights, width): underdamped; or NULL */
     double *norm;              /* (n_packs, width) |w|^2 */
     double *kinetic;           /* (n_packs, width) |p|^2: underdamped; or NULL */
-    double *energy_error;      /* (n_copies, n_rungs): H' - H of the integrator at the rung where it was made, in the sweep that is to be
-                                * recorded; 0 where this block has no walker, so that the sum over blocks has all; or NULL */
+    double *energy_error;      /* (n_copies, n_rungs): H' - H of the integrator at the rung where it was made, in the sweep that is to
+                                * be recorded; 0 where this block has no walker, so that the sum over blocks has all; or NULL */
     /* of one pack: scratch */
     double *noise, *weights, *proposed_gradient; /* (n_weights, width) */
     double *unit_square;       /* (n_units, lanes): |p_k|^2 of each unit */
@@ -273,7 +282,7 @@ static void moves_at_rungs(const moves_run *r, int64_t pack)
         const int64_t rung = chain_rung_of(r->chain, moves_walker(r, pack, r->target->width == 1 ? 0 : k));
         const double h = r->step_size ? r->step_size[rung] : 0.0;
         r->lanes.beta[k] = r->chain->beta[rung];
-        r->lanes.step[k] = r->method == LANGEVIN || r->method == MALA ? sqrt(2.0 * h) : h;
+        r->lanes.step[k] = r->method <= MALA ? sqrt(2.0 * h) : h;
     }
 }
 
@@ -287,7 +296,7 @@ static inline void moves_keep(const moves_run *r, double *state, const double *l
 static void moves_learn(const moves_run *r, moves_pack *s)
 {
     const gradient_target *t = r->target;
-    if (s->gradient)
+    if (s->gradient && r->method != SGLD)
         t->evaluate(t->model, s->weights, r->lanes.energy, s->gradient);
     moves_dot(r, s->weights, s->weights, r->lanes.norm);
     moves_keep(r, s->norm, r->lanes.norm);
@@ -398,6 +407,62 @@ static void moves_langevin(const moves_run *r, moves_pack *s, int64_t sweep)
     for (int64_t k = 0; k < r->target->width; k++)
         l->before[k] = moves_potential(r, k, s->energy[k], s->norm[k]) + 0.5 * l->kinetic[k] - l->before[k];
     moves_note_error(r, s->number, l->before);
+}
+
+/* Whether exchange or a row needs the energies after a sweep. */
+static inline int moves_needs_energy(const moves_run *r, int64_t sweep)
+{
+    return moves_measures(r, sweep) || (r->chain->exchange_every && sweep % r->chain->exchange_every == 0);
+}
+
+/* The patterns of a copy's minibatch: pattern k is drawn from those up to P - B + k, which is itself taken if the drawn one already is. */
+static void moves_draw_batch(const moves_run *r, int64_t copy, int64_t sweep)
+{
+    const gradient_target *t = r->target;
+    const int64_t n = t->batch_size;
+    philox_fill[r->level](r->batch_key[copy], sweep, 0, (n + 3) / 4, HALF_HIGH, r->batch_words);
+    for (int64_t k = 0; k < n; k++) {
+        const int64_t last = t->n_patterns - n + k, drawn = (int64_t)((uint64_t)r->batch_words[k] * (uint64_t)(last + 1) >> 32);
+        r->batch[k] = (int32_t)(r->in_batch[drawn] ? last : drawn);
+        r->in_batch[r->batch[k]] = 1;
+    }
+    for (int64_t k = 0; k < n; k++)
+        r->in_batch[r->batch[k]] = 0;
+}
+
+/* Gradients of all states from minibatches, copy by copy: of a pack that other copies are in, too, only the lanes of the copy are kept. */
+static void moves_estimate_gradients(const moves_run *r, int64_t sweep)
+{
+    const gradient_target *t = r->target;
+    const chain_run *c = r->chain;
+    const int64_t width = t->width;
+    const double scale = (double)t->n_patterns / t->batch_size;
+    for (int64_t first = 0, end; first < t->n_walkers; first = end) {
+        end = chain_end_of_copy(c, first);
+        const int64_t stop = end < t->n_walkers ? end : t->n_packs * width; /* with the padding */
+        moves_draw_batch(r, (c->first + first) / c->n_rungs, sweep);
+        t->select(t->model, r->batch, t->batch);
+        for (int64_t number = first / width; number * width < stop; number++) {
+            const moves_pack s = moves_pack_of(r, number);
+            const int64_t from = first > number * width ? first - number * width : 0;
+            const int64_t to = stop < (number + 1) * width ? stop - number * width : width;
+            t->evaluate(t->batch, s.weights, r->lanes.energy, r->proposed_gradient);
+            for (int64_t i = 0; i < t->n_weights; i++)
+                for (int64_t k = from; k < to; k++)
+                    s.gradient[i * width + k] = scale * r->proposed_gradient[i * width + k];
+        }
+    }
+}
+
+static void moves_sgld(const moves_run *r, moves_pack *s, int64_t sweep)
+{
+    const gradient_target *t = r->target;
+    const moves_lanes *l = &r->lanes;
+    moves_kicked(r, 0.5, l->step, s->gradient, s->weights, r->noise, l->kinetic);
+    moves_drifted(r, 1.0, l->step, s->weights, r->noise, s->weights, l->norm);
+    moves_keep(r, s->norm, l->norm);
+    if (moves_needs_energy(r, sweep))
+        t->evaluate(t->model, s->weights, s->energy, NULL);
 }
 
 static void moves_hmc(const moves_run *r, moves_pack *s, int64_t sweep)
@@ -515,15 +580,12 @@ static void moves_elliptical_slice(const moves_run *r, moves_pack *s, int64_t sw
 
 /* --- the block --- */
 
-static inline int moves_finite(const moves_run *r, int64_t walker)
+/* The first walker whose state after a sweep is no number, or -1; the energy counts where the method knows it at every restart. */
+static int64_t moves_lost(const moves_run *r, int64_t sweep)
 {
-    return isfinite(r->target->energy[walker]) && isfinite(r->norm[walker]);
-}
-
-static int64_t moves_lost(const moves_run *r)
-{
+    const int with_energy = r->method != SGLD || moves_needs_energy(r, sweep);
     for (int64_t walker = 0; walker < r->target->n_walkers; walker++)
-        if (!moves_finite(r, walker))
+        if (!isfinite(r->norm[walker]) || (with_energy && !isfinite(r->target->energy[walker])))
             return walker;
     return -1;
 }
@@ -532,9 +594,9 @@ static int64_t moves_lost(const moves_run *r)
 static int64_t moves_sweep(void *run, int64_t sweep)
 {
     static void (*const method[])(const moves_run *, moves_pack *, int64_t) = {
-        [LANGEVIN] = moves_langevin,       [MALA] = moves_hmc, [HMC] = moves_hmc, [UNDERDAMPED] = moves_underdamped,
-        [PCN] = moves_pcn,                 [ELLIPTICAL_SLICE] = moves_elliptical_slice,
-        [RANDOM_WALK] = moves_random_walk,
+        [LANGEVIN] = moves_langevin, [SGLD] = moves_sgld, [MALA] = moves_hmc,
+        [HMC] = moves_hmc,           [PCN] = moves_pcn,   [ELLIPTICAL_SLICE] = moves_elliptical_slice,
+        [RANDOM_WALK] = moves_random_walk, [UNDERDAMPED] = moves_underdamped,
     };
     moves_run *r = run;
     const gradient_target *t = r->target;
@@ -543,16 +605,18 @@ static int64_t moves_sweep(void *run, int64_t sweep)
         if (!r->known)
             moves_learn(r, &pack);
     }
-    if (!r->known && moves_lost(r) >= 0)
-        return moves_lost(r);
+    if (!r->known && moves_lost(r, sweep - 1) >= 0)
+        return moves_lost(r, sweep - 1);
     r->known = 1;
+    if (r->method == SGLD)
+        moves_estimate_gradients(r, sweep);
     for (int64_t number = 0; number < t->n_packs; number++) {
         moves_pack pack = moves_pack_of(r, number);
         moves_at_rungs(r, number);
         noise_fill[r->level](r->noise_key + number * t->width, sweep, t->n_weights, t->width, r->noise);
         method[r->method](r, &pack, sweep);
     }
-    return moves_lost(r);
+    return moves_lost(r, sweep);
 }
 
 /* Momenta of the start: normal, row 0 of the noise. */

@@ -7,7 +7,7 @@ are units on |w_k|^2 = fan_in each; momenta are tangent and positions follow gre
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,8 @@ from mcmc.reference.flips import Trajectory, drive
 Reals = NDArray[np.float64]
 Evaluate = Callable[[Reals], tuple[Reals, Reals]]
 """E (n,) and dE/dw (n, n_weights) of weights (n, n_weights)."""
+EvaluateBatch = Callable[[Reals, NDArray[np.int64]], tuple[Reals, Reals]]
+"""The same of some patterns (batch_size,) alone."""
 
 
 class Flat:
@@ -83,6 +85,7 @@ class Walkers:
     n_leapfrog: int
     friction: float
     momenta: Reals  # (n, n_weights), kept from sweep to sweep
+    estimate: Evaluate | None = None  # by minibatches
 
     def potential(self, w: Reals) -> Reals:
         """U (n,)."""
@@ -109,6 +112,10 @@ def langevin(s: Walkers, w: Reals) -> None:
     else:
         time = np.sqrt(2 * s.step)
         w[:] = s.space.move(w, s.space.tangent(w, s.noise) + 0.5 * time * s.force(w), time)[0]
+
+
+def sgld(s: Walkers, w: Reals) -> None:
+    langevin(replace(s, evaluate=s.estimate), w)
 
 
 def mala(s: Walkers, w: Reals) -> NDArray[np.bool_]:
@@ -175,6 +182,7 @@ def random_walk(s: Walkers, w: Reals) -> NDArray[np.bool_]:
 
 METHODS: dict[str, Callable[[Walkers, Reals], NDArray[np.bool_] | None]] = {
     "langevin": langevin,
+    "sgld": sgld,
     "mala": mala,
     "hmc": hmc,
     "underdamped": underdamped,
@@ -183,6 +191,16 @@ METHODS: dict[str, Callable[[Walkers, Reals], NDArray[np.bool_] | None]] = {
     "random-walk": random_walk,
 }
 """One sweep: changes weights (n, n_weights); returns who accepted (n,), or None where nobody is asked."""
+
+
+def minibatch(key: int, sweep: int, n_patterns: int, batch_size: int) -> NDArray[np.int64]:
+    """Distinct patterns (batch_size,), each set of them equally likely: Floyd's algorithm."""
+    chosen: list[int] = []
+    for k, word in enumerate(philox.words(key, sweep, np.arange(batch_size))):
+        last = n_patterns - batch_size + k
+        drawn = int(word) * (last + 1) >> 32
+        chosen.append(last if drawn in chosen else drawn)
+    return np.array(chosen)
 
 
 def run(
@@ -199,6 +217,9 @@ def run(
     n_steps: int = 1,
     friction: float = 1.0,
     n_units: int = 1,
+    batch_size: int = 0,
+    n_patterns: int = 0,
+    evaluate_batch: EvaluateBatch | None = None,
     n_copies: int = 1,
     instance: int = 0,
     exchange_every: int = 1,
@@ -207,7 +228,7 @@ def run(
 ) -> Trajectory:
     """Sweeps 1 .. sweeps from weights (n_copies * n_rungs, n_weights), walkers ordered by copy, then rung of birth.
 
-    step_size: one for all or one for each rung
+    step_size: one for all or one for each rung; evaluate_batch: of batch_size patterns out of n_patterns, for sgld
     """
     n_rungs, n = len(beta), weights.shape[1]
     space = Flat(precision) if prior == "gaussian" else Spheres(n_units)
@@ -219,6 +240,16 @@ def run(
     )
     length_key = philox.stream_key(seed, "sites", instance)
     momenta = space.tangent(weights, philox.noise(noise_keys, 0, n).T)
+    batch_keys = [philox.stream_key(seed, "batches", instance, copy) for copy in range(n_copies)]
+
+    def estimate(sweep: int, w: Reals) -> tuple[Reals, Reals]:
+        """With one minibatch for the n_rungs walkers of each copy."""
+        parts = [
+            evaluate_batch(part, minibatch(key, sweep, n_patterns, batch_size))
+            for key, part in zip(batch_keys, np.split(w, n_copies), strict=True)
+        ]
+        energy, gradient = (n_patterns / batch_size * np.concatenate(column) for column in zip(*parts, strict=True))
+        return energy, gradient
 
     def sweep_once(sweep: int, w: Reals, e: Reals, rungs: NDArray[np.intp]) -> NDArray[np.int64]:
         state = Walkers(
@@ -231,6 +262,7 @@ def run(
             n_leapfrog=1 + int(philox.words(length_key, sweep, 0)) * (2 * n_steps - 1) // 2**32,
             friction=friction,
             momenta=momenta,
+            estimate=lambda w: estimate(sweep, w),
         )
         taken = METHODS[method](state, w)
         e[:] = evaluate(w)[0]

@@ -13,6 +13,7 @@ from mcmc.samplers.mala import Mala
 from mcmc.samplers.metropolis import Metropolis
 from mcmc.samplers.pcn import Pcn
 from mcmc.samplers.random_walk import RandomWalk
+from mcmc.samplers.sgld import Sgld
 from mcmc.samplers.underdamped import Underdamped
 from mcmc.samplers.waiting_time import WaitingTime
 
@@ -25,6 +26,6 @@ SAMPLERS: dict[str, type[FlipSampler]] = {
 """Methods for Ising weights by name."""
 
 CONTINUOUS: dict[str, type[Sampler]] = {
-    sampler.name: sampler for sampler in (Langevin, Mala, Hmc, Underdamped, Pcn, EllipticalSlice, RandomWalk)
+    sampler.name: sampler for sampler in (Langevin, Sgld, Mala, Hmc, Underdamped, Pcn, EllipticalSlice, RandomWalk)
 }
 """Methods for real weights by name."""

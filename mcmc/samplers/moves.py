@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mcmc.kernels import moves
-from mcmc.kernels.random import MOVES, NOISE, SITES, SWAPS, stream_key
+from mcmc.kernels.random import BATCHES, MOVES, NOISE, SITES, SWAPS, stream_key
 from mcmc.samplers.base import Sampler
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ class MoveSampler(Sampler):
             f"{name}_keys": np.array([stream_key(seed, purpose, instance, *walker) for walker in walkers], np.uint64)
             for name, purpose in (("noise", NOISE), ("move", MOVES))
         }
-        swap_keys = np.array([stream_key(seed, SWAPS, instance, copy) for copy in range(n_copies)], dtype=np.uint64)
+        keys |= {
+            f"{name}_keys": np.array([stream_key(seed, purpose, instance, copy) for copy in range(n_copies)], np.uint64)
+            for name, purpose in (("swap", SWAPS), ("batch", BATCHES))
+        }
         precision = getattr(prior, "precision", 1.0)
         return moves.Moves(
             block,
@@ -84,7 +87,6 @@ class MoveSampler(Sampler):
             n_copies=n_copies,
             first=first,
             beta=beta,
-            swap_keys=swap_keys,
             length_key=stream_key(seed, SITES, instance),  # what all walkers of an instance share
             exchange_every=exchange_every,
             burn_in=burn_in,
