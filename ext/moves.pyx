@@ -3,6 +3,7 @@ from gradient_target cimport gradient_target, gradient_target_of
 from libc.math cimport sqrt
 from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
 from mcmc.kernels.chain cimport NEVER, Chain, chain_run, grown
+from mcmc.kernels.products cimport Products, backward_fn, forward_fn, products
 from numerics cimport num_exp1, num_log1
 
 import math
@@ -52,6 +53,13 @@ cdef extern from "moves.h" nogil:
         int32_t *batch
         int8_t *in_batch
         int64_t *counts
+        const double *diagonal
+        const products *root
+        forward_fn root_forward
+        backward_fn root_backward
+        double *rows
+        double *force
+        double *mapped
         int known
         double *gradient
         double *momentum
@@ -106,15 +114,18 @@ cdef class Moves(Chain):
     method: one of METHODS; prior: "gaussian" with `precision`, or "spherical"
     step_size: float64 (n_rungs,), > 0, or None for the elliptical slice, which has none
     target: mean acceptance probability to which the step size of each rung is tuned in the burn-in; 0 leaves it alone
+    root: of methods with a gradient, the map C of weights w = C u of which u is moved: float64 (n_weights,), its
+        diagonal, or (1 or n_units, fan_in, fan_in), of all units or each; None for w = u
     n_steps: mean number of leapfrog steps of hmc; friction: of underdamped dynamics
     beta: float64 (n_rungs,), finite and >= 0
     batch_size: patterns of a minibatch of sgld, that of the block
     noise_keys, move_keys uint64 (n_walkers,), swap_keys, batch_keys uint64 (n_copies,), length_key: random streams
     exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
 
-    Besides energy and weights float64 (rows, n_walkers, n_weights) rows hold, where there is an integrator, energy_error
-    float64 (rows, n_copies, n_rungs), H' - H at the rung where the sweep of the row made it, before the exchange, and 0
-    where this block has no walker; and for underdamped dynamics, by walker, kinetic, |p|^2 per degree of freedom.
+    Besides energy and weights float64 (rows, n_walkers, n_weights) rows hold, where there is an integrator,
+    energy_error float64 (rows, n_copies, n_rungs), H' - H at the rung where the sweep of the row made it, before the
+    exchange, and 0 where this block has no walker; and for underdamped dynamics, by walker, kinetic, |p|^2 per degree
+    of freedom.
     ValueError for what does not fit together.
     """
 
@@ -125,13 +136,14 @@ cdef class Moves(Chain):
     cdef object steps, log_step, log_step_sum, boundaries
     cdef object noise_keys, move_keys, gradient, momentum, norm, kinetic, energy_error
     cdef object noise, weights, proposed_gradient, unit_square, partial, mask, lanes
-    cdef object batch_keys, batch
+    cdef object batch_keys, batch, diagonal, root_scratch
+    cdef Products root
     cdef object row_weights, row_kinetic, row_energy_error
 
     def __init__(self, block, *, str method, str prior, double precision, step_size, int64_t n_copies, int64_t first,
                  const double[::1] beta, noise_keys, move_keys, const uint64_t[::1] swap_keys, uint64_t length_key=0,
                  double target=0.0, int64_t n_steps=1, double friction=1.0, int64_t batch_size=0, batch_keys=None,
-                 int64_t exchange_every=0, int64_t burn_in=0, int64_t measure_every=1, int64_t instance=0):
+                 root=None, int64_t exchange_every=0, int64_t burn_in=0, int64_t measure_every=1, int64_t instance=0):
         cdef const gradient_target *t = gradient_target_of(block.capsule)
         self.join(block, t.energy, t.n_walkers, instance, n_copies, first, beta, swap_keys, exchange_every, burn_in,
                   measure_every)
@@ -159,6 +171,8 @@ cdef class Moves(Chain):
         self._allocate()
         if method == "sgld":
             self._take_batches(batch_size, batch_keys)
+        if root is not None:
+            self._take_root(np.asarray(root, dtype=np.float64))
         self._check_norms()
         if method == "underdamped":
             moves_draw_momenta(&self.run)
@@ -205,6 +219,31 @@ cdef class Moves(Chain):
         cdef int8_t[::1] chosen = np.zeros(r.target.n_patterns, dtype=np.int8)
         self.batch_keys, self.batch = keys.base, (words.base, batch.base, chosen.base)
         r.batch_key, r.batch_words, r.batch, r.in_batch = &keys[0], &words[0], &batch[0], &chosen[0]
+
+    def _take_root(self, root):
+        """The map C."""
+        cdef moves_run *r = &self.run
+        cdef int64_t n = r.target.n_weights, n_units = r.target.n_units, width = r.target.width, fan_in = n // n_units
+        check(self.method in WITH_GRADIENT, f"preconditioner: got one for {self.method}, expected none")
+        check(self.prior == "gaussian", f"preconditioner: got one for {self.prior} weights, expected none")
+        check(root.shape in ((n,), (1, fan_in, fan_in), (n_units, fan_in, fan_in)) and n_units * fan_in == n,
+              f"preconditioner: got shape {root.shape}, expected ({n},) or (1 or {n_units}, {fan_in}, {fan_in})")
+        check(bool(np.isfinite(root).all()), "preconditioner: expected finite numbers")
+        rows = 0
+        cdef double[:, ::1] diagonal
+        if root.ndim == 1:
+            self.diagonal = diagonal = np.repeat(root[:, None], width, axis=1)
+            r.diagonal = &diagonal[0, 0]
+        else:
+            self.root = Products(n_units, fan_in, fan_in * len(root), fan_in, width, False)
+            self.root.fill(root.swapaxes(0, 1).reshape(fan_in, -1))
+            r.root, r.root_forward, r.root_backward = &self.root.p, self.root.forward, self.root.backward
+            rows = self.root.p.rows
+        cdef double[:, ::1] scratch = aligned((2 * n + rows, width), np.float64)
+        self.root_scratch = scratch.base
+        r.force, r.mapped = &scratch[0, 0], &scratch[n, 0]
+        if rows:
+            r.rows = &scratch[2 * n, 0]
 
     def _allocate(self):
         cdef moves_run *r = &self.run

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gaussian_posterior import GaussianPosterior
+from mcmc.data import Inputs, Instance
 from mcmc.errors import DivergenceError
-from mcmc.kernels import cpu, moves
+from mcmc.kernels import cpu, gradients, moves
+from mcmc.kernels.cholesky import inverse_root
 from mcmc.losses import Loss
 from mcmc.reference import moves as twin
-from mcmc.samplers import CONTINUOUS
-from problems import Machine, Problem, problem
+from mcmc.samplers import CONTINUOUS, preconditioners
+from problems import Machine, Problem, of, problem
 
 Reals = NDArray[np.float64]
 
@@ -44,6 +46,11 @@ PARAMETERS = {
 }
 CASES = [(method, law) for method, sampler in CONTINUOUS.items() for law in sampler.laws]
 cases = pytest.mark.parametrize(("method", "law"), CASES)
+PRECONDITIONED = [method for method, sampler in CONTINUOUS.items() if "preconditioner" in sampler.parameters]
+KINDS = ("diagonal", "inputs")
+VARIANTS = [(*case, "none") for case in CASES]
+VARIANTS += [(method, "gaussian", kind) for method in PRECONDITIONED for kind in KINDS]
+variants = pytest.mark.parametrize(("method", "law", "kind"), VARIANTS)
 EXACT = [method for method, sampler in CONTINUOUS.items() if sampler.adjusted]
 TUNED = [(method, law) for method, law in CASES if CONTINUOUS[method].target]
 
@@ -65,6 +72,12 @@ COMMITTEE = Machine("committee", 3, "tanh")
 
 def smooth(machine: Machine = COMMITTEE, loss: str = "logistic", n: int = 12) -> Problem:
     return problem(Loss(loss), "gaussian", n, 20, machine)
+
+
+def parameters_of(method: str, kind: str = "none", **more: object) -> dict[str, object]:
+    """PARAMETERS with those that the method has of `more`, and a preconditioner."""
+    parameters = PARAMETERS[method] | {name: value for name, value in more.items() if name in PARAMETERS[method]}
+    return parameters | ({} if kind == "none" else {"preconditioner": kind})
 
 
 def start_of(n_walkers: int, task: Problem, law: str, seed: int = 3) -> Reals:
@@ -102,10 +115,25 @@ def levels():
 # The twin
 
 
-def assert_same(task: Problem, method: str, law: str, n_copies: int, beta: Reals, sweeps: int = 12) -> int:
+CURVATURES = {"square": 1.0, "squared-hinge": 1.0, "logistic": 0.25, "hinge": 0.25}
+
+
+def root_of(task: Problem, kind: str, largest_beta: float) -> Reals | None:
+    """The twin's map from what is moved to the weights."""
+    if kind == "none":
+        return None
+    machine = task.model.architecture
+    stiffness = largest_beta * CURVATURES[task.model.loss.name] / machine.n_hidden
+    tree = machine.name.startswith("tree-")
+    return twin.inverse_root(task.instance.inputs.dense(), kind, PRECISION, stiffness, machine.n_hidden, tree)
+
+
+def assert_same(
+    task: Problem, method: str, law: str, n_copies: int, beta: Reals, sweeps: int = 12, kind: str = "none"
+) -> int:
     """Kernel and twin go the same way, in two calls of the kernel; returns how many moves were accepted."""
     start = start_of(n_copies * len(beta), task, law)
-    parameters = PARAMETERS[method]
+    parameters = parameters_of(method, kind)
     if np.ndim(parameters.get("step_size", 0)):
         parameters = parameters | {"step_size": parameters["step_size"][: len(beta)]}
     around = {"seed": SEED, "beta": beta, "n_copies": n_copies, "exchange_every": 2, "burn_in": 3}
@@ -115,6 +143,7 @@ def assert_same(task: Problem, method: str, law: str, n_copies: int, beta: Reals
     rows = chain.take()
     shape = {"n_units": task.model.architecture.n_hidden, "precision": PRECISION}
     evaluate = chain.block.evaluate
+    shape["root"] = root_of(task, parameters.pop("preconditioner", "none"), beta.max())
     if "batch_size" in parameters:
         shape |= {"evaluate_batch": evaluate, "n_patterns": task.instance.inputs.n_patterns}
     expected = twin.run(evaluate, start, method=method, prior=law, sweeps=sweeps, **around, **shape, **parameters)
@@ -147,10 +176,22 @@ def test_same_trajectory(method, law, machine, loss, n):
         assert accepted == 0
 
 
-@cases
+@variants
 @pytest.mark.parametrize("n_walkers", [1, 3])
-def test_same_trajectory_of_few_walkers(method, law, n_walkers):
-    assert_same(smooth(), method, law, 1, BETA[1 : 1 + n_walkers], sweeps=40)
+def test_same_trajectory_of_few_walkers(method, law, kind, n_walkers):
+    assert_same(smooth(), method, law, 1, BETA[1 : 1 + n_walkers], sweeps=40, kind=kind)
+
+
+@pytest.mark.parametrize("method", PRECONDITIONED)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("inputs", ["binary", "gaussian"])
+@pytest.mark.parametrize(
+    ("machine", "loss", "n"),
+    [(Machine(), "square", 17), (COMMITTEE, "logistic", 11), (Machine("tree-committee", 3, "erf"), "hinge", 27)],
+    ids=["perceptron", "committee", "tree"],
+)
+def test_same_trajectory_with_a_mass_matrix(method, kind, inputs, machine, loss, n):
+    assert_same(problem(Loss(loss), inputs, n, 20, machine), method, "gaussian", N_COPIES, BETA, kind=kind)
 
 
 @pytest.mark.parametrize(("method", "law"), [case for case in CASES if not CONTINUOUS[case[0]].needs_gradient])
@@ -162,11 +203,11 @@ def test_same_trajectory_without_derivatives(method, law, machine):
 # Walkers do not depend on their company
 
 
-@cases
+@variants
 @pytest.mark.parametrize("cuts", [(0, 1, 16), (0, 3, 8, 16), (0, 5, 10, 15, 16), (0, 2, 3, 16)])
-def test_pieces_of_an_instance_are_the_same_walkers(method, law, cuts):
+def test_pieces_of_an_instance_are_the_same_walkers(method, law, kind, cuts):
     task, beta = smooth(), np.linspace(0.0, 2.0, 8)
-    parameters = {name: 0.1 if name == "step_size" else value for name, value in PARAMETERS[method].items()}
+    parameters = parameters_of(method, kind, step_size=0.1)
     start = start_of(16, task, law)
     whole = chain_of(task, method, law, start, beta=beta, parameters=parameters)
     pieces = [
@@ -192,14 +233,14 @@ def test_pieces_of_an_instance_are_the_same_walkers(method, law, cuts):
         assert np.concatenate([piece.walker_state()[name] for piece in pieces]).tobytes() == array.tobytes()
 
 
-@cases
+@variants
 @pytest.mark.parametrize("n_walkers", [1, 3, 5, 16])
 @pytest.mark.parametrize("machine", [COMMITTEE, Machine("tree-committee", 3, "erf")], ids=lambda m: m.name)
-def test_every_level_gives_the_same_bits(method, law, n_walkers, machine, levels):
+def test_every_level_gives_the_same_bits(method, law, kind, n_walkers, machine, levels):
     task, found = smooth(machine, n=33), []
     for level in levels:
         cpu.use(level)
-        parameters = PARAMETERS[method] | ({"step_size": 0.1} if "step_size" in PARAMETERS[method] else {})
+        parameters = parameters_of(method, kind, step_size=0.1)
         beta = np.linspace(0.0, 2.0, n_walkers)
         start = start_of(n_walkers, task, law)
         chain = chain_of(task, method, law, start, beta=beta, n_copies=1, parameters=parameters)
@@ -219,11 +260,11 @@ def restored(chain: moves.Moves, other: moves.Moves) -> moves.Moves:
     return other
 
 
-@cases
+@variants
 @pytest.mark.parametrize("n_walkers", [3, 8])
-def test_restored_chain_goes_on_bit_for_bit(method, law, n_walkers):
+def test_restored_chain_goes_on_bit_for_bit(method, law, kind, n_walkers):
     task, beta = smooth(), np.linspace(0.2, 2.0, n_walkers)
-    parameters = PARAMETERS[method] | ({"step_size": 0.1} if "step_size" in PARAMETERS[method] else {})
+    parameters = parameters_of(method, kind, step_size=0.1)
     keywords = {"beta": beta, "n_copies": 1, "parameters": parameters}
     chain, other = (chain_of(task, method, law, start_of(n_walkers, task, law), **keywords) for _ in range(2))
     chain.advance(1, 21)
@@ -389,6 +430,85 @@ def test_an_integrator_without_decision_fails_there():
     assert np.abs(found).max() > 2 * BOUND
 
 
+# Mass matrices
+
+
+def uneven() -> Problem:
+    """A regression whose inputs have scales from 0.3 to 3."""
+    drawn = problem(Loss("square"), "gaussian", 10, 20)
+    inputs = drawn.instance.inputs.dense() * np.geomspace(0.3, 3.0, 10)
+    return of(Instance(Inputs.from_dense(inputs), drawn.instance.labels), Loss("square"))
+
+
+def moved(task: Problem, beta: float, kind: str) -> tuple[GaussianPosterior, Reals, Reals, Reals]:
+    """Posterior, C, and curvatures and modes of U in u."""
+    posterior, root = posterior_of(task, beta), root_of(task, kind, 4.0)
+    return posterior, root, *np.linalg.eigh(root.T @ posterior.precision @ root)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", ["mala", "hmc", "underdamped"])
+def test_the_energy_is_exact_with_any_mass(method, kind):
+    """Also of BAOAB, whose weights have the exact law where U is quadratic."""
+    parameters = {"preconditioner": kind} | ({"step_size": 0.2} if method == "underdamped" else {})
+    assert np.abs(deviations(uneven(), method, parameters)).max() < BOUND
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_langevin_has_the_biased_law_of_its_mass(kind):
+    """And not that of another mass, nor the exact one: the negative controls."""
+
+    def biased(by: str) -> Callable[[Problem, float], float]:
+        def energy(task: Problem, beta: float) -> float:
+            posterior, root, curvatures, modes = moved(task, beta, by)
+            spread = root @ modes / np.sqrt(curvatures * (1 - 0.03 * curvatures / 2))
+            return posterior.energy(posterior.mean) + np.trace(posterior.gram @ spread @ spread.T) / 2
+
+        return energy
+
+    parameters = {"preconditioner": kind, "step_size": 0.03}
+    around = {"exchange_every": 0}
+    other = next(name for name in KINDS if name != kind)
+    assert np.abs(deviations(uneven(), "langevin", parameters, biased(kind), **around)).max() < BOUND
+    for wrong in (gibbs_energy, biased(other)):
+        assert np.abs(deviations(uneven(), "langevin", parameters, wrong, **around)).max() > 2 * BOUND
+
+
+def test_all_directions_become_equally_steep():
+    """Of the square loss at the largest beta; steps are as long as without, on average over the weights."""
+    task = uneven()
+    posterior, root, curvatures, _ = moved(task, 4.0, "inputs")
+    np.testing.assert_allclose(curvatures, np.diag(posterior.precision).mean(), rtol=1e-10)
+    block = task.model.gradient_block(task.instance, start_of(2, task, "gaussian"))
+    np.testing.assert_allclose(preconditioners.root("inputs", block, 4.0, PRECISION)[0] @ root.T, root @ root.T)
+    assert posterior.curvatures.max() > 20 * posterior.curvatures.min()
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 40])
+def test_inverse_root(n):
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=(n + 3, n))
+    mass = x.T @ x + 0.1 * np.eye(n)
+    root = inverse_root(mass)
+    np.testing.assert_array_equal(np.tril(root, -1), 0)
+    np.testing.assert_allclose(root @ root.T @ mass, np.eye(n), rtol=0, atol=1e-10)
+    mass[-1, -1] = -1.0
+    with pytest.raises(ValueError, match=f"not positive definite at row {n - 1}"):
+        inverse_root(mass)
+
+
+@pytest.mark.parametrize("inputs", ["binary", "gaussian"])
+@pytest.mark.parametrize("n_walkers", [1, 8])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_mass_matrices_see_the_inputs_of_every_form(inputs, n_walkers, precision):
+    for machine, n_views in ((COMMITTEE, 1), (Machine("tree-committee", 3, "erf"), 3)):
+        task = problem(Loss("square"), inputs, 33, 70, machine)
+        block = task.model.gradient_block(task.instance, start_of(n_walkers, task, "gaussian"), precision)
+        x = np.asarray(task.instance.inputs.dense(), dtype=precision).astype(np.float64)
+        views = np.split(x, n_views, axis=1)
+        np.testing.assert_allclose(block.gram(), [view.T @ view for view in views], rtol=0, atol=1e-12)
+
+
 # Minibatches
 
 FEW = {"step_size": 0.02, "batch_size": 2}
@@ -550,6 +670,8 @@ def test_energy_error_is_that_of_the_rung_where_it_was_made(method):
         ("sgld", {"step_size": 0.1, "batch_size": 0}, "batch_size: got 0, expected that of the block, 0, and > 0"),
         ("sgld", {"step_size": 0.1, "batch_size": 21}, "batch_size: got 21, expected 0 to 20"),
         ("underdamped", {"step_size": 0.1, "friction": -1.0}, "friction: got -1"),
+        ("mala", {"preconditioner": "full"}, "preconditioner: got 'full', expected one of none, diagonal, inputs"),
+        ("pcn", {"preconditioner": "inputs"}, "preconditioner: not a parameter of pcn"),
         ("pcn", {"step_size": 1.5}, "step_size"),
         ("elliptical-slice", {"step_size": 1.5}, "step_size: not a parameter of elliptical-slice"),
     ],
@@ -571,6 +693,21 @@ def test_what_does_not_fit_the_weights_is_refused():
     chain.block.restore(start_of(8, task, "gaussian"), {})
     with pytest.raises(ValueError, match="square norm"):
         chain.restore(chain.state())
+    for method in PRECONDITIONED:
+        parameters = parameters_of(method, "inputs")
+        with pytest.raises(ValueError, match="preconditioner: got 'inputs', expected none for spherical weights"):
+            chain_of(task, method, "spherical", start_of(8, task, "spherical"), parameters=parameters)
     counting = smooth(Machine("committee", 3), "error-count", 9)
     with pytest.raises(ValueError, match="expected one without a gradient"):
         chain_of(counting, "mala", "gaussian", start_of(8, counting, "gaussian"))
+
+
+def test_a_second_layer_has_no_mass_matrix():
+    x = np.random.default_rng(1).normal(size=(5, 4))
+    block = gradients.Block(
+        x, np.ones(5), np.ones((1, 10)), n_units=2, activation="tanh", loss="square", second_layer=True
+    )
+    with pytest.raises(ValueError, match="preconditioner: got one for weights of a second layer, expected none"):
+        CONTINUOUS["mala"](step_size=0.1, preconditioner="inputs").chain(
+            block, seed=1, beta=[1.0], prior=Law("gaussian")
+        )

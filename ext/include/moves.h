@@ -13,6 +13,9 @@
  * U = beta E + precision |w|^2 / 2 under the Gaussian prior. A Langevin step is one leapfrog step with momenta xi and step sqrt(2h), and is
  * coded as that: Metropolis' ratio is then that of the Hamiltonian H = U + |p|^2 / 2.
  *
+ * Preconditioned, weights of the Gaussian prior are w = C u, a fixed linear map for each unit, and all of the above holds for u: momenta
+ * are those of u, a kick takes C^T dU, a drift adds C p. Then u moves as w would with the mass matrix (C C^T)^-1.
+ *
  * On the sphere |w_k|^2 = fan_in of each unit U = beta E, momenta and forces are projected to the tangent space of every unit, and weights
  * move along great circles (Byrne, Girolami 2013): with v = |p_k| and angle a = h v / sqrt(fan_in)
  *   w' = w cos a + p (h sin(a) / a),   p' = p cos a - w (h v^2 / fan_in) sin(a) / a,   then w' is scaled to its norm once.
@@ -38,6 +41,7 @@
 #include "chain.h"
 #include "gradient_target.h"
 #include "noise.h"
+#include "products.h"
 
 enum { LANGEVIN, SGLD, MALA, HMC, UNDERDAMPED, PCN, ELLIPTICAL_SLICE, RANDOM_WALK };
 
@@ -53,6 +57,7 @@ typedef void (*moves_subtract_fn)(int64_t, int64_t, int64_t, const double *, con
 typedef void (*moves_product_fn)(int64_t, int64_t, int64_t, const double *, const double *, double *);
 typedef void (*moves_rotate_fn)(int64_t, int64_t, int64_t, const double *, const double *, const double *, const double *, double *, double *,
                                 double *);
+typedef void (*moves_multiply_fn)(int64_t, int64_t, int64_t, const double *, const double *, double *);
 typedef void (*moves_scale_fn)(int64_t, int64_t, int64_t, const double *, double *);
 typedef void (*moves_accept_fn)(int64_t, int64_t, const int64_t *, double *, const double *);
 static const moves_combine_fn moves_combine[N_ISA] = ISA_TABLE(moves_combine);
@@ -60,6 +65,7 @@ static const moves_combine_fn moves_kick[N_ISA] = ISA_TABLE(moves_kick);
 static const moves_subtract_fn moves_subtract[N_ISA] = ISA_TABLE(moves_subtract);
 static const moves_product_fn moves_product[N_ISA] = ISA_TABLE(moves_product);
 static const moves_rotate_fn moves_rotate[N_ISA] = ISA_TABLE(moves_rotate);
+static const moves_multiply_fn moves_multiply[N_ISA] = ISA_TABLE(moves_multiply);
 static const moves_scale_fn moves_scale[N_ISA] = ISA_TABLE(moves_scale);
 static const moves_accept_fn moves_accept[N_ISA] = ISA_TABLE(moves_accept);
 
@@ -90,6 +96,13 @@ typedef struct {
     int32_t *batch;            /* (batch_size,) patterns: scratch */
     int8_t *in_batch;          /* (n_patterns,): 0 */
     int64_t *counts;           /* (n_rungs,): acceptance probabilities in units of 2^-32, summed up to the end of the burn-in; or NULL */
+    /* of the map C; all NULL where w = u */
+    const double *diagonal;    /* (n_weights, width): C is diagonal */
+    const products *root;      /* rows of C as patterns, for each unit */
+    forward_fn root_forward;
+    backward_fn root_backward;
+    double *rows;              /* (root->rows, width): scratch */
+    double *force, *mapped;    /* (n_weights, width): scratch */
     int known;                 /* whether gradients, norms and kinetic energies are those of the states */
     /* of the states */
     double *gradient;          /* (n_packs, n_weights, width) dE/dw; or NULL */
@@ -181,6 +194,33 @@ static void moves_refresh(const moves_run *r, const double *w, double *p, double
         moves_dot(r, p, p, kinetic);
 }
 
+static inline int moves_preconditioned(const moves_run *r)
+{
+    return r->force != NULL;
+}
+
+/* C x, or C^T x, to `out`, another pack. */
+static void moves_map(const moves_run *r, int transposed, const double *x, double *out)
+{
+    const int64_t width = r->target->width, n = r->target->n_weights;
+    if (r->diagonal) {
+        moves_multiply[r->level](n * width, moves_copies(r), 8 * width, r->diagonal, x, out);
+        return;
+    }
+    const products *p = r->root;
+    const int64_t size = p->fan_in * width;
+    for (int64_t unit = 0; unit < p->n_units; unit++, x += size, out += size) {
+        if (transposed) {
+            memcpy(r->rows, x, sizeof(double) * size);
+            memset(r->rows + size, 0, sizeof(double) * (p->rows * width - size)); /* rows that are padding */
+            r->root_backward(p, unit, r->rows, 0, p->rows, out);
+        } else {
+            r->root_forward(p, unit, x, 0, p->rows, r->rows);
+            memcpy(out, r->rows, sizeof(double) * size);
+        }
+    }
+}
+
 /* p -= step dU(w), with the gradient g of E; |p|^2 into `kinetic`. */
 static void moves_kicked(const moves_run *r, double fraction, const double *step, const double *g, const double *w, double *p,
                          double *kinetic)
@@ -190,6 +230,14 @@ static void moves_kicked(const moves_run *r, double fraction, const double *step
     for (int64_t k = 0; k < copies; k++) {
         l->a[k] = fraction * step[k] * l->beta[k];
         l->b[k] = fraction * step[k] * r->precision;
+    }
+    if (moves_preconditioned(r)) {
+        moves_combined(r, l->a, g, l->b, w, r->force, l->dot);
+        moves_map(r, 1, r->force, r->mapped);
+        moves_begin_sum(r);
+        moves_subtract[r->level](r->target->n_weights * width, copies, 8 * width, l->one, r->mapped, p, r->partial);
+        moves_end_sum(r, kinetic);
+        return;
     }
     moves_begin_sum(r);
     moves_kick[r->level](r->target->n_weights * width, copies, 8 * width, l->a, g, l->b, w, p, r->partial);
@@ -239,6 +287,10 @@ static void moves_drifted(const moves_run *r, double fraction, const double *ste
     }
     for (int64_t k = 0; k < moves_copies(r); k++)
         l->a[k] = fraction * step[k];
+    if (moves_preconditioned(r)) {
+        moves_map(r, 0, p, r->mapped);
+        p = r->mapped;
+    }
     moves_combined(r, l->one, w, l->a, p, out, norm);
 }
 

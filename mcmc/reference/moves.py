@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import block_diag
 
 from mcmc.reference import philox
 from mcmc.reference.flips import Trajectory, drive
@@ -25,8 +26,16 @@ EvaluateBatch = Callable[[Reals, NDArray[np.int64]], tuple[Reals, Reals]]
 class Flat:
     """The whole space, with the Gaussian prior of a precision."""
 
-    def __init__(self, precision: float) -> None:
-        self.precision = precision
+    def __init__(self, precision: float, root: Reals | None = None) -> None:
+        """root: C (n_weights, n_weights) if the coordinates are not the weights w but u, w = C u."""
+        self.precision, self.root = precision, root
+
+    def weights(self, u: Reals) -> Reals:
+        return u if self.root is None else u @ self.root.T
+
+    def pull(self, gradient: Reals) -> Reals:
+        """A gradient by w as one by u."""
+        return gradient if self.root is None else gradient @ self.root
 
     def tangent(self, w: Reals, p: Reals) -> Reals:
         return p
@@ -36,10 +45,10 @@ class Flat:
         return w + time * p, p
 
     def log_prior(self, w: Reals) -> Reals:
-        return -0.5 * self.precision * (w**2).sum(axis=1)
+        return -0.5 * self.precision * (self.weights(w) ** 2).sum(axis=1)
 
     def log_prior_gradient(self, w: Reals) -> Reals:
-        return -self.precision * w
+        return self.pull(-self.precision * self.weights(w))
 
 
 class Spheres:
@@ -193,6 +202,21 @@ METHODS: dict[str, Callable[[Walkers, Reals], NDArray[np.bool_] | None]] = {
 """One sweep: changes weights (n, n_weights); returns who accepted (n,), or None where nobody is asked."""
 
 
+def inverse_root(
+    inputs: Reals, kind: str, precision: float, stiffness: float, n_units: int = 1, tree: bool = False
+) -> Reals:
+    """C (n_weights, n_weights) with C C^T = M^-1, M = precision + stiffness X^T X / fan_in over its mean diagonal.
+
+    inputs: (n_patterns, n_inputs), of which each unit of a tree sees its own; kind: "inputs", or "diagonal" for the
+    diagonal of M alone
+    """
+    views = np.split(inputs, n_units, axis=1) if tree else [inputs] * n_units
+    fan_in = views[0].shape[1]
+    mass = block_diag(*(precision * np.eye(fan_in) + stiffness / fan_in * x.T @ x for x in views))
+    mass = mass if kind == "inputs" else np.diag(np.diag(mass))
+    return np.linalg.inv(np.linalg.cholesky(mass / np.diag(mass).mean())).T
+
+
 def minibatch(key: int, sweep: int, n_patterns: int, batch_size: int) -> NDArray[np.int64]:
     """Distinct patterns (batch_size,), each set of them equally likely: Floyd's algorithm."""
     chosen: list[int] = []
@@ -220,6 +244,7 @@ def run(
     batch_size: int = 0,
     n_patterns: int = 0,
     evaluate_batch: EvaluateBatch | None = None,
+    root: Reals | None = None,
     n_copies: int = 1,
     instance: int = 0,
     exchange_every: int = 1,
@@ -229,9 +254,10 @@ def run(
     """Sweeps 1 .. sweeps from weights (n_copies * n_rungs, n_weights), walkers ordered by copy, then rung of birth.
 
     step_size: one for all or one for each rung; evaluate_batch: of batch_size patterns out of n_patterns, for sgld
+    root: the map C from what is moved to the weights, None where these are the same
     """
     n_rungs, n = len(beta), weights.shape[1]
-    space = Flat(precision) if prior == "gaussian" else Spheres(n_units)
+    space = Flat(precision, root) if prior == "gaussian" else Spheres(n_units)
     steps = np.broadcast_to(np.asarray(step_size, dtype=np.float64), (n_rungs,))
     walkers = [divmod(walker, n_rungs) for walker in range(n_copies * n_rungs)]
     noise_keys, move_keys = (
@@ -239,13 +265,21 @@ def run(
         for purpose in ("noise", "moves")
     )
     length_key = philox.stream_key(seed, "sites", instance)
-    momenta = space.tangent(weights, philox.noise(noise_keys, 0, n).T)
+    start = weights if root is None else np.linalg.solve(root, weights.T).T
+
+    def by_u(u: Reals, evaluate: Callable[..., tuple[Reals, Reals]] = evaluate, *more: object) -> tuple[Reals, Reals]:
+        if root is None:
+            return evaluate(u, *more)
+        energy, gradient = evaluate(space.weights(u), *more)
+        return energy, space.pull(gradient)
+
+    momenta = space.tangent(start, philox.noise(noise_keys, 0, n).T)
     batch_keys = [philox.stream_key(seed, "batches", instance, copy) for copy in range(n_copies)]
 
     def estimate(sweep: int, w: Reals) -> tuple[Reals, Reals]:
         """With one minibatch for the n_rungs walkers of each copy."""
         parts = [
-            evaluate_batch(part, minibatch(key, sweep, n_patterns, batch_size))
+            by_u(part, evaluate_batch, minibatch(key, sweep, n_patterns, batch_size))
             for key, part in zip(batch_keys, np.split(w, n_copies), strict=True)
         ]
         energy, gradient = (n_patterns / batch_size * np.concatenate(column) for column in zip(*parts, strict=True))
@@ -253,7 +287,7 @@ def run(
 
     def sweep_once(sweep: int, w: Reals, e: Reals, rungs: NDArray[np.intp]) -> NDArray[np.int64]:
         state = Walkers(
-            evaluate=evaluate,
+            evaluate=by_u,
             space=space,
             beta=beta[rungs, None],
             step=steps[rungs, None],
@@ -265,8 +299,9 @@ def run(
             estimate=lambda w: estimate(sweep, w),
         )
         taken = METHODS[method](state, w)
-        e[:] = evaluate(w)[0]
+        e[:] = by_u(w)[0]
         return np.zeros(len(w), dtype=np.int64) if taken is None else taken.astype(np.int64)
 
     around = {"exchange_every": exchange_every, "burn_in": burn_in, "measure_every": measure_every}
-    return drive(sweep_once, lambda w: evaluate(w)[0], weights, seed, instance, beta, n_copies, sweeps, **around)
+    found = drive(sweep_once, lambda u: by_u(u)[0], start, seed, instance, beta, n_copies, sweeps, **around)
+    return replace(found, weights=found.weights if root is None else found.weights @ root.T)

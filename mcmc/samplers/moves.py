@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from mcmc.kernels import moves
 from mcmc.kernels.random import BATCHES, MOVES, NOISE, SITES, SWAPS, stream_key
+from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Sampler
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class MoveSampler(Sampler):
 
     Keyword arguments are the `parameters` of the class. step_size: a number, one for each rung, or "auto" where there
     is a target of acceptance: tuned by instance and rung in the burn-in. ValueError for a parameter that is not taken,
-    is missing, or cannot be.
+    is missing, or cannot be. preconditioner: one of PRECONDITIONERS, for gaussian weights.
     """
 
     name: ClassVar[str]
@@ -31,6 +32,7 @@ class MoveSampler(Sampler):
     least_burn_in = moves.SHORTEST_TUNING
     adjusted: ClassVar[bool] = True
     """Whether the stationary law is the Gibbs measure at any step size."""
+    preconditioner: str = preconditioners.NONE
 
     def __init__(self, **given: object) -> None:
         unknown = given.keys() - self.parameters.keys()
@@ -42,6 +44,9 @@ class MoveSampler(Sampler):
                 raise ValueError(f"{key}: missing, {self.name} needs it")
             setattr(self, key, value)
         step_size = getattr(self, "step_size", None)
+        if self.preconditioner not in preconditioners.PRECONDITIONERS:
+            allowed = ", ".join(preconditioners.PRECONDITIONERS)
+            raise ValueError(f"preconditioner: got {self.preconditioner!r}, expected one of {allowed}")
         if isinstance(step_size, str) and (step_size != AUTO or self.target is None):
             allowed = "numbers > 0" if self.target is None else f"numbers > 0 or {AUTO!r}"
             raise ValueError(f"step_size: got {step_size!r}, expected {allowed} for {self.name}")
@@ -67,6 +72,8 @@ class MoveSampler(Sampler):
         """
         if prior.name not in self.laws:
             raise ValueError(f"weights: got {prior.name}, expected {' or '.join(self.laws)} for {self.name}")
+        if prior.name != "gaussian" and self.preconditioner != preconditioners.NONE:
+            raise ValueError(f"preconditioner: got {self.preconditioner!r}, expected none for {prior.name} weights")
         beta = np.ascontiguousarray(beta, dtype=np.float64)
         walkers = [divmod(walker, beta.size) for walker in range(first, first + len(block.energy))]
         keys = {
@@ -93,7 +100,8 @@ class MoveSampler(Sampler):
             measure_every=measure_every,
             **keys,
             **self._steps(beta.size, block.weights.shape[1], prior.name, precision),
-            **{key: getattr(self, key) for key in self.parameters if key != "step_size"},
+            root=preconditioners.root(self.preconditioner, block, float(beta.max()), precision),
+            **{key: getattr(self, key) for key in self.parameters if key not in ("step_size", "preconditioner")},
         )
 
     def _steps(self, n_rungs: int, n_weights: int, prior: str, precision: float) -> dict[str, object]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Parameter, Parameters
 from mcmc.samplers.moves import MoveSampler
 
@@ -29,4 +30,5 @@ class Sgld(MoveSampler):
             " is not the Gibbs measure: noise of the gradients heats, by a fraction ~ h beta^2 P^2 / batch_size",
         ),
         "batch_size": Parameter(None, "patterns of a minibatch, drawn anew for each copy and sweep; 1 to P"),
+        "preconditioner": preconditioners.PARAMETER,
     }
