@@ -83,7 +83,7 @@ cdef class Coordinates(Chain):
         check(precision is not None or n // target.n_units > 1,
               "weights: got units of 1 weight, expected at least 2 to rotate on a sphere")
         if precision is None:
-            check_on_sphere(block.weights, target.n_units)
+            check_on_sphere(block.weights, target.n_units, first)
         self.site_keys, self.partner_keys = site_keys.base, partner_keys.base
         self.noise_keys, self.move_keys = noise_keys.base, move_keys.base
         self.sites, self.others = aligned((n + 4,), np.int32), aligned((n + 4,), np.int32)
@@ -99,7 +99,8 @@ cdef class Coordinates(Chain):
         self.run.step = &step[0]
         self.run.site_key, self.run.partner_key = &site_keys[0], &partner_keys[0]
         self.run.noise_key, self.run.move_key = &noise_keys[0], &move_keys[0]
-        self.run.sites, self.run.others, self.run.noise, self.run.high = &sites[0], &others[0], &noise[0, 0], &high[0, 0]
+        self.run.sites, self.run.others = &sites[0], &others[0]
+        self.run.noise, self.run.high = &noise[0, 0], &high[0, 0]
         acceptance_limits(METROPOLIS, self.run.limits)
         cdef int64_t[::1] counts
         if tuned:
@@ -133,7 +134,7 @@ cdef class Coordinates(Chain):
         return self.tuning.next(done) if self.tuning else NEVER
 
     def adapt(self, int64_t sweep, counts):
-        """Tune the step sizes; counts: int64 (n_rungs,), moves accepted in the window, of all blocks of the instance."""
+        """Tune the step sizes; counts: int64 (n_rungs,), accepted in the window, of all blocks of the instance."""
         proposals = self.tuning.sweeps(sweep) * self.chain.n_copies * self.run.target.n_sites
         self.tuning.adapt(sweep, np.asarray(counts) / proposals)
         self.counts[...] = 0
@@ -146,4 +147,4 @@ cdef class Coordinates(Chain):
         """Continue from a state, the block having been restored before. ValueError as in __init__, for weights."""
         Chain.restore(self, state)
         if self.run.spherical:
-            check_on_sphere(self.block.weights, self.run.target.n_units)
+            check_on_sphere(self.block.weights, self.run.target.n_units, self.chain.first)

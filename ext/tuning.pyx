@@ -1,5 +1,5 @@
 """Step sizes that are tuned in the burn-in by what was accepted, rung by rung, and then stay."""
-from libc.math cimport sqrt
+from libc.math cimport isfinite, sqrt
 from libc.stdint cimport int64_t
 from numerics cimport num_exp1, num_log1
 
@@ -19,7 +19,7 @@ class Tuning:
     """Robbins and Monro's steps for the logarithm of each rung's step size, at the ends of windows of the burn-in.
 
     steps: float64 (n_rungs,), > 0, changed in place
-    target: acceptance wanted; largest: what no step size exceeds
+    target: acceptance wanted; largest: what no step size exceeds, or infinity
 
     At the end of the burn-in the mean of the logarithms over the second half of the windows is what remains.
     """
@@ -28,7 +28,8 @@ class Tuning:
         check(burn_in >= LEAST_BURN_IN,
               f"burn_in: got {burn_in}, expected an integer >= {LEAST_BURN_IN} to tune the step size in")
         n = min(burn_in // LEAST_WINDOW, MOST_WINDOWS)
-        self.steps, self.target, self.largest = steps, target, num_log1(largest)
+        self.steps, self.target = steps, target
+        self.largest = num_log1(largest) if isfinite(largest) else largest
         self.log_step = np.array([num_log1(step) for step in steps])
         self.log_step_sum = np.zeros(len(steps))
         self.ends = [burn_in * (window + 1) // n for window in range(n)]

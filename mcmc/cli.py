@@ -228,6 +228,17 @@ def _samplers() -> str:
     return _formulas({name: ", ".join(samplers_of(name)) for name in PRIORS})
 
 
+def _parameters() -> str:
+    from mcmc.samplers import CONTINUOUS
+
+    lines = [
+        f"{method:<16} {key}{'' if parameter.default is None else f' = {parameter.default}'}: {parameter.meaning}"
+        for method, kind in CONTINUOUS.items()
+        for key, parameter in kind.parameters.items()
+    ]
+    return "\n".join(lines).replace("\n", "\n" + 11 * " ")
+
+
 _FACTS: dict[str, Callable[[], str]] = {
     "simd": _simd,
     "mpi": _mpi,
@@ -236,6 +247,7 @@ _FACTS: dict[str, Callable[[], str]] = {
     "activation": _activations,
     "losses": _losses,
     "samplers": _samplers,
+    "parameters": _parameters,
 }
 
 

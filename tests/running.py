@@ -124,6 +124,13 @@ CASES: dict[str, dict[str, Any]] = {
     "gaussian-three-walkers": {"sampler.method": "hmc", "schedule.burn_in": 60, "ladder.beta": [0.5, 1.0, 1.5]}
     | {"ladder.n_copies": 1}
     | GAUSSIAN,
+    "gaussian-metropolis": {"sampler.order": "sequential", "schedule.burn_in": 50, "ladder.exchange_every": 7}
+    | GAUSSIAN,
+    "spherical-metropolis": {"schedule.burn_in": 60, "data.n_instances": 3, "schedule.measure_every": 1}
+    | SPHERICAL
+    | COMMITTEE
+    | {"model.loss.name": "error-count"},
+    "spherical-metropolis-long": LONG | SPHERICAL | TANH | {"schedule.start": "both"},
     "spherical-hmc": {"sampler": {"method": "hmc", "n_steps": 3}, "schedule.burn_in": 57, "data.n_instances": 2}
     | SPHERICAL,
     "spherical-langevin": {

@@ -40,14 +40,19 @@ SPHERE_SLACK = 1e-9
 """Relative deviation of |w_k|^2 from the fan-in up to which weights are on the sphere."""
 
 
-def check_on_sphere(weights: np.ndarray, n_units: int) -> None:
-    """ValueError unless every unit of weights (n_walkers, n_weights) has a square norm of its fan-in."""
+def check_on_sphere(weights: np.ndarray, n_units: int, first: int = 0) -> None:
+    """ValueError unless every unit of weights (n_walkers, n_weights) has a square norm of its fan-in.
+
+    first: number of the first walker, for the message
+    """
     units = weights.reshape(len(weights), n_units, -1)
     wrong = np.argwhere(~(np.abs((units**2).mean(axis=2) - 1) <= SPHERE_SLACK))
     if wrong.size:
         walker, unit = wrong[0]
-        norm = (units[walker, unit] ** 2).sum()
-        raise ValueError(f"weights: unit {unit} of walker {walker} has norm^2 {norm:g}, expected {units.shape[2]}")
+        raise ValueError(
+            f"weights: unit {unit} of walker {first + walker} has a square norm of "
+            f"{(units[walker, unit] ** 2).sum():g}, expected its fan-in, {units.shape[2]}"
+        )
 
 
 def check(condition: bool, what: str) -> None:

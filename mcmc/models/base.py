@@ -14,7 +14,6 @@ from mcmc.data import Inputs, Instance
 from mcmc.kernels import fields, gradients
 from mcmc.losses import Loss
 
-
 AnyFields = TypeVar("AnyFields", fields.Block, fields.RealBlock)
 
 
@@ -91,7 +90,9 @@ class Model(ABC):
         """Walkers in the family of float64 fields, which can hold every machine."""
         return self._of_fields(fields.Block, inputs, labels, weights)
 
-    def _of_fields(self, kind: type[AnyFields], inputs: Inputs, labels: NDArray[np.float64], weights: NDArray) -> AnyFields:
+    def _of_fields(
+        self, kind: type[AnyFields], inputs: Inputs, labels: NDArray[np.float64], weights: NDArray
+    ) -> AnyFields:
         architecture, loss = self.architecture, self.loss
         return kind(
             inputs.dense().T,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mcmc.samplers.auto import Auto
 from mcmc.samplers.base import Sampler
+from mcmc.samplers.coordinates import CoordinateMetropolis
 from mcmc.samplers.elliptical_slice import EllipticalSlice
 from mcmc.samplers.flips import FlipSampler
 from mcmc.samplers.heat_bath import HeatBath
@@ -26,6 +27,7 @@ SAMPLERS: dict[str, type[FlipSampler]] = {
 """Methods for Ising weights by name."""
 
 CONTINUOUS: dict[str, type[Sampler]] = {
-    sampler.name: sampler for sampler in (Langevin, Sgld, Mala, Hmc, Underdamped, Pcn, EllipticalSlice, RandomWalk)
+    sampler.name: sampler
+    for sampler in (CoordinateMetropolis, RandomWalk, Pcn, EllipticalSlice, Mala, Hmc, Langevin, Sgld, Underdamped)
 }
 """Methods for real weights by name."""

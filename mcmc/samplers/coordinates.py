@@ -1,7 +1,7 @@
 """Metropolis on real weights (et al., J. Chem. Phys. 21 (1953) 1087), one coordinate at a time, any loss.
 
 A weight of a gaussian prior makes a Gaussian step, two weights of a unit on its sphere are rotated by a Gaussian angle;
-a proposal is accepted with probability min(1, P(w') / P(w)). No gradient is needed, and the fields of one unit change by
+a proposal is accepted with probability min(1, P(w') / P(w)). No gradient is needed. The fields of one unit change by
 one or two pattern columns, so a sweep of n_weights proposals costs about as much as a few energies.
 """
 
@@ -16,13 +16,14 @@ from numpy.typing import ArrayLike
 
 from mcmc.kernels import coordinates, tuning
 from mcmc.kernels.random import MOVES, NOISE, PARTNERS, SITES, SWAPS, stream_key
+from mcmc.samplers.base import Parameter, Parameters, Sampler
 
 if TYPE_CHECKING:
     from mcmc.kernels.fields import RealBlock
     from mcmc.priors import Prior
 
 
-class CoordinateMetropolis:
+class CoordinateMetropolis(Sampler):
     """Steps of one weight (gaussian prior), rotations of two (spherical weights).
 
     step_size: standard deviation of the step of a weight, or of the angle of a rotation in radians: one for all
@@ -30,13 +31,17 @@ class CoordinateMetropolis:
     order: "random" (each visit uniform over the sites) or "sequential" (0, 1, ..., stationary but not reversible)
     """
 
-    weights: ClassVar[tuple[str, ...]] = ("gaussian", "spherical")
-    parameters: ClassVar[tuple[str, ...]] = ("order", "step_size")
-    by_coordinate: ClassVar[bool] = True
-    tunes: ClassVar[bool] = True
-    orders: ClassVar[tuple[str, ...]] = tuple(coordinates.ORDERS)
-    largest_step: ClassVar[float] = coordinates.LARGEST_STEP
-    least_burn_in: ClassVar[int] = tuning.LEAST_BURN_IN
+    name = "metropolis"
+    laws = ("gaussian", "spherical")
+    parameters: ClassVar[Parameters] = {
+        "order": Parameter("random", "of the visits: random or sequential"),
+        "step_size": Parameter("auto", "deviation of the step of a weight, or of the angle of a rotation; or auto"),
+    }
+    by_coordinate = True
+    target = coordinates.TARGET
+    orders = tuple(coordinates.ORDERS)
+    largest_step = coordinates.LARGEST_STEP
+    least_burn_in = tuning.LEAST_BURN_IN
 
     def __init__(self, step_size: float | Sequence[float] | str = "auto", order: str = "random") -> None:
         if order not in self.orders:
@@ -65,6 +70,8 @@ class CoordinateMetropolis:
         prior: gaussian, with a precision, or spherical
         beta: (n_rungs,) inverse temperatures; walker (copy, rung) is born at beta[rung]
         """
+        if prior.name not in self.laws:
+            raise ValueError(f"weights: got {prior.name}, expected {' or '.join(self.laws)} for real {self.name}")
         beta = np.ascontiguousarray(beta, dtype=np.float64)
         precision = None if prior.name == "spherical" else prior.precision
         tuned = isinstance(self.step_size, str)
@@ -75,7 +82,7 @@ class CoordinateMetropolis:
         return coordinates.Coordinates(
             block,
             precision=precision,
-            step_size=np.broadcast_to(_first_step(precision) if tuned else self.step_size, beta.shape),
+            step_size=_of_rungs(_first_step(precision) if tuned else self.step_size, beta.size),
             tuned=tuned,
             order=self.order,
             n_copies=n_copies,
@@ -90,6 +97,12 @@ class CoordinateMetropolis:
                 for name, (purpose, owners) in keys.items()
             },
         )
+
+
+def _of_rungs(step_size: ArrayLike, n_rungs: int) -> np.ndarray:
+    """A number, or one for each rung: float64 (n_rungs,)."""
+    steps = np.asarray(step_size, dtype=np.float64)
+    return np.full(n_rungs, steps) if steps.ndim == 0 else steps
 
 
 def _first_step(precision: float | None) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mcmc.kernels import moves
+from mcmc.kernels import moves, tuning
 from mcmc.kernels.random import BATCHES, MOVES, NOISE, SITES, SWAPS, stream_key
 from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Sampler
@@ -29,9 +29,7 @@ class MoveSampler(Sampler):
 
     name: ClassVar[str]
     laws = ("gaussian", "spherical")
-    least_burn_in = moves.SHORTEST_TUNING
-    adjusted: ClassVar[bool] = True
-    """Whether the stationary law is the Gibbs measure at any step size."""
+    least_burn_in = tuning.LEAST_BURN_IN
     preconditioner: str = preconditioners.NONE
 
     def __init__(self, **given: object) -> None:
