@@ -115,7 +115,8 @@ cdef class Chain:
         """The rows since the last call, which are forgotten here: name -> array, copies.
 
         energy float64 (rows, n_walkers); walker_at int32 and accepted int64 (rows, n_copies, n_rungs); weights
-        (rows, n_walkers, ...), and what else the sampler records by walker.
+        (rows, n_walkers, ...), and what else the sampler records, by walker or by rung. Of what is by rung accepted and
+        energy_error are those of this block, 0 elsewhere: over ranks they add up.
         """
         self.reserve(1)
         n, self.chain.n_rows = self.chain.n_rows, 0

@@ -1,6 +1,9 @@
 """Blocks of machines with real weights, whose energies and gradients are matrix products; see gradients.h."""
 from gradient_target cimport evaluate_fn, gradient_capsule, gradient_target
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t
+from mcmc.kernels.products cimport (
+    ONE_WALKER_STRETCH, TILE, Products, backward_fn, forward_fn, products, rounded_up,
+)
 
 import math
 
@@ -8,23 +11,11 @@ import numpy as np
 
 from mcmc.kernels import aligned, check, cpu
 from mcmc.kernels.fields import ACTIVATIONS, LOSSES
+from mcmc.kernels.products import PRECISIONS
 
 cdef extern from "gradients.h" nogil:
     ctypedef struct loss_params:
         double margin, sharpness
-    ctypedef struct products:
-        int64_t n_units, fan_in, n_inputs, n_patterns, width, rows, n_views
-        const void *by_pattern
-        const void *by_input
-        int64_t row_length
-        const uint64_t *pattern_bits
-        const uint64_t *input_bits
-        int64_t row_words, inputs
-        void *scratch
-    ctypedef void (*forward_fn)(const products *p, int64_t unit, const double *weights, int64_t first, int64_t n,
-                                double *field) noexcept
-    ctypedef void (*backward_fn)(const products *p, int64_t unit, const double *force, int64_t first, int64_t n,
-                                 double *gradient) noexcept
     ctypedef void (*responses_fn)(const double *field, int64_t n, double scale, double *unit, double *slope) noexcept
     ctypedef void (*slopes_fn)(const double *y, const double *f, int64_t n, int64_t width, const loss_params *p,
                                double *loss, double *slope) noexcept
@@ -45,33 +36,22 @@ cdef extern from "gradients.h" nogil:
         double *energy
         double *pull
         double *scratch
-    enum:
-        TILE
-        WORD
-        ONE_WALKER_STRETCH
-        PRODUCTS_BITS
-        PRODUCTS_REAL
-    forward_fn products_forward[2][2][3]
-    backward_fn products_backward[2][2][3]
     evaluate_fn gradients_evaluate[3]
     void gradients_select(void *model, const int32_t *patterns, void *batch) noexcept
     responses_fn responses_of(int code, int level)
     slopes_fn slopes_of(int code, int level)
     int loss_has_slope(int code)
 
-PRECISIONS = {"float64": np.float64, "float32": np.float32}
-"""Types of the products, by name: energies and all else are float64."""
+CURVATURES = {"square": 1.0, "logistic": 0.25, "squared-hinge": 1.0, "hinge": 0.25}
+"""Second derivative of a loss by the output where it is largest, of the logistic one over its sharpness. The hinge is
+straight but for its corner: what stands here is that of the logistic loss, its smooth relative."""
 FEWEST_LANES = 4
 """Walkers of a block that are interleaved; fewer go one by one."""
 
 
-cdef int64_t _rounded_up(int64_t n, int64_t multiple):
-    return (n + multiple - 1) // multiple * multiple
-
-
 def pack_width(int64_t n_walkers):
     """Lanes of the packs that hold so many walkers."""
-    return 1 if n_walkers < FEWEST_LANES else _rounded_up(n_walkers, 8)
+    return 1 if n_walkers < FEWEST_LANES else rounded_up(n_walkers, 8)
 
 
 cdef class Machine:
@@ -81,24 +61,22 @@ cdef class Machine:
     """
 
     cdef gradient_model model
-    cdef object memory, real
-    cdef readonly object labels, by_pattern, by_input
+    cdef object memory
+    cdef Products products
+    cdef readonly object labels
 
     def __init__(self, int64_t n_units, int64_t fan_in, int64_t n_inputs, int64_t n_patterns, int64_t width,
                  bint packed, *, activation, parity, loss, margin, sharpness, precision, second_layer):
-        cdef int level = cpu.index(), kind = PRODUCTS_BITS if packed else PRODUCTS_REAL, single = precision == "float32"
-        cdef int64_t rows = _rounded_up(n_patterns, WORD if packed else TILE)
+        cdef int level = cpu.index()
         cdef int64_t tile = ONE_WALKER_STRETCH if width == 1 else TILE
-        cdef int64_t n_views = 1 if fan_in == n_inputs else n_units
-        cdef int64_t stretch = ONE_WALKER_STRETCH if width == 1 and not packed else rows
-        cdef products *p = &self.model.products
-        self.real = PRECISIONS[precision]
-        self.labels, self.memory = aligned((_rounded_up(rows, tile),), np.float64), []
+        self.products = Products(n_units, fan_in, n_inputs, n_patterns, width, packed, precision)
+        cdef int64_t rows = self.products.p.rows, stretch = ONE_WALKER_STRETCH if width == 1 and not packed else rows
+        self.labels, self.memory = aligned((rounded_up(rows, tile),), np.float64), []
         self.labels[...] = 1.0
         cdef double[::1] labels = self.labels
-        self.model.kind, self.model.precision = kind, single
-        self.model.forward = products_forward[kind][single][level]
-        self.model.backward = products_backward[kind][single][level]
+        self.model.products = self.products.p
+        self.model.kind, self.model.precision = self.products.kind, self.products.single
+        self.model.forward, self.model.backward = self.products.forward, self.products.backward
         self.model.stretch, self.model.tile, self.model.parity = stretch, tile, parity
         self.model.unit_scale = 1.0 / math.sqrt(fan_in)
         self.model.output_scale = 1.0 if parity else 1.0 / math.sqrt(n_units)
@@ -110,25 +88,6 @@ cdef class Machine:
         self.model.energy = <double *>self._room((8, width), np.float64)
         self.model.pull = <double *>self._room((n_units, 8, width), np.float64)
         self.model.scratch = <double *>self._room((3 + n_units, tile, width), np.float64)
-        p.n_units, p.fan_in, p.n_inputs, p.n_patterns, p.width = n_units, fan_in, n_inputs, n_patterns, width
-        p.rows, p.n_views = rows, n_views
-        if packed:
-            p.inputs = _rounded_up(fan_in, WORD)
-            p.row_words = p.inputs // WORD
-            self.by_pattern = aligned((n_views, p.row_words, rows), np.uint64)
-            self.by_input = aligned((n_views, rows // WORD, p.inputs), np.uint64)
-            p.pattern_bits, p.input_bits = <uint64_t *>_address(self.by_pattern), <uint64_t *>_address(self.by_input)
-            p.scratch = self._room((max(rows, p.inputs), 16), np.float64)
-            return
-        p.row_length = _rounded_up(fan_in, 64 // np.dtype(self.real).itemsize)
-        if width == 1:
-            self.by_pattern, self.by_input = aligned((n_views, rows, p.row_length), self.real), None
-        else:
-            self.by_pattern = aligned((n_views, rows // TILE, fan_in, TILE), self.real)
-            self.by_input = aligned((n_views, _rounded_up(fan_in, TILE) // TILE, rows, TILE), self.real)
-            p.by_input = _address(self.by_input)
-        p.by_pattern = _address(self.by_pattern)
-        p.scratch = self._room((max(rows, p.row_length) * (width + 64),), self.real)
 
     cdef void *_room(self, shape, dtype) except NULL:
         self.memory.append(aligned(shape, dtype))
@@ -136,25 +95,8 @@ cdef class Machine:
 
     def fill(self, inputs, labels):
         """Take over inputs and labels of all patterns, as Block gets them."""
-        cdef products *p = &self.model.products
-        self.labels[: p.n_patterns] = labels
-        if p.pattern_bits != NULL:
-            bits = np.unpackbits(inputs.view(np.uint8), axis=1, count=p.n_patterns, bitorder="little")
-            bits = bits.reshape(p.n_views, p.fan_in, p.n_patterns)
-            _pack_words(bits.swapaxes(1, 2), self.by_pattern)
-            _pack_words(bits, self.by_input)
-            return
-        views = inputs.reshape(p.n_patterns, p.n_views, p.fan_in).swapaxes(0, 1)
-        if p.width == 1:
-            self.by_pattern[:, : p.n_patterns, : p.fan_in] = views
-            return
-        order, n_tiles = 64 // np.dtype(self.real).itemsize, self.by_input.shape[1]
-        in_order = [i for j in range(order) for i in range(j, p.fan_in, order)]
-        for view, patterns, tiles in zip(views, self.by_pattern, self.by_input, strict=True):
-            padded = np.zeros((p.rows, n_tiles * TILE), dtype=self.real)
-            padded[: p.n_patterns, : p.fan_in] = view
-            patterns[:] = padded[:, in_order].reshape(-1, TILE, p.fan_in).swapaxes(1, 2)
-            tiles[:] = padded.reshape(p.rows, n_tiles, TILE).swapaxes(0, 1)
+        self.labels[: self.products.p.n_patterns] = labels
+        self.products.fill(inputs)
 
 
 cdef class Block:
@@ -178,6 +120,8 @@ cdef class Block:
     cdef gradient_target target
     cdef Machine machine, batch
     cdef readonly object capsule
+    cdef readonly double curvature
+    """Largest second derivative of the loss of a pattern by the field of a unit of slope 1; 0 where it has none."""
     cdef object packs, energies
 
     def __init__(self, inputs, labels, weights, *, int64_t n_units=1, str activation="linear", bint parity=False,
@@ -201,7 +145,7 @@ cdef class Block:
               f"weights: got shape {weights.shape}, expected (n_walkers, {n_inputs * n_units + above}), or of a tree "
               f"(n_walkers, {n_inputs + above}), for {n_units} units")
         cdef int64_t n_weights = weights.shape[1], n_walkers = len(weights), width = pack_width(n_walkers)
-        cdef int64_t n_packs = _rounded_up(n_walkers, width) // width
+        cdef int64_t n_packs = rounded_up(n_walkers, width) // width
         options = {"activation": activation, "parity": parity, "loss": loss, "margin": margin, "sharpness": sharpness,
                    "precision": precision, "second_layer": second_layer}
         shape = n_units, (n_weights - above) // n_units, n_inputs
@@ -212,6 +156,7 @@ cdef class Block:
         self.energies = aligned((n_packs, width), np.float64)
         cdef double[:, :, ::1] packs = self.packs
         cdef double[:, ::1] energies = self.energies
+        self.curvature = CURVATURES.get(loss, 0.0) * (sharpness if loss == "logistic" else 1.0) / n_units
         step = activation == "sign" or not loss_has_slope(LOSSES.index(loss))
         self.target = gradient_target(
             model=&self.machine.model, evaluate=gradients_evaluate[<int>cpu.index()], select=gradients_select,
@@ -277,6 +222,15 @@ cdef class Block:
         """float64 (n_walkers,), a copy."""
         return self.energies.reshape(-1)[: self.target.n_walkers].copy()
 
+    def gram(self):
+        """X^T X of the inputs of a unit: float64 (1, fan_in, fan_in), or (n_units, ...) if each unit has its own.
+
+        ValueError for a machine with a second layer, of which this is not all.
+        """
+        check(not self.machine.model.second_layer,
+              "preconditioner: got one for weights of a second layer, expected none")
+        return self.machine.products.gram()
+
     def caches(self):
         """What a checkpoint must hold besides the weights: nothing, all is a function of them."""
         return {}
@@ -284,15 +238,6 @@ cdef class Block:
     def restore(self, weights, caches):
         """Continue from a checkpoint."""
         self.load(weights)
-
-
-def _pack_words(bits, words):
-    """Bits (n_views, n, terms) into words uint64 (n_views, words, n or more): bit t % 64 of word t // 64, padding 0."""
-    n_views, n, _ = bits.shape
-    octets = np.zeros((n_views, words.shape[2], words.shape[1] * 8), dtype=np.uint8)
-    packed = np.packbits(bits, axis=2, bitorder="little")
-    octets[:, :n, : packed.shape[2]] = packed
-    words[...] = octets.view(np.uint64).swapaxes(1, 2)
 
 
 cdef void *_address(array):

@@ -1,7 +1,8 @@
 """Moves of all weights at once, of walkers of any machine with real weights; see moves.h."""
 from gradient_target cimport gradient_target, gradient_target_of
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
 from mcmc.kernels.chain cimport NEVER, Chain, chain_run, grown
+from mcmc.kernels.products cimport Products, backward_fn, forward_fn, products
 
 import math
 
@@ -13,6 +14,7 @@ from mcmc.kernels.tuning import Tuning
 cdef extern from "moves.h" nogil:
     enum:
         LANGEVIN
+        SGLD
         MALA
         HMC
         UNDERDAMPED
@@ -45,7 +47,18 @@ cdef extern from "moves.h" nogil:
         const uint64_t *noise_key
         const uint64_t *move_key
         uint64_t length_key
+        const uint64_t *batch_key
+        uint32_t *batch_words
+        int32_t *batch
+        int8_t *in_batch
         int64_t *counts
+        const double *diagonal
+        const products *root
+        forward_fn root_forward
+        backward_fn root_backward
+        double *rows
+        double *force
+        double *mapped
         int known
         double *gradient
         double *momentum
@@ -66,11 +79,11 @@ cdef extern from "moves.h" nogil:
     void moves_record(void *run, int64_t row) noexcept
     void moves_draw_momenta(const moves_run *r)
 
-METHODS = {"langevin": LANGEVIN, "mala": MALA, "hmc": HMC, "underdamped": UNDERDAMPED, "pcn": PCN,
-           "elliptical-slice": ELLIPTICAL_SLICE, "random-walk": RANDOM_WALK}
-WITH_GRADIENT = ("langevin", "mala", "hmc", "underdamped")
+METHODS = {"langevin": LANGEVIN, "sgld": SGLD, "mala": MALA, "hmc": HMC, "underdamped": UNDERDAMPED,
+           "pcn": PCN, "elliptical-slice": ELLIPTICAL_SLICE, "random-walk": RANDOM_WALK}
+WITH_GRADIENT = ("langevin", "sgld", "mala", "hmc", "underdamped")
 """Methods that drive the gradient."""
-WITHOUT_ACCEPTANCE = ("langevin", "underdamped", "elliptical-slice")
+WITHOUT_ACCEPTANCE = ("langevin", "sgld", "underdamped", "elliptical-slice")
 """Methods that reject nothing."""
 
 
@@ -88,13 +101,18 @@ cdef class Moves(Chain):
     method: one of METHODS; prior: "gaussian" with `precision`, or "spherical"
     step_size: float64 (n_rungs,), > 0, or None for the elliptical slice, which has none
     target: mean acceptance probability to which the step size of each rung is tuned in the burn-in; 0 leaves it alone
+    root: of methods with a gradient, the map C of weights w = C u of which u is moved: float64 (n_weights,), its
+        diagonal, or (1 or n_units, fan_in, fan_in), of all units or each; None for w = u
     n_steps: mean number of leapfrog steps of hmc; friction: of underdamped dynamics
     beta: float64 (n_rungs,), finite and >= 0
-    noise_keys, move_keys uint64 (n_walkers,), swap_keys uint64 (n_copies,), length_key: random streams
+    batch_size: patterns of a minibatch of sgld, that of the block
+    noise_keys, move_keys uint64 (n_walkers,), swap_keys, batch_keys uint64 (n_copies,), length_key: random streams
     exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
 
-    Besides energy and weights float64 (rows, n_walkers, n_weights) rows hold, by walker, energy_error where there is an
-    integrator, H' - H at the sweep of the row, and kinetic for underdamped dynamics, |p|^2 per degree of freedom.
+    Besides energy and weights float64 (rows, n_walkers, n_weights) rows hold, where there is an integrator,
+    energy_error float64 (rows, n_copies, n_rungs), H' - H at the rung where the sweep of the row made it, before the
+    exchange, and 0 where this block has no walker; and for underdamped dynamics, by walker, kinetic, |p|^2 per degree
+    of freedom.
     ValueError for what does not fit together.
     """
 
@@ -103,12 +121,14 @@ cdef class Moves(Chain):
     cdef object steps, tuning
     cdef object noise_keys, move_keys, gradient, momentum, norm, kinetic, energy_error
     cdef object noise, weights, proposed_gradient, unit_square, partial, mask, lanes
+    cdef object batch_keys, batch, diagonal, root_scratch
+    cdef Products root
     cdef object row_weights, row_kinetic, row_energy_error
 
     def __init__(self, block, *, str method, str prior, double precision, step_size, int64_t n_copies, int64_t first,
                  const double[::1] beta, noise_keys, move_keys, const uint64_t[::1] swap_keys, uint64_t length_key=0,
-                 double target=0.0, int64_t n_steps=1, double friction=1.0, int64_t exchange_every=0,
-                 int64_t burn_in=0, int64_t measure_every=1, int64_t instance=0):
+                 double target=0.0, int64_t n_steps=1, double friction=1.0, int64_t batch_size=0, batch_keys=None,
+                 root=None, int64_t exchange_every=0, int64_t burn_in=0, int64_t measure_every=1, int64_t instance=0):
         cdef const gradient_target *t = gradient_target_of(block.capsule)
         self.join(block, t.energy, t.n_walkers, instance, n_copies, first, beta, swap_keys, exchange_every, burn_in,
                   measure_every)
@@ -134,6 +154,10 @@ cdef class Moves(Chain):
         self.run.noise_key, self.run.move_key = &noise_key[0], &move_key[0]
         self._take_steps(step_size, target)
         self._allocate()
+        if method == "sgld":
+            self._take_batches(batch_size, batch_keys)
+        if root is not None:
+            self._take_root(np.asarray(root, dtype=np.float64))
         self._check_norms()
         if method == "underdamped":
             moves_draw_momenta(&self.run)
@@ -162,6 +186,45 @@ cdef class Moves(Chain):
         cdef int64_t[::1] counts = np.zeros(n_rungs, dtype=np.int64)
         self.counts, self.run.counts = counts.base, &counts[0]
 
+    def _take_batches(self, batch_size, batch_keys):
+        """Room for the minibatches of sgld."""
+        cdef moves_run *r = &self.run
+        check(0 < batch_size == r.target.batch_size,
+              f"batch_size: got {batch_size}, expected that of the block, {r.target.batch_size}, and > 0")
+        check(batch_keys is not None and len(batch_keys) == self.chain.n_copies,
+              f"keys: expected one of batches for each of {self.chain.n_copies} copies")
+        cdef const uint64_t[::1] keys = np.array(batch_keys, dtype=np.uint64)
+        cdef uint32_t[::1] words = np.empty((batch_size + 3) // 4 * 4, dtype=np.uint32)
+        cdef int32_t[::1] batch = np.empty(batch_size, dtype=np.int32)
+        cdef int8_t[::1] chosen = np.zeros(r.target.n_patterns, dtype=np.int8)
+        self.batch_keys, self.batch = keys.base, (words.base, batch.base, chosen.base)
+        r.batch_key, r.batch_words, r.batch, r.in_batch = &keys[0], &words[0], &batch[0], &chosen[0]
+
+    def _take_root(self, root):
+        """The map C."""
+        cdef moves_run *r = &self.run
+        cdef int64_t n = r.target.n_weights, n_units = r.target.n_units, width = r.target.width, fan_in = n // n_units
+        check(self.method in WITH_GRADIENT, f"preconditioner: got one for {self.method}, expected none")
+        check(self.prior == "gaussian", f"preconditioner: got one for {self.prior} weights, expected none")
+        check(root.shape in ((n,), (1, fan_in, fan_in), (n_units, fan_in, fan_in)) and n_units * fan_in == n,
+              f"preconditioner: got shape {root.shape}, expected ({n},) or (1 or {n_units}, {fan_in}, {fan_in})")
+        check(bool(np.isfinite(root).all()), "preconditioner: expected finite numbers")
+        rows = 0
+        cdef double[:, ::1] diagonal
+        if root.ndim == 1:
+            self.diagonal = diagonal = np.repeat(root[:, None], width, axis=1)
+            r.diagonal = &diagonal[0, 0]
+        else:
+            self.root = Products(n_units, fan_in, fan_in * len(root), fan_in, width, False)
+            self.root.fill(root.swapaxes(0, 1).reshape(fan_in, -1))
+            r.root, r.root_forward, r.root_backward = &self.root.p, self.root.forward, self.root.backward
+            rows = self.root.p.rows
+        cdef double[:, ::1] scratch = aligned((2 * n + rows, width), np.float64)
+        self.root_scratch = scratch.base
+        r.force, r.mapped = &scratch[0, 0], &scratch[n, 0]
+        if rows:
+            r.rows = &scratch[2 * n, 0]
+
     def _allocate(self):
         cdef moves_run *r = &self.run
         cdef int64_t n = r.target.n_weights, width = r.target.width, n_packs = r.target.n_packs
@@ -185,9 +248,11 @@ cdef class Moves(Chain):
             low=&lanes[11, 0], high=&lanes[12, 0], one=&lanes[13, 0])
         if self.method in WITH_GRADIENT:
             self.gradient = gradient = aligned((n_packs, n, width), np.float64)
-            self.energy_error = energy_error = aligned((n_packs, width), np.float64)
-            r.gradient, r.energy_error = &gradient[0, 0, 0], &energy_error[0, 0]
-        if self.method in ("mala", "hmc"):
+            r.gradient = &gradient[0, 0, 0]
+        if self.method in WITH_GRADIENT and self.method != "sgld":
+            self.energy_error = energy_error = np.zeros((self.chain.n_copies, self.chain.n_rungs))
+            r.energy_error = &energy_error[0, 0]
+        if self.method in ("sgld", "mala", "hmc"):
             self.proposed_gradient = proposed_gradient = aligned((n, width), np.float64)
             r.proposed_gradient = &proposed_gradient[0, 0]
         if self.method == "underdamped":
@@ -204,11 +269,12 @@ cdef class Moves(Chain):
         Chain.grow(self, held, room)
         shape = (self.chain.n_walkers, self.run.target.n_weights)
         cdef double[:, :, ::1] weights = grown(self.row_weights, held, room, shape, np.float64)
-        cdef double[:, ::1] kinetic, energy_error
+        cdef double[:, ::1] kinetic
+        cdef double[:, :, ::1] energy_error
         self.row_weights, self.run.row_weights = weights.base, &weights[0, 0, 0]
         if self.energy_error is not None:
-            energy_error = grown(self.row_energy_error, held, room, (self.chain.n_walkers,), np.float64)
-            self.row_energy_error, self.run.row_energy_error = energy_error.base, &energy_error[0, 0]
+            energy_error = grown(self.row_energy_error, held, room, self.energy_error.shape, np.float64)
+            self.row_energy_error, self.run.row_energy_error = energy_error.base, &energy_error[0, 0, 0]
         if self.kinetic is not None:
             kinetic = grown(self.row_kinetic, held, room, (self.chain.n_walkers,), np.float64)
             self.row_kinetic, self.run.row_kinetic = kinetic.base, &kinetic[0, 0]

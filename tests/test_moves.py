@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -17,12 +19,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gaussian_posterior import GaussianPosterior
+from mcmc.data import Inputs, Instance
 from mcmc.errors import DivergenceError
-from mcmc.kernels import cpu, moves, tuning
+from mcmc.kernels import cpu, gradients, moves, tuning
+from mcmc.kernels.cholesky import inverse_root
 from mcmc.losses import Loss
 from mcmc.reference import moves as twin
-from mcmc.samplers import CONTINUOUS
-from problems import Machine, Problem, problem
+from mcmc.samplers import CONTINUOUS, preconditioners
+from problems import Machine, Problem, of, problem
 
 Reals = NDArray[np.float64]
 
@@ -32,6 +36,7 @@ N_COPIES = 2
 PRECISION = 1.7
 PARAMETERS = {
     "langevin": {"step_size": 0.02},
+    "sgld": {"step_size": 0.02, "batch_size": 7},
     "mala": {"step_size": [0.3, 0.2, 0.15, 0.1]},
     "hmc": {"step_size": 0.25, "n_steps": 3},
     "underdamped": {"step_size": 0.2, "friction": 1.5},
@@ -42,8 +47,17 @@ PARAMETERS = {
 MOVES = {name: sampler for name, sampler in CONTINUOUS.items() if not sampler.by_coordinate}
 CASES = [(method, law) for method, sampler in MOVES.items() for law in sampler.laws]
 cases = pytest.mark.parametrize(("method", "law"), CASES)
+PRECONDITIONED = [method for method, sampler in MOVES.items() if "preconditioner" in sampler.parameters]
+KINDS = ("diagonal", "inputs")
+VARIANTS = [(*case, "none") for case in CASES]
+VARIANTS += [(method, "gaussian", kind) for method in PRECONDITIONED for kind in KINDS]
+variants = pytest.mark.parametrize(("method", "law", "kind"), VARIANTS)
 EXACT = [method for method, sampler in MOVES.items() if sampler.adjusted]
 TUNED = [(method, law) for method, law in CASES if CONTINUOUS[method].target]
+
+
+ADDED = ("accepted", "energy_error")
+"""Rows by rung, each rank's own: over ranks they add up."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,12 @@ def smooth(machine: Machine = COMMITTEE, loss: str = "logistic", n: int = 12) ->
     return problem(Loss(loss), "gaussian", n, 20, machine)
 
 
+def parameters_of(method: str, kind: str = "none", **more: object) -> dict[str, object]:
+    """PARAMETERS with those that the method has of `more`, and a preconditioner."""
+    parameters = PARAMETERS[method] | {name: value for name, value in more.items() if name in PARAMETERS[method]}
+    return parameters | ({} if kind == "none" else {"preconditioner": kind})
+
+
 def start_of(n_walkers: int, task: Problem, law: str, seed: int = 3) -> Reals:
     """Weights (n_walkers, n_weights) of the prior."""
     w = np.random.default_rng(seed).normal(size=(n_walkers, task.n_weights))
@@ -74,7 +94,7 @@ def chain_of(task: Problem, method: str, law: str, start: Reals, **keywords: obj
     keywords = {"seed": SEED, "beta": BETA, "n_copies": N_COPIES, "exchange_every": 2, "parameters": None} | keywords
     parameters = keywords.pop("parameters")
     sampler = CONTINUOUS[method](**(PARAMETERS[method] if parameters is None else parameters))
-    block = task.model.gradient_block(task.instance, start)
+    block = task.model.gradient_block(task.instance, start, batch_size=sampler.batch_size)
     return sampler.chain(block, prior=Law(law), **keywords)
 
 
@@ -96,10 +116,25 @@ def levels():
 # The twin
 
 
-def assert_same(task: Problem, method: str, law: str, n_copies: int, beta: Reals, sweeps: int = 12) -> int:
+CURVATURES = {"square": 1.0, "squared-hinge": 1.0, "logistic": 0.25, "hinge": 0.25}
+
+
+def root_of(task: Problem, kind: str, largest_beta: float) -> Reals | None:
+    """The twin's map from what is moved to the weights."""
+    if kind == "none":
+        return None
+    machine = task.model.architecture
+    stiffness = largest_beta * CURVATURES[task.model.loss.name] / machine.n_hidden
+    tree = machine.name.startswith("tree-")
+    return twin.inverse_root(task.instance.inputs.dense(), kind, PRECISION, stiffness, machine.n_hidden, tree)
+
+
+def assert_same(
+    task: Problem, method: str, law: str, n_copies: int, beta: Reals, sweeps: int = 12, kind: str = "none"
+) -> int:
     """Kernel and twin go the same way, in two calls of the kernel; returns how many moves were accepted."""
     start = start_of(n_copies * len(beta), task, law)
-    parameters = PARAMETERS[method]
+    parameters = parameters_of(method, kind)
     if np.ndim(parameters.get("step_size", 0)):
         parameters = parameters | {"step_size": parameters["step_size"][: len(beta)]}
     around = {"seed": SEED, "beta": beta, "n_copies": n_copies, "exchange_every": 2, "burn_in": 3}
@@ -109,6 +144,9 @@ def assert_same(task: Problem, method: str, law: str, n_copies: int, beta: Reals
     rows = chain.take()
     shape = {"n_units": task.model.architecture.n_hidden, "precision": PRECISION}
     evaluate = chain.block.evaluate
+    shape["root"] = root_of(task, parameters.pop("preconditioner", "none"), beta.max())
+    if "batch_size" in parameters:
+        shape |= {"evaluate_batch": evaluate, "n_patterns": task.instance.inputs.n_patterns}
     expected = twin.run(evaluate, start, method=method, prior=law, sweeps=sweeps, **around, **shape, **parameters)
     np.testing.assert_allclose(rows["weights"], expected.weights, rtol=0, atol=1e-10)
     np.testing.assert_allclose(rows["energy"], expected.energy, rtol=1e-10, atol=1e-10)
@@ -139,10 +177,22 @@ def test_same_trajectory(method, law, machine, loss, n):
         assert accepted == 0
 
 
-@cases
+@variants
 @pytest.mark.parametrize("n_walkers", [1, 3])
-def test_same_trajectory_of_few_walkers(method, law, n_walkers):
-    assert_same(smooth(), method, law, 1, BETA[1 : 1 + n_walkers], sweeps=40)
+def test_same_trajectory_of_few_walkers(method, law, kind, n_walkers):
+    assert_same(smooth(), method, law, 1, BETA[1 : 1 + n_walkers], sweeps=40, kind=kind)
+
+
+@pytest.mark.parametrize("method", PRECONDITIONED)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("inputs", ["binary", "gaussian"])
+@pytest.mark.parametrize(
+    ("machine", "loss", "n"),
+    [(Machine(), "square", 17), (COMMITTEE, "logistic", 11), (Machine("tree-committee", 3, "erf"), "hinge", 27)],
+    ids=["perceptron", "committee", "tree"],
+)
+def test_same_trajectory_with_a_mass_matrix(method, kind, inputs, machine, loss, n):
+    assert_same(problem(Loss(loss), inputs, n, 20, machine), method, "gaussian", N_COPIES, BETA, kind=kind)
 
 
 @pytest.mark.parametrize(("method", "law"), [case for case in CASES if not CONTINUOUS[case[0]].needs_gradient])
@@ -154,11 +204,11 @@ def test_same_trajectory_without_derivatives(method, law, machine):
 # Walkers do not depend on their company
 
 
-@cases
+@variants
 @pytest.mark.parametrize("cuts", [(0, 1, 16), (0, 3, 8, 16), (0, 5, 10, 15, 16), (0, 2, 3, 16)])
-def test_pieces_of_an_instance_are_the_same_walkers(method, law, cuts):
+def test_pieces_of_an_instance_are_the_same_walkers(method, law, kind, cuts):
     task, beta = smooth(), np.linspace(0.0, 2.0, 8)
-    parameters = {name: 0.1 if name == "step_size" else value for name, value in PARAMETERS[method].items()}
+    parameters = parameters_of(method, kind, step_size=0.1)
     start = start_of(16, task, law)
     whole = chain_of(task, method, law, start, beta=beta, parameters=parameters)
     pieces = [
@@ -175,22 +225,23 @@ def test_pieces_of_an_instance_are_the_same_walkers(method, law, cuts):
         for piece in pieces:
             piece.record()
     rows, of_pieces = whole.take(), [piece.take() for piece in pieces]
-    for name in rows.keys() - {"walker_at", "accepted"}:
-        joined = np.concatenate([piece[name] for piece in of_pieces], axis=1)
+    for name in rows.keys() - {"walker_at"}:
+        parts = np.stack if name in ADDED else np.concatenate
+        joined = parts([piece[name] for piece in of_pieces], axis=1)
+        joined = joined.sum(axis=1) if name in ADDED else joined
         assert joined.tobytes() == rows[name].tobytes(), name
-    np.testing.assert_array_equal(sum(piece["accepted"] for piece in of_pieces), rows["accepted"])
     for name, array in whole.walker_state().items():
         assert np.concatenate([piece.walker_state()[name] for piece in pieces]).tobytes() == array.tobytes()
 
 
-@cases
+@variants
 @pytest.mark.parametrize("n_walkers", [1, 3, 5, 16])
 @pytest.mark.parametrize("machine", [COMMITTEE, Machine("tree-committee", 3, "erf")], ids=lambda m: m.name)
-def test_every_level_gives_the_same_bits(method, law, n_walkers, machine, levels):
+def test_every_level_gives_the_same_bits(method, law, kind, n_walkers, machine, levels):
     task, found = smooth(machine, n=33), []
     for level in levels:
         cpu.use(level)
-        parameters = PARAMETERS[method] | ({"step_size": 0.1} if "step_size" in PARAMETERS[method] else {})
+        parameters = parameters_of(method, kind, step_size=0.1)
         beta = np.linspace(0.0, 2.0, n_walkers)
         start = start_of(n_walkers, task, law)
         chain = chain_of(task, method, law, start, beta=beta, n_copies=1, parameters=parameters)
@@ -210,11 +261,11 @@ def restored(chain: moves.Moves, other: moves.Moves) -> moves.Moves:
     return other
 
 
-@cases
+@variants
 @pytest.mark.parametrize("n_walkers", [3, 8])
-def test_restored_chain_goes_on_bit_for_bit(method, law, n_walkers):
+def test_restored_chain_goes_on_bit_for_bit(method, law, kind, n_walkers):
     task, beta = smooth(), np.linspace(0.2, 2.0, n_walkers)
-    parameters = PARAMETERS[method] | ({"step_size": 0.1} if "step_size" in PARAMETERS[method] else {})
+    parameters = parameters_of(method, kind, step_size=0.1)
     keywords = {"beta": beta, "n_copies": 1, "parameters": parameters}
     chain, other = (chain_of(task, method, law, start_of(n_walkers, task, law), **keywords) for _ in range(2))
     chain.advance(1, 21)
@@ -342,17 +393,27 @@ def posterior_of(task: Problem, beta: float) -> GaussianPosterior:
     return GaussianPosterior(task.instance.inputs.dense() / math.sqrt(n), task.instance.labels, beta, PRECISION)
 
 
-def deviations(task: Problem, method: str, parameters: dict[str, object] | None = None) -> Reals:
-    """z of <E> at each rung of 64 copies, each averaged over its sweeps, against the exact value."""
+def gibbs_energy(task: Problem, beta: float) -> float:
+    return posterior_of(task, beta).mean_energy()
+
+
+def deviations(
+    task: Problem,
+    method: str,
+    parameters: dict[str, object] | None = None,
+    expected: Callable[[Problem, float], float] = gibbs_energy,
+    exchange_every: int = 3,
+) -> Reals:
+    """z of <E> at each rung of 64 copies, each averaged over its sweeps, against the value expected."""
     n_copies, beta = 64, np.array([0.5, 1.0, 2.0, 4.0])
     start = start_of(n_copies * beta.size, task, "gaussian")
-    around = {"n_copies": n_copies, "beta": beta, "exchange_every": 3, "burn_in": 300, "parameters": parameters}
-    chain = chain_of(task, method, "gaussian", start, **around)
+    around = {"n_copies": n_copies, "beta": beta, "exchange_every": exchange_every, "burn_in": 300}
+    chain = chain_of(task, method, "gaussian", start, parameters=parameters, **around)
     chain.advance(1, 1500)
     rows = chain.take()
     order = rows["walker_at"]
     energy = np.take_along_axis(rows["energy"].reshape(order.shape), order, axis=2)[300:].mean(axis=0)  # (copy, rung)
-    exact = np.array([posterior_of(task, b).mean_energy() for b in beta])
+    exact = np.array([expected(task, b) for b in beta])
     return (energy.mean(axis=0) - exact) / (energy.std(axis=0, ddof=1) / math.sqrt(n_copies))
 
 
@@ -369,6 +430,173 @@ def test_an_integrator_without_decision_fails_there():
     """The negative control."""
     found = deviations(smooth(Machine(), "square", 10), "langevin", {"step_size": 0.2})
     assert np.abs(found).max() > 2 * BOUND
+
+
+# Mass matrices
+
+
+def uneven() -> Problem:
+    """A regression whose inputs have scales from 0.3 to 3."""
+    drawn = problem(Loss("square"), "gaussian", 10, 20)
+    inputs = drawn.instance.inputs.dense() * np.geomspace(0.3, 3.0, 10)
+    return of(Instance(Inputs.from_dense(inputs), drawn.instance.labels), Loss("square"))
+
+
+def moved(task: Problem, beta: float, kind: str) -> tuple[GaussianPosterior, Reals, Reals, Reals]:
+    """Posterior, C, and curvatures and modes of U in u."""
+    posterior, root = posterior_of(task, beta), root_of(task, kind, 4.0)
+    return posterior, root, *np.linalg.eigh(root.T @ posterior.precision @ root)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", ["mala", "hmc", "underdamped"])
+def test_the_energy_is_exact_with_any_mass(method, kind):
+    """Also of BAOAB, whose weights have the exact law where U is quadratic."""
+    parameters = {"preconditioner": kind} | ({"step_size": 0.2} if method == "underdamped" else {})
+    assert np.abs(deviations(uneven(), method, parameters)).max() < BOUND
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_langevin_has_the_biased_law_of_its_mass(kind):
+    """And not that of another mass, nor the exact one: the negative controls."""
+
+    def biased(by: str) -> Callable[[Problem, float], float]:
+        def energy(task: Problem, beta: float) -> float:
+            posterior, root, curvatures, modes = moved(task, beta, by)
+            spread = root @ modes / np.sqrt(curvatures * (1 - 0.03 * curvatures / 2))
+            return posterior.energy(posterior.mean) + np.trace(posterior.gram @ spread @ spread.T) / 2
+
+        return energy
+
+    parameters = {"preconditioner": kind, "step_size": 0.03}
+    around = {"exchange_every": 0}
+    other = next(name for name in KINDS if name != kind)
+    assert np.abs(deviations(uneven(), "langevin", parameters, biased(kind), **around)).max() < BOUND
+    for wrong in (gibbs_energy, biased(other)):
+        assert np.abs(deviations(uneven(), "langevin", parameters, wrong, **around)).max() > 2 * BOUND
+
+
+def test_all_directions_become_equally_steep():
+    """Of the square loss at the largest beta; steps are as long as without, on average over the weights."""
+    task = uneven()
+    posterior, root, curvatures, _ = moved(task, 4.0, "inputs")
+    np.testing.assert_allclose(curvatures, np.diag(posterior.precision).mean(), rtol=1e-10)
+    block = task.model.gradient_block(task.instance, start_of(2, task, "gaussian"))
+    np.testing.assert_allclose(preconditioners.root("inputs", block, 4.0, PRECISION)[0] @ root.T, root @ root.T)
+    assert posterior.curvatures.max() > 20 * posterior.curvatures.min()
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 40])
+def test_inverse_root(n):
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=(n + 3, n))
+    mass = x.T @ x + 0.1 * np.eye(n)
+    root = inverse_root(mass)
+    np.testing.assert_array_equal(np.tril(root, -1), 0)
+    np.testing.assert_allclose(root @ root.T @ mass, np.eye(n), rtol=0, atol=1e-10)
+    mass[-1, -1] = -1.0
+    with pytest.raises(ValueError, match=f"not positive definite at row {n - 1}"):
+        inverse_root(mass)
+
+
+@pytest.mark.parametrize("inputs", ["binary", "gaussian"])
+@pytest.mark.parametrize("n_walkers", [1, 8])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_mass_matrices_see_the_inputs_of_every_form(inputs, n_walkers, precision):
+    for machine, n_views in ((COMMITTEE, 1), (Machine("tree-committee", 3, "erf"), 3)):
+        task = problem(Loss("square"), inputs, 33, 70, machine)
+        block = task.model.gradient_block(task.instance, start_of(n_walkers, task, "gaussian"), precision)
+        x = np.asarray(task.instance.inputs.dense(), dtype=precision).astype(np.float64)
+        views = np.split(x, n_views, axis=1)
+        np.testing.assert_allclose(block.gram(), [view.T @ view for view in views], rtol=0, atol=1e-12)
+
+
+# Minibatches
+
+FEW = {"step_size": 0.02, "batch_size": 2}
+
+
+def few_patterns() -> Problem:
+    return problem(Loss("square"), "gaussian", 3, 6)
+
+
+def sgld_energy(task: Problem, beta: float) -> float:
+    """<E> in the stationary state of sgld: the second moments of w' = T w + h b + sqrt(2h) xi over all minibatches, T =
+    1 - h A and b those of a minibatch."""
+    posterior, h = posterior_of(task, beta), FEW["step_size"]
+    outputs, labels, n = posterior.outputs, posterior.labels, posterior.n_weights
+    step, source = np.zeros((n * n, n * n)), 2 * h * np.eye(n)
+    batches = [list(batch) for batch in combinations(range(len(labels)), FEW["batch_size"])]
+    for batch in batches:
+        scale, g = len(labels) / len(batch), outputs[batch]
+        transfer = np.eye(n) - h * (beta * scale * g.T @ g + PRECISION * np.eye(n))
+        drive = h * beta * scale * g.T @ labels[batch]
+        mixed = np.outer(transfer @ posterior.mean, drive)
+        step += np.kron(transfer, transfer) / len(batches)
+        source += (mixed + mixed.T + np.outer(drive, drive)) / len(batches)
+    moments = np.linalg.solve(np.eye(n * n) - step, source.ravel()).reshape(n, n)
+    return labels @ labels / 2 - labels @ outputs @ posterior.mean + np.trace(outputs @ moments @ outputs.T) / 2
+
+
+def test_minibatches_have_a_law_of_their_own():
+    """The biased one that follows from the minibatches; and not the Gibbs measure, nor that of whole gradients."""
+    task = few_patterns()
+
+    def euler_maruyama(task: Problem, beta: float) -> float:
+        posterior = posterior_of(task, beta)
+        return posterior.mean_energy(posterior.euler_maruyama(FEW["step_size"]))
+
+    assert np.abs(deviations(task, "sgld", FEW, sgld_energy, exchange_every=0)).max() < BOUND
+    for wrong in (gibbs_energy, euler_maruyama):
+        assert np.abs(deviations(task, "sgld", FEW, wrong, exchange_every=0)).max() > 2 * BOUND
+
+
+def test_copies_have_minibatches_of_their_own():
+    """Walkers of one start and one noise: those of a copy stay together, copies part."""
+    task = few_patterns()
+    start = np.repeat(start_of(1, task, "gaussian"), 8, axis=0)
+    block = task.model.gradient_block(task.instance, start, batch_size=2)
+    keys = {f"{name}_keys": np.zeros(8, dtype=np.uint64) for name in ("noise", "move")}
+    keys |= {f"{name}_keys": np.arange(2, dtype=np.uint64) for name in ("swap", "batch")}
+    chain = moves.Moves(
+        block, method="sgld", prior="gaussian", precision=1.0, step_size=np.full(4, 0.1), n_copies=2, first=0,
+        beta=np.ones(4), batch_size=2, **keys
+    )  # fmt: skip
+    chain.advance(1, 5)
+    w = block.weights
+    assert (w[:4] == w[0]).all()
+    assert (w[4:] == w[4]).all()
+    assert (w[0] != w[4]).all()
+
+
+def test_minibatches_are_uniform():
+    """Of 2 out of 6 patterns, 15 sets in 15000 sweeps: chi^2 with an error rate of 1e-5."""
+    sets = Counter(frozenset(twin.minibatch(11, sweep, 6, 2).tolist()) for sweep in range(15000))
+    assert len(sets) == 15
+    assert {len(chosen) for chosen in sets} == {2}
+    assert sum((count - 1000) ** 2 / 1000 for count in sets.values()) < stats.chi2(14).isf(1e-5)
+
+
+@pytest.mark.parametrize("stops", [(5, 21, 22), (7, 14, 29)])
+@pytest.mark.parametrize("n_walkers", [3, 16])
+def test_energies_of_minibatches_do_not_depend_on_stretches(stops, n_walkers):
+    """Nor on restarts: rows and exchange have the energies of all patterns at their sweep."""
+    task, beta = smooth(), np.linspace(0.2, 2.0, n_walkers)
+    keywords = {"beta": beta, "n_copies": 1, "exchange_every": 3, "measure_every": 5}
+    start = start_of(n_walkers, task, "gaussian")
+    whole, chain = (chain_of(task, "sgld", "gaussian", start, **keywords) for _ in range(2))
+    whole.advance(1, 30)
+    pieces = []
+    for first, last in pairwise((0, *stops, 30)):
+        chain.advance(first + 1, last)
+        pieces.append(chain.take())
+        chain = restored(chain, chain_of(task, "sgld", "gaussian", start, **keywords))
+    rows = whole.take()
+    for name, array in rows.items():
+        assert np.concatenate([piece[name] for piece in pieces]).tobytes() == array.tobytes(), name
+    energy = whole.block.evaluate(rows["weights"].reshape(-1, task.n_weights))[0]
+    assert energy.tobytes() == rows["energy"].tobytes()
+    assert (rows["walker_at"][0] != np.arange(n_walkers)).any()
 
 
 @pytest.mark.parametrize("law", ["gaussian", "spherical"])
@@ -407,6 +635,24 @@ def test_energy_error_falls_with_the_square_of_the_step():
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.7)
 
 
+@pytest.mark.parametrize("method", ["langevin", "hmc", "underdamped"])
+def test_energy_error_is_that_of_the_rung_where_it_was_made(method):
+    """At the sweep of an exchange round, too: it is what the chain without exchange has there."""
+    task = smooth()
+    start, parameters = start_of(8, task, "gaussian"), {"step_size": 0.1}
+    errors = []
+    for exchange_every in (0, 1):
+        chain = chain_of(
+            task, method, "gaussian", start, exchange_every=exchange_every, parameters=parameters, beta=BETA * 1e-3
+        )
+        chain.advance(1, 1)
+        errors.append((rows := chain.take())["energy_error"])
+    assert (rows["walker_at"] != np.arange(BETA.size)).any()  # neighbours have changed places
+    assert errors[0].shape == (1, N_COPIES, BETA.size)
+    assert errors[0].all()
+    assert errors[0].tobytes() == errors[1].tobytes()
+
+
 # What is refused
 
 
@@ -422,7 +668,12 @@ def test_energy_error_falls_with_the_square_of_the_step():
         ("langevin", {}, "step_size: missing, langevin needs it"),
         ("langevin", {"step_size": 0.1, "n_steps": 3}, "n_steps: not a parameter of langevin"),
         ("hmc", {"step_size": 0.1, "n_steps": 0}, "n_steps: got 0"),
+        ("sgld", {"step_size": 0.1}, "batch_size: missing, sgld needs it"),
+        ("sgld", {"step_size": 0.1, "batch_size": 0}, "batch_size: got 0, expected that of the block, 0, and > 0"),
+        ("sgld", {"step_size": 0.1, "batch_size": 21}, "batch_size: got 21, expected 0 to 20"),
         ("underdamped", {"step_size": 0.1, "friction": -1.0}, "friction: got -1"),
+        ("mala", {"preconditioner": "full"}, "preconditioner: got 'full', expected one of none, diagonal, inputs"),
+        ("pcn", {"preconditioner": "inputs"}, "preconditioner: not a parameter of pcn"),
         ("pcn", {"step_size": 1.5}, "step_size"),
         ("elliptical-slice", {"step_size": 1.5}, "step_size: not a parameter of elliptical-slice"),
     ],
@@ -444,6 +695,21 @@ def test_what_does_not_fit_the_weights_is_refused():
     chain.block.restore(start_of(8, task, "gaussian"), {})
     with pytest.raises(ValueError, match="square norm"):
         chain.restore(chain.state())
+    for method in PRECONDITIONED:
+        parameters = parameters_of(method, "inputs")
+        with pytest.raises(ValueError, match="preconditioner: got 'inputs', expected none for spherical weights"):
+            chain_of(task, method, "spherical", start_of(8, task, "spherical"), parameters=parameters)
     counting = smooth(Machine("committee", 3), "error-count", 9)
     with pytest.raises(ValueError, match="expected one without a gradient"):
         chain_of(counting, "mala", "gaussian", start_of(8, counting, "gaussian"))
+
+
+def test_a_second_layer_has_no_mass_matrix():
+    x = np.random.default_rng(1).normal(size=(5, 4))
+    block = gradients.Block(
+        x, np.ones(5), np.ones((1, 10)), n_units=2, activation="tanh", loss="square", second_layer=True
+    )
+    with pytest.raises(ValueError, match="preconditioner: got one for weights of a second layer, expected none"):
+        CONTINUOUS["mala"](step_size=0.1, preconditioner="inputs").chain(
+            block, seed=1, beta=[1.0], prior=Law("gaussian")
+        )

@@ -78,6 +78,12 @@ ISA_CODE void FN(moves_rotate)(int64_t count, int64_t lanes, int64_t period, con
     });
 }
 
+/* out = x y, number by number. */
+ISA_CODE void FN(moves_multiply)(int64_t count, int64_t lanes, int64_t period, const double *x, const double *y, double *out)
+{
+    EACH_NUMBER({ AT(out) = AT(x) * AT(y); });
+}
+
 /* x *= a. */
 ISA_CODE void FN(moves_scale)(int64_t count, int64_t lanes, int64_t period, const double *a, double *x)
 {

@@ -64,7 +64,7 @@ static inline void transpose_bits(uint64_t word[64])
 }
 
 /* The inputs of some patterns alone: `batch` has its own room for batch->n_patterns of them, and else the shape of `p`. */
-static void bits_select(const products *p, const int32_t *pattern, products *batch)
+static inline void bits_select(const products *p, const int32_t *pattern, products *batch)
 {
     uint64_t *rows = (uint64_t *)batch->pattern_bits, *columns = (uint64_t *)batch->input_bits, square[WORD];
     for (int64_t view = 0; view < p->n_views; view++)
@@ -87,7 +87,7 @@ static inline void copy_number(void *out, int64_t to, const void *in, int64_t fr
     memcpy((char *)out + to * size, (const char *)in + from * size, size);
 }
 
-static void real_select(const products *p, const int32_t *pattern, products *batch, int64_t size)
+static inline void real_select(const products *p, const int32_t *pattern, products *batch, int64_t size)
 {
     const int64_t tiles = (p->fan_in + TILE - 1) / TILE, rows = batch->rows, length = p->row_length;
     void *by_pattern = (void *)batch->by_pattern, *by_input = (void *)batch->by_input;

@@ -7,10 +7,11 @@ are units on |w_k|^2 = fan_in each; momenta are tangent and positions follow gre
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import block_diag
 
 from mcmc.reference import philox
 from mcmc.reference.flips import Trajectory, drive
@@ -18,13 +19,23 @@ from mcmc.reference.flips import Trajectory, drive
 Reals = NDArray[np.float64]
 Evaluate = Callable[[Reals], tuple[Reals, Reals]]
 """E (n,) and dE/dw (n, n_weights) of weights (n, n_weights)."""
+EvaluateBatch = Callable[[Reals, NDArray[np.int64]], tuple[Reals, Reals]]
+"""The same of some patterns (batch_size,) alone."""
 
 
 class Flat:
     """The whole space, with the Gaussian prior of a precision."""
 
-    def __init__(self, precision: float) -> None:
-        self.precision = precision
+    def __init__(self, precision: float, root: Reals | None = None) -> None:
+        """root: C (n_weights, n_weights) if the coordinates are not the weights w but u, w = C u."""
+        self.precision, self.root = precision, root
+
+    def weights(self, u: Reals) -> Reals:
+        return u if self.root is None else u @ self.root.T
+
+    def pull(self, gradient: Reals) -> Reals:
+        """A gradient by w as one by u."""
+        return gradient if self.root is None else gradient @ self.root
 
     def tangent(self, w: Reals, p: Reals) -> Reals:
         return p
@@ -34,10 +45,10 @@ class Flat:
         return w + time * p, p
 
     def log_prior(self, w: Reals) -> Reals:
-        return -0.5 * self.precision * (w**2).sum(axis=1)
+        return -0.5 * self.precision * (self.weights(w) ** 2).sum(axis=1)
 
     def log_prior_gradient(self, w: Reals) -> Reals:
-        return -self.precision * w
+        return self.pull(-self.precision * self.weights(w))
 
 
 class Spheres:
@@ -83,6 +94,7 @@ class Walkers:
     n_leapfrog: int
     friction: float
     momenta: Reals  # (n, n_weights), kept from sweep to sweep
+    estimate: Evaluate | None = None  # by minibatches
 
     def potential(self, w: Reals) -> Reals:
         """U (n,)."""
@@ -109,6 +121,10 @@ def langevin(s: Walkers, w: Reals) -> None:
     else:
         time = np.sqrt(2 * s.step)
         w[:] = s.space.move(w, s.space.tangent(w, s.noise) + 0.5 * time * s.force(w), time)[0]
+
+
+def sgld(s: Walkers, w: Reals) -> None:
+    langevin(replace(s, evaluate=s.estimate), w)
 
 
 def mala(s: Walkers, w: Reals) -> NDArray[np.bool_]:
@@ -175,6 +191,7 @@ def random_walk(s: Walkers, w: Reals) -> NDArray[np.bool_]:
 
 METHODS: dict[str, Callable[[Walkers, Reals], NDArray[np.bool_] | None]] = {
     "langevin": langevin,
+    "sgld": sgld,
     "mala": mala,
     "hmc": hmc,
     "underdamped": underdamped,
@@ -183,6 +200,31 @@ METHODS: dict[str, Callable[[Walkers, Reals], NDArray[np.bool_] | None]] = {
     "random-walk": random_walk,
 }
 """One sweep: changes weights (n, n_weights); returns who accepted (n,), or None where nobody is asked."""
+
+
+def inverse_root(
+    inputs: Reals, kind: str, precision: float, stiffness: float, n_units: int = 1, tree: bool = False
+) -> Reals:
+    """C (n_weights, n_weights) with C C^T = M^-1, M = precision + stiffness X^T X / fan_in over its mean diagonal.
+
+    inputs: (n_patterns, n_inputs), of which each unit of a tree sees its own; kind: "inputs", or "diagonal" for the
+    diagonal of M alone
+    """
+    views = np.split(inputs, n_units, axis=1) if tree else [inputs] * n_units
+    fan_in = views[0].shape[1]
+    mass = block_diag(*(precision * np.eye(fan_in) + stiffness / fan_in * x.T @ x for x in views))
+    mass = mass if kind == "inputs" else np.diag(np.diag(mass))
+    return np.linalg.inv(np.linalg.cholesky(mass / np.diag(mass).mean())).T
+
+
+def minibatch(key: int, sweep: int, n_patterns: int, batch_size: int) -> NDArray[np.int64]:
+    """Distinct patterns (batch_size,), each set of them equally likely: Floyd's algorithm."""
+    chosen: list[int] = []
+    for k, word in enumerate(philox.words(key, sweep, np.arange(batch_size))):
+        last = n_patterns - batch_size + k
+        drawn = int(word) * (last + 1) >> 32
+        chosen.append(last if drawn in chosen else drawn)
+    return np.array(chosen)
 
 
 def run(
@@ -199,6 +241,10 @@ def run(
     n_steps: int = 1,
     friction: float = 1.0,
     n_units: int = 1,
+    batch_size: int = 0,
+    n_patterns: int = 0,
+    evaluate_batch: EvaluateBatch | None = None,
+    root: Reals | None = None,
     n_copies: int = 1,
     instance: int = 0,
     exchange_every: int = 1,
@@ -207,10 +253,11 @@ def run(
 ) -> Trajectory:
     """Sweeps 1 .. sweeps from weights (n_copies * n_rungs, n_weights), walkers ordered by copy, then rung of birth.
 
-    step_size: one for all or one for each rung
+    step_size: one for all or one for each rung; evaluate_batch: of batch_size patterns out of n_patterns, for sgld
+    root: the map C from what is moved to the weights, None where these are the same
     """
     n_rungs, n = len(beta), weights.shape[1]
-    space = Flat(precision) if prior == "gaussian" else Spheres(n_units)
+    space = Flat(precision, root) if prior == "gaussian" else Spheres(n_units)
     steps = np.broadcast_to(np.asarray(step_size, dtype=np.float64), (n_rungs,))
     walkers = [divmod(walker, n_rungs) for walker in range(n_copies * n_rungs)]
     noise_keys, move_keys = (
@@ -218,11 +265,29 @@ def run(
         for purpose in ("noise", "moves")
     )
     length_key = philox.stream_key(seed, "sites", instance)
-    momenta = space.tangent(weights, philox.noise(noise_keys, 0, n).T)
+    start = weights if root is None else np.linalg.solve(root, weights.T).T
+
+    def by_u(u: Reals, evaluate: Callable[..., tuple[Reals, Reals]] = evaluate, *more: object) -> tuple[Reals, Reals]:
+        if root is None:
+            return evaluate(u, *more)
+        energy, gradient = evaluate(space.weights(u), *more)
+        return energy, space.pull(gradient)
+
+    momenta = space.tangent(start, philox.noise(noise_keys, 0, n).T)
+    batch_keys = [philox.stream_key(seed, "batches", instance, copy) for copy in range(n_copies)]
+
+    def estimate(sweep: int, w: Reals) -> tuple[Reals, Reals]:
+        """With one minibatch for the n_rungs walkers of each copy."""
+        parts = [
+            by_u(part, evaluate_batch, minibatch(key, sweep, n_patterns, batch_size))
+            for key, part in zip(batch_keys, np.split(w, n_copies), strict=True)
+        ]
+        energy, gradient = (n_patterns / batch_size * np.concatenate(column) for column in zip(*parts, strict=True))
+        return energy, gradient
 
     def sweep_once(sweep: int, w: Reals, e: Reals, rungs: NDArray[np.intp]) -> NDArray[np.int64]:
         state = Walkers(
-            evaluate=evaluate,
+            evaluate=by_u,
             space=space,
             beta=beta[rungs, None],
             step=steps[rungs, None],
@@ -231,10 +296,12 @@ def run(
             n_leapfrog=1 + int(philox.words(length_key, sweep, 0)) * (2 * n_steps - 1) // 2**32,
             friction=friction,
             momenta=momenta,
+            estimate=lambda w: estimate(sweep, w),
         )
         taken = METHODS[method](state, w)
-        e[:] = evaluate(w)[0]
+        e[:] = by_u(w)[0]
         return np.zeros(len(w), dtype=np.int64) if taken is None else taken.astype(np.int64)
 
     around = {"exchange_every": exchange_every, "burn_in": burn_in, "measure_every": measure_every}
-    return drive(sweep_once, lambda w: evaluate(w)[0], weights, seed, instance, beta, n_copies, sweeps, **around)
+    found = drive(sweep_once, lambda u: by_u(u)[0], start, seed, instance, beta, n_copies, sweeps, **around)
+    return replace(found, weights=found.weights if root is None else found.weights @ root.T)

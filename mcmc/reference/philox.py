@@ -22,6 +22,7 @@ PURPOSES = (
     "waiting",
     "noise",
     "partners",
+    "batches",
 )
 """Streams, in the order of their numbers."""
 

@@ -14,6 +14,7 @@ from mcmc.samplers.mala import Mala
 from mcmc.samplers.metropolis import Metropolis
 from mcmc.samplers.pcn import Pcn
 from mcmc.samplers.random_walk import RandomWalk
+from mcmc.samplers.sgld import Sgld
 from mcmc.samplers.underdamped import Underdamped
 from mcmc.samplers.waiting_time import WaitingTime
 
@@ -27,6 +28,6 @@ SAMPLERS: dict[str, type[FlipSampler]] = {
 
 CONTINUOUS: dict[str, type[Sampler]] = {
     sampler.name: sampler
-    for sampler in (CoordinateMetropolis, RandomWalk, Pcn, EllipticalSlice, Mala, Hmc, Langevin, Underdamped)
+    for sampler in (CoordinateMetropolis, RandomWalk, Pcn, EllipticalSlice, Mala, Hmc, Langevin, Sgld, Underdamped)
 }
 """Methods for real weights by name."""

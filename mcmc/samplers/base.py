@@ -39,5 +39,7 @@ class Sampler:
     """What rows hold of the walkers besides energies and weights, see observables.BY_WALKER."""
     orders: ClassVar[tuple[str, ...]] = ()
     """Orders of visits to the weights that it takes."""
+    batch_size: int = 0
+    """Patterns of the minibatches that its block must provide for; 0 for none."""
     flips_pairs: ClassVar[bool] = False
     """Whether it can keep an overlap of Ising weights fixed, by pairs of flips."""

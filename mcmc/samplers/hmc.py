@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Parameter, Parameters
 from mcmc.samplers.moves import AUTO, MoveSampler
 
@@ -21,6 +22,7 @@ class Hmc(MoveSampler):
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(AUTO, "time step of the leapfrog; a number, one for each rung or auto"),
         "n_steps": Parameter(20, "mean number of leapfrog steps of a trajectory"),
+        "preconditioner": preconditioners.PARAMETER,
     }
 
     def first_step(self, n_weights: int, precision: float) -> float:

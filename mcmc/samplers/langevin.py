@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Parameter, Parameters
 from mcmc.samplers.moves import MoveSampler
 
@@ -19,5 +20,6 @@ class Langevin(MoveSampler):
     tells = ("energy_error",)
     adjusted = False
     parameters: ClassVar[Parameters] = {
-        "step_size": Parameter(None, "h of w' = w - h dU + sqrt(2h) xi; a number or one for each rung")
+        "step_size": Parameter(None, "h of w' = w - h dU + sqrt(2h) xi; a number or one for each rung"),
+        "preconditioner": preconditioners.PARAMETER,
     }

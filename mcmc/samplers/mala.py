@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Parameter, Parameters
 from mcmc.samplers.moves import AUTO, MoveSampler
 
@@ -19,7 +20,8 @@ class Mala(MoveSampler):
     tells = ("energy_error",)
     target = 0.574
     parameters: ClassVar[Parameters] = {
-        "step_size": Parameter(AUTO, "h of w' = w - h dU + sqrt(2h) xi; a number, one for each rung or auto")
+        "step_size": Parameter(AUTO, "h of w' = w - h dU + sqrt(2h) xi; a number, one for each rung or auto"),
+        "preconditioner": preconditioners.PARAMETER,
     }
 
     def first_step(self, n_weights: int, precision: float) -> float:

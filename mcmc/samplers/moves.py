@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mcmc.kernels import moves, tuning
-from mcmc.kernels.random import MOVES, NOISE, SITES, SWAPS, stream_key
+from mcmc.kernels.random import BATCHES, MOVES, NOISE, SITES, SWAPS, stream_key
+from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Sampler
 
 if TYPE_CHECKING:
@@ -23,12 +24,13 @@ class MoveSampler(Sampler):
 
     Keyword arguments are the `parameters` of the class. step_size: a number, one for each rung, or "auto" where there
     is a target of acceptance: tuned by instance and rung in the burn-in. ValueError for a parameter that is not taken,
-    is missing, or cannot be.
+    is missing, or cannot be. preconditioner: one of PRECONDITIONERS, for gaussian weights.
     """
 
     name: ClassVar[str]
     laws = ("gaussian", "spherical")
     least_burn_in = tuning.LEAST_BURN_IN
+    preconditioner: str = preconditioners.NONE
 
     def __init__(self, **given: object) -> None:
         unknown = given.keys() - self.parameters.keys()
@@ -40,6 +42,9 @@ class MoveSampler(Sampler):
                 raise ValueError(f"{key}: missing, {self.name} needs it")
             setattr(self, key, value)
         step_size = getattr(self, "step_size", None)
+        if self.preconditioner not in preconditioners.PRECONDITIONERS:
+            allowed = ", ".join(preconditioners.PRECONDITIONERS)
+            raise ValueError(f"preconditioner: got {self.preconditioner!r}, expected one of {allowed}")
         if isinstance(step_size, str) and (step_size != AUTO or self.target is None):
             allowed = "numbers > 0" if self.target is None else f"numbers > 0 or {AUTO!r}"
             raise ValueError(f"step_size: got {step_size!r}, expected {allowed} for {self.name}")
@@ -65,13 +70,18 @@ class MoveSampler(Sampler):
         """
         if prior.name not in self.laws:
             raise ValueError(f"weights: got {prior.name}, expected {' or '.join(self.laws)} for {self.name}")
+        if prior.name != "gaussian" and self.preconditioner != preconditioners.NONE:
+            raise ValueError(f"preconditioner: got {self.preconditioner!r}, expected none for {prior.name} weights")
         beta = np.ascontiguousarray(beta, dtype=np.float64)
         walkers = [divmod(walker, beta.size) for walker in range(first, first + len(block.energy))]
         keys = {
             f"{name}_keys": np.array([stream_key(seed, purpose, instance, *walker) for walker in walkers], np.uint64)
             for name, purpose in (("noise", NOISE), ("move", MOVES))
         }
-        swap_keys = np.array([stream_key(seed, SWAPS, instance, copy) for copy in range(n_copies)], dtype=np.uint64)
+        keys |= {
+            f"{name}_keys": np.array([stream_key(seed, purpose, instance, copy) for copy in range(n_copies)], np.uint64)
+            for name, purpose in (("swap", SWAPS), ("batch", BATCHES))
+        }
         precision = getattr(prior, "precision", 1.0)
         return moves.Moves(
             block,
@@ -82,14 +92,14 @@ class MoveSampler(Sampler):
             n_copies=n_copies,
             first=first,
             beta=beta,
-            swap_keys=swap_keys,
             length_key=stream_key(seed, SITES, instance),  # what all walkers of an instance share
             exchange_every=exchange_every,
             burn_in=burn_in,
             measure_every=measure_every,
             **keys,
             **self._steps(beta.size, block.weights.shape[1], prior.name, precision),
-            **{key: getattr(self, key) for key in self.parameters if key != "step_size"},
+            root=preconditioners.root(self.preconditioner, block, float(beta.max()), precision),
+            **{key: getattr(self, key) for key in self.parameters if key not in ("step_size", "preconditioner")},
         )
 
     def _steps(self, n_rungs: int, n_weights: int, prior: str, precision: float) -> dict[str, object]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Parameter, Parameters
 from mcmc.samplers.moves import MoveSampler
 
@@ -21,4 +22,5 @@ class Underdamped(MoveSampler):
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(None, "time step; a number or one for each rung"),
         "friction": Parameter(1.0, "rate at which momenta forget"),
+        "preconditioner": preconditioners.PARAMETER,
     }
