@@ -1,7 +1,7 @@
 """The competitors of real weights: BlackJAX and torch's autograd, and numpy's matrix products alone.
 
 Energies are those of `tasks.Task`, written once more; `real.py` compares them, and the gradients, with the engine's.
-All run on one thread (`bench.ONE_THREAD`). Time is CPU time of the process, because jax computes in a thread of its own.
+All run on one thread (`bench.ONE_THREAD`). Time is CPU time of the process, since jax computes in a thread of its own.
 """
 
 from __future__ import annotations
@@ -78,8 +78,7 @@ class BlackjaxSteps:
 
 
 class TorchGradient:
-    """The gradient of a batch of tanh committees under the square loss by torch's autograd, in the faster of two layouts.
-    """
+    """The gradient of tanh committees under the square loss by torch's autograd, in the faster of two layouts."""
 
     def __init__(self, task: Task, weights: Reals, precision: str) -> None:
         import torch

@@ -119,6 +119,21 @@ class Peak:
         return Turn(time.process_time() - began, done, None)
 
 
+class Reading:
+    """Going once through as much memory as a task's real inputs take: what one walker cannot do without."""
+
+    def __init__(self, task: Task, precision: str, library: ctypes.CDLL) -> None:
+        self.function, self.inputs = library.stream, task.dense.astype(precision)
+        self.function.restype = ctypes.c_uint64
+
+    def turn(self, proposals: int) -> Turn:
+        """A proposal is one reading."""
+        pointer, n_words = self.inputs.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(self.inputs.nbytes // 8)
+        began = time.process_time()
+        self.function(ctypes.c_int64(proposals), n_words, pointer)
+        return Turn(time.process_time() - began, proposals, None)
+
+
 class Libraries:
     """The programs in C."""
 
@@ -138,6 +153,8 @@ def measure_steps(case: Case, libraries: Libraries, repeats: int, seconds: float
             f"numpy {precision}": NumpyProducts(task, weights, precision),
             f"peak {precision}": Peak(precision, libraries.floor),
         }
+        if case.walkers == 1 and not task.instance.inputs.binary:
+            contenders[f"reading {precision}"] = Reading(task, precision, libraries.floor)
     if "blackjax" not in missing():
         contenders["blackjax"] = BlackjaxSteps(task, weights, case.step_size)
     turns = by_turns(contenders, repeats, seconds)
@@ -159,6 +176,7 @@ def measure_steps(case: Case, libraries: Libraries, repeats: int, seconds: float
             "times_numpy_products": figures.times(f"numpy {precision}"),
             "products_us": _us(products),
             "products_share": share,
+            "reading_us": _us(figures.ns(f"reading {precision}")),
             "products_rate": 2 * work / products,
             "peak_rate": 2 / peak,
             "of_peak": work * peak / products,
@@ -171,9 +189,7 @@ def measure_gradients(case: Case, libraries: Libraries, repeats: int, seconds: f
     contenders: dict[str, Any] = {}
     for precision in PRECISIONS:
         contenders[precision] = Gradients(case, weights, precision, libraries.products, "gradients")
-        contenders[f"products {precision}"] = Gradients(
-            case, weights, precision, libraries.products, "products_alone"
-        )
+        contenders[f"products {precision}"] = Gradients(case, weights, precision, libraries.products, "products_alone")
         if "torch" not in missing():
             contenders[f"torch {precision}"] = torch = TorchGradient(task, weights, precision)
             _check_gradient(contenders[precision].block, weights, torch.gradient().numpy(), precision)
