@@ -115,7 +115,7 @@ class Start:
             self.constraint = priors.FixedOverlap(np.ones(n, np.int8), n // 2)
             self.weights = self.constraint.draw(SEED, 0, walkers, case.n_rungs)
         else:
-            self.weights = priors.draw_ising(SEED, 0, walkers, case.n_rungs, case.machine.n_weights)
+            self.weights = priors.Ising().walkers(SEED, 0, walkers, case.n_rungs, 1, case.machine.n_weights)
         self.beta = 0.1 if case.beta is None else case.beta
         if case.acceptance is not None:
             while self._run(sweeps=10).acceptance > case.acceptance and self.beta < COLDEST:

@@ -19,7 +19,7 @@ from mcmc import config, data, engine, parallel
 from mcmc.architectures import Architecture
 from mcmc.losses import Loss
 from mcmc.models import MODELS
-from mcmc.priors import draw_ising
+from mcmc.priors import Ising
 from mcmc.samplers import Metropolis
 from mcmc.samplers.flips import Chain, FlipSampler
 
@@ -87,7 +87,7 @@ def overhead(sweeps: int, n: int = 1000) -> dict[str, float]:
 
 def _chain(n: int, first: int = 0, stop: int = N_COPIES * N_RUNGS) -> Chain:
     """Walkers first .. stop - 1 of the run that `overhead` makes."""
-    weights = draw_ising(1, 0, range(first, stop), N_RUNGS, n)
+    weights = Ising().walkers(1, 0, range(first, stop), N_RUNGS, 1, n)
     model = MODELS["perceptron"](Architecture("perceptron", n), Loss("error-count"))
     block = model.block(data.teacher_instance(1, 0, n, n), weights)
     beta = np.geomspace(0.2, 1.5, N_RUNGS)

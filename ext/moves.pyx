@@ -1,15 +1,14 @@
 """Moves of all weights at once, of walkers of any machine with real weights; see moves.h."""
 from gradient_target cimport gradient_target, gradient_target_of
-from libc.math cimport sqrt
 from libc.stdint cimport int64_t, uint64_t
 from mcmc.kernels.chain cimport NEVER, Chain, chain_run, grown
-from numerics cimport num_exp1, num_log1
 
 import math
 
 import numpy as np
 
-from mcmc.kernels import aligned, check, cpu
+from mcmc.kernels import aligned, check, check_on_sphere, cpu
+from mcmc.kernels.tuning import Tuning
 
 cdef extern from "moves.h" nogil:
     enum:
@@ -73,12 +72,6 @@ WITH_GRADIENT = ("langevin", "mala", "hmc", "underdamped")
 """Methods that drive the gradient."""
 WITHOUT_ACCEPTANCE = ("langevin", "underdamped", "elliptical-slice")
 """Methods that reject nothing."""
-SPHERE_SLACK = 1e-9
-"""Relative deviation of |w_k|^2 from the fan-in up to which weights are on the sphere."""
-SHORTEST_TUNING = 40
-"""Sweeps of burn-in that tuning a step size takes at least."""
-MOST_WINDOWS = 64
-SHORTEST_WINDOW = 4
 
 
 def largest_step(method, prior):
@@ -86,12 +79,6 @@ def largest_step(method, prior):
     if method == "pcn":
         return 1.0
     return {"gaussian": math.inf, "spherical": math.pi**2 / 2 if method == "mala" else math.pi}[prior]
-
-
-def windows(burn_in):
-    """The sweeps at whose ends a step size is adapted, the last one the end of the burn-in."""
-    n = min(burn_in // SHORTEST_WINDOW, MOST_WINDOWS)
-    return [burn_in * (m + 1) // n for m in range(n)]
 
 
 cdef class Moves(Chain):
@@ -113,9 +100,7 @@ cdef class Moves(Chain):
 
     cdef moves_run run
     cdef readonly str method, prior
-    cdef readonly object tuned_to
-    """Mean acceptance to which the step sizes are tuned, or None."""
-    cdef object steps, log_step, log_step_sum, boundaries
+    cdef object steps, tuning
     cdef object noise_keys, move_keys, gradient, momentum, norm, kinetic, energy_error
     cdef object noise, weights, proposed_gradient, unit_square, partial, mask, lanes
     cdef object row_weights, row_kinetic, row_energy_error
@@ -160,7 +145,6 @@ cdef class Moves(Chain):
     def _take_steps(self, step_size, target):
         """Step sizes of the rungs and what tunes them."""
         n_rungs = self.chain.n_rungs
-        self.boundaries = []
         if step_size is None:
             check(self.method == "elliptical-slice", f"step_size: got None, expected numbers for {self.method}")
             return
@@ -174,11 +158,7 @@ cdef class Moves(Chain):
         if not target:
             return
         check(self.method not in WITHOUT_ACCEPTANCE, f"step_size: got auto, expected a number for {self.method}")
-        check(self.chain.burn_in >= SHORTEST_TUNING, f"burn_in: got {self.chain.burn_in}, expected an integer >= "
-              f"{SHORTEST_TUNING} to tune the step size in")
-        self.tuned_to, self.boundaries = target, windows(self.chain.burn_in)
-        self.log_step = np.array([num_log1(step) for step in self.steps])
-        self.log_step_sum = np.zeros(n_rungs)
+        self.tuning = Tuning(self.steps, target, largest_step(self.method, self.prior), self.chain.burn_in)
         cdef int64_t[::1] counts = np.zeros(n_rungs, dtype=np.int64)
         self.counts, self.run.counts = counts.base, &counts[0]
 
@@ -217,14 +197,8 @@ cdef class Moves(Chain):
 
     def _check_norms(self):
         """ValueError unless all weights are where the prior is."""
-        if self.prior == "gaussian":
-            return
-        units = self.block.weights.reshape(self.chain.n_walkers, self.run.target.n_units, -1)
-        wrong = np.abs((units**2).mean(axis=2) - 1) > SPHERE_SLACK
-        if wrong.any():
-            walker, unit = np.argwhere(wrong)[0]
-            raise ValueError(f"weights: unit {unit} of walker {self.chain.first + walker} has a square norm of "
-                             f"{(units[walker, unit] ** 2).sum():g}, expected its fan-in, {units.shape[2]}")
+        if self.prior == "spherical":
+            check_on_sphere(self.block.weights, self.run.target.n_units, self.chain.first)
 
     cdef int grow(self, int64_t held, int64_t room) except -1:
         Chain.grow(self, held, room)
@@ -265,38 +239,20 @@ cdef class Moves(Chain):
 
     def next_adaptation(self, int64_t done):
         """The end of the next window of the burn-in, while a step size is tuned."""
-        return next((sweep for sweep in self.boundaries if sweep > done), NEVER)
+        return self.tuning.next(done) if self.tuning else NEVER
 
     def adapt(self, int64_t sweep, counts):
-        """Robbins and Monro's step for the logarithm of each rung's step size, towards the acceptance wanted.
+        """Tune the step sizes.
 
         counts: int64 (n_rungs,), acceptance probabilities of the window in units of 2^-32, of all blocks of the
-        instance. At the end of the burn-in the mean over the second half of the windows is what remains.
+        instance.
         """
-        cdef int64_t window = self.boundaries.index(sweep), n = len(self.boundaries)
-        n_proposals = self.chain.n_copies * (sweep - (self.boundaries[window - 1] if window else 0))
-        acceptance = np.asarray(counts) / (2.0**32 * n_proposals)
-        self.log_step += 4.0 / (1.0 + sqrt(window)) * (acceptance - self.tuned_to)
-        largest = largest_step(self.method, self.prior)
-        if math.isfinite(largest):
-            np.minimum(self.log_step, num_log1(largest), out=self.log_step)
-        if window >= n // 2:
-            self.log_step_sum += self.log_step
-        if window == n - 1:
-            self.log_step[...] = self.log_step_sum / (n - n // 2)
-        cdef double[::1] steps = self.steps, log_step = self.log_step
-        cdef int64_t rung
-        for rung in range(self.chain.n_rungs):
-            steps[rung] = num_exp1(log_step[rung])
+        self.tuning.adapt(sweep, np.asarray(counts) / (2.0**32 * self.chain.n_copies * self.tuning.sweeps(sweep)))
         self.counts[...] = 0
 
     def state(self):
         """Permutation, counters and tuning: name -> array, not copied."""
-        state = Chain.state(self)
-        if self.boundaries:
-            state |= {"counts": self.counts, "step_size": self.steps, "log_step": self.log_step,
-                      "log_step_sum": self.log_step_sum}
-        return state
+        return Chain.state(self) | ({"counts": self.counts} | self.tuning.state() if self.tuning else {})
 
     def restore(self, state):
         """Continue from a state, the block having been restored before. ValueError as in __init__, for weights."""

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcmc._version import __version__
-from mcmc.errors import ConfigError, StorageError
+from mcmc.errors import ConfigError, DivergenceError, StorageError
 
 if TYPE_CHECKING:
     from mcmc.analysis import Results
 
-__all__ = ["ConfigError", "StorageError", "__version__", "load", "run"]
+__all__ = ["ConfigError", "DivergenceError", "StorageError", "__version__", "load", "run"]
 
 
 def run(
@@ -36,7 +36,7 @@ def run(
     comm: an mpi4py communicator; every rank calls. Without it the processes of the launcher, or this one alone.
     walltime: seconds after which to stop at a checkpoint. After it, or an interrupt (Ctrl-C), the results are partial
     (`results.dataset.attrs["complete"]` is 0), and the same call continues.
-    Raises ConfigError (nothing was created) or StorageError.
+    Raises ConfigError (nothing was created), StorageError, or DivergenceError, the last checkpoint being intact.
     """
     from mcmc import analysis, config, engine, parallel
 

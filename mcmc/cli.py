@@ -17,12 +17,12 @@ from typing import Any, NoReturn
 import click
 
 from mcmc._version import __version__
-from mcmc.errors import ConfigError, StorageError
+from mcmc.errors import ConfigError, DivergenceError, StorageError
 
 # Ranks and kernels are the parallelism, threads of numpy's BLAS beside them get in the way. Before numpy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-_DONE, _USAGE, _STORAGE, _INTERRUPTED = 0, 2, 3, 130
+_DONE, _FAILED, _USAGE, _STORAGE, _INTERRUPTED = 0, 1, 2, 3, 130
 _SET_HELP = "Override a key of the run file, such as ladder.n_copies=4; repeatable."
 _LOST_AFTER = 300.0  # seconds without a heartbeat
 _RANK_0_SPEAKS = 1.0  # seconds that the others leave it: launchers end all ranks with the first that fails
@@ -43,6 +43,8 @@ def run_command(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), _USAGE)
     except StorageError as error:
         return _fail(str(error), _STORAGE)
+    except DivergenceError as error:
+        return _fail(str(error), _FAILED)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", _INTERRUPTED)
 
@@ -220,9 +222,21 @@ def _losses() -> str:
 
 
 def _samplers() -> str:
-    from mcmc.samplers import SAMPLERS
+    from mcmc.config import samplers_of
+    from mcmc.priors import PRIORS
 
-    return ", ".join(SAMPLERS)
+    return _formulas({name: ", ".join(samplers_of(name)) for name in PRIORS})
+
+
+def _parameters() -> str:
+    from mcmc.samplers import CONTINUOUS
+
+    lines = [
+        f"{method:<16} {key}{'' if parameter.default is None else f' = {parameter.default}'}: {parameter.meaning}"
+        for method, kind in CONTINUOUS.items()
+        for key, parameter in kind.parameters.items()
+    ]
+    return "\n".join(lines).replace("\n", "\n" + 11 * " ")
 
 
 _FACTS: dict[str, Callable[[], str]] = {
@@ -233,6 +247,7 @@ _FACTS: dict[str, Callable[[], str]] = {
     "activation": _activations,
     "losses": _losses,
     "samplers": _samplers,
+    "parameters": _parameters,
 }
 
 

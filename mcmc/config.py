@@ -25,7 +25,9 @@ from msgspec import Meta, Struct
 from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.errors import ConfigError
 from mcmc.losses import LARGEST, LOSSES
-from mcmc.samplers import SAMPLERS
+from mcmc.priors import PRIORS, Gaussian, Prior
+from mcmc.samplers import CONTINUOUS, SAMPLERS
+from mcmc.samplers.base import Sampler as Method
 
 _INT_MAX = 2**31 - 1
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="an integer from 0 to 2**63 - 1")]
@@ -60,6 +62,7 @@ class Model(_Table, kw_only=True):
     n_inputs: Count | None = None  # None: as in the data file
     n_hidden: Count | None = None  # None: perceptron
     activation: Text = "sign"
+    prior_precision: Positive = 1.0
 
 
 class Teacher(_Table, kw_only=True):
@@ -90,8 +93,16 @@ class Data(_Table, kw_only=True):
 
 
 class Sampler(_Table, kw_only=True):
+    """None: as the method has it by itself; which method takes which key, its class says."""
+
     method: Text = "metropolis"
     order: Text = "random"
+    step_size: Annotated[
+        Positive | list[Positive] | str | None, Meta(description='a number > 0, a list of one per rung, or "auto"')
+    ] = None
+    n_steps: Count | None = None
+    friction: Positive | None = None
+    precision: Text = "float64"
 
 
 class Constraint(_Table, kw_only=True):
@@ -139,6 +150,7 @@ class Checkpoint(_Table, kw_only=True):
 class Output(_Table, kw_only=True):
     store_data: Switch = True
     weights_every: CountOrZero = 0
+    waiting_times: list[SweepsOrZero] = []
 
 
 class RunFile(_Table, kw_only=True):
@@ -187,6 +199,24 @@ class Config(RunFile, kw_only=True):
         return replace(one_unit, n_hidden=n_hidden, activation=activation)
 
     @property
+    def n_rungs(self) -> int:
+        beta = self.ladder.beta
+        return len(beta) if isinstance(beta, list) else beta.n
+
+    @property
+    def prior(self) -> Prior:
+        """The law of the student's weights."""
+        return self._law(self.model.weights)
+
+    @property
+    def teacher_prior(self) -> Prior:
+        """The law of the teacher's weights; a Gaussian one has the student's precision, if that is Gaussian too."""
+        return self._law(self.data.teacher.weights or self.model.weights)
+
+    def _law(self, name: str) -> Prior:
+        return Gaussian(self.model.prior_precision) if name == Gaussian.name else PRIORS[name]()
+
+    @property
     def n_patterns(self) -> int | None:
         """Patterns of one instance, floor(alpha n_weights + 1/2) or as given; None where only the data file knows."""
         if self.data.alpha is None or self.n_weights is None:
@@ -225,7 +255,7 @@ class Config(RunFile, kw_only=True):
 # Which names are values of which key: (available, known but of later work).
 _CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "model.architecture": (tuple(ARCHITECTURES), ()),
-    "model.weights": (("ising",), ("spherical", "gaussian")),
+    "model.weights": (tuple(PRIORS), ()),
     "model.activation": (tuple(ACTIVATIONS), ()),
     "model.loss.name": (tuple(LOSSES), ()),
     "data.source": (("teacher", "random", "file"), ()),
@@ -233,32 +263,18 @@ _CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "data.labels": (("sign", "real", "logistic"), ()),
     "data.transform": (("none", "binarise", "standardise"), ()),
     "data.teacher.architecture": (tuple(ARCHITECTURES), ()),
-    "data.teacher.weights": (("ising",), ("spherical", "gaussian")),
+    "data.teacher.weights": (tuple(PRIORS), ()),
     "data.teacher.activation": (tuple(ACTIVATIONS), ()),
-    "sampler.method": (
-        tuple(SAMPLERS),
-        (
-            "langevin",
-            "mala",
-            "underdamped",
-            "hmc",
-            "pcn",
-            "elliptical-slice",
-            "random-walk",
-            "sgld",
-        ),
-    ),
+    "sampler.method": (tuple(dict.fromkeys([*SAMPLERS, *CONTINUOUS])), ("sgld",)),
     "sampler.order": (("random", "sequential"), ()),
+    "sampler.precision": (("float64", "float32"), ()),
     "constraint.reference": (("magnetisation", "teacher", "file", "run"), ()),
     "ladder.beta.spacing": (("linear", "geometric", "linear-temperature"), ()),
     "schedule.start": (("random", "teacher", "both"), ()),
 }
 
 # Keys of the contract that later work brings.
-_LATER = {
-    "model": ("prior_precision",),
-    "sampler": ("step_size", "n_steps", "friction", "batch_size", "precision"),
-}
+_LATER = {"sampler": ("batch_size",)}
 
 _TABLES: dict[str, type[_Table]] = {
     "": RunFile,
@@ -274,6 +290,9 @@ _TABLES: dict[str, type[_Table]] = {
     "checkpoint": Checkpoint,
     "output": Output,
 }
+
+_STATES = {("ising", "spherical"), *((name, name) for name in PRIORS), *((name, "gaussian") for name in PRIORS)}
+"""Weights of the first law are states of the second, too."""
 
 _FILE_ONLY = ("path", "inputs_key", "labels_key", "teacher_key", "transform")
 _NOT_FOR_FILES = ("alpha", "n_patterns", "inputs", "labels", "label_noise", "output_noise", "n_test")
@@ -386,7 +405,8 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_teacher(config)
     _check_ladder(config.ladder.beta)
     _check_schedule(config)
-    _check_sampler(config)
+    _check_waiting_times(config)
+    _check_sampler(config, raw.get("sampler", {}))
     if "constraint" in raw:
         _check_constraint(config, raw["constraint"])
     return config
@@ -450,6 +470,8 @@ def _check_model(config: Config) -> None:
         _refuse("model.loss.margin", loss.margin, f"a number from -{LARGEST:g} to {LARGEST:g}")
     if not 1 / LARGEST <= loss.sharpness <= LARGEST:
         _refuse("model.loss.sharpness", loss.sharpness, f"a number from {1 / LARGEST:g} to {LARGEST:g}")
+    if config.model.weights != Gaussian.name and config.model.prior_precision != 1:
+        _refuse("model.prior_precision", config.model.prior_precision, "1 (only gaussian weights have a variance)")
     if config.model.n_inputs is None and config.data.source != "file":
         raise ConfigError("model.n_inputs: missing, expected an integer >= 1 (only data from a file know it)")
 
@@ -463,6 +485,8 @@ def _check_architecture(config: Config) -> None:
     student = _architecture(config.student, model.n_inputs or model.n_hidden or 1, "model")
     if model.n_inputs is not None and student.n_weights > _INT_MAX:
         _refuse("model.n_hidden", model.n_hidden, f"n_inputs n_hidden below 2**31, with n_inputs = {model.n_inputs}")
+    if model.weights == "spherical" and model.n_inputs is not None and student.fan_in == 1:
+        _refuse("model.weights", model.weights, "'ising': a unit of one weight on the sphere is -1 or +1")
     if loss.name == "symmetric" and student.name != "perceptron":
         _refuse("model.loss.name", loss.name, f"another loss for a {student.name}: the symmetric one is a perceptron's")
     if student.is_parity:
@@ -509,6 +533,10 @@ def _check_teacher(config: Config) -> None:
     if config.schedule.start != "random" and (teacher.name, teacher.n_hidden) != (student.name, student.n_hidden):
         shapes = [f"{machine.name}, n_hidden = {machine.n_hidden}" for machine in (teacher, student)]
         allowed = f"'random': the teacher ({shapes[0]}) is not of the student's shape ({shapes[1]})"
+        _refuse("schedule.start", config.schedule.start, allowed)
+    laws = (config.teacher_prior.name, config.prior.name)
+    if config.schedule.start != "random" and laws not in _STATES:
+        allowed = f"'random': the teacher's {laws[0]} weights are no state of {laws[1]} ones"
         _refuse("schedule.start", config.schedule.start, allowed)
 
 
@@ -600,8 +628,21 @@ def _check_schedule(config: Config) -> None:
         _refuse("output.weights_every", config.output.weights_every, "0: snapshots are not available yet")
 
 
+def _check_waiting_times(config: Config) -> None:
+    times = config.output.waiting_times
+    if any(low >= high for low, high in pairwise(times)):
+        _refuse("output.waiting_times", times, "a strictly increasing list")
+    if times and times[-1] >= config.schedule.sweeps:
+        _refuse("output.waiting_times", times, f"numbers below schedule.sweeps = {config.schedule.sweeps}")
+    if times and config.n_rungs > 1 and config.ladder.exchange_every:
+        allowed = "0 with output.waiting_times: a walker must stay on its rung to be compared with itself"
+        _refuse("ladder.exchange_every", config.ladder.exchange_every, allowed)
+
+
 def _check_constraint(config: Config, given: Mapping[str, Any]) -> None:
     constraint, reference = config.constraint, config.constraint.reference
+    if config.prior.is_real:
+        _refuse("model.weights", config.model.weights, "'ising': [constraint] fixes the overlap of +-1 weights")
     for key in ("reference", "overlap"):
         if getattr(constraint, key) is None:
             raise ConfigError(f"constraint.{key}: missing, expected {_describe(f'constraint.{key}')}")
@@ -631,16 +672,79 @@ def _check_pair_flips(config: Config) -> None:
         _refuse("schedule.start", config.schedule.start, "'random': [constraint] decides how far the teacher is")
 
 
-def _check_sampler(config: Config) -> None:
+def _check_sampler(config: Config, given: Mapping[str, Any]) -> None:
     sampler, burn_in = config.sampler, config.schedule.burn_in
-    orders = SAMPLERS[sampler.method].orders
-    if sampler.order not in orders:
-        allowed = ", ".join(map(repr, orders))
+    kind = _sampler_class(config)
+    for key in given:
+        if key not in ("method", *_keys_of(kind)):
+            has = ", ".join(_keys_of(kind)) or "no other"
+            _refuse(f"sampler.{key}", given[key], f"no such key: sampler.method = {sampler.method!r} has {has}")
+    if "order" in kind.parameters and sampler.order not in kind.orders:
+        allowed = ", ".join(map(repr, kind.orders))
         _refuse(
             "sampler.order", sampler.order, f"{allowed} (sampler.method = {sampler.method!r} visits no sites in turn)"
         )
+    if "step_size" in kind.parameters:
+        _check_step_size(config, kind)
     if sampler.method == "auto" and burn_in < 2:
         _refuse("schedule.burn_in", burn_in, "an integer >= 2 with sampler.method = 'auto', which chooses at its end")
+
+
+def _sampler_class(config: Config) -> type[Method]:
+    """The class of the method; ConfigError where it cannot have the model's weights or its loss."""
+    model, method = config.model, config.sampler.method
+    kinds = samplers_of(model.weights)
+    if method not in kinds:
+        of = [name for name in PRIORS if method in samplers_of(name)]
+        allowed = f"one of {', '.join(kinds)} for {model.weights} weights ({method} is for {' and '.join(of)} ones)"
+        _refuse("sampler.method", method, allowed)
+    kind = kinds[method]
+    flat = _without_gradient(config)
+    if flat and kind.needs_gradient:
+        able = ", ".join(name for name, other in kinds.items() if not other.needs_gradient)
+        _refuse("sampler.method", method, f"one of {able}: {flat} has no gradient")
+    return kind
+
+
+def _keys_of(kind: type[Method]) -> list[str]:
+    """Keys of the table [sampler] that a method takes; precision is that of the block of machines that it drives."""
+    by_products = "ising" not in kind.laws and not kind.by_coordinate
+    return [*kind.parameters, *(["precision"] if by_products else [])]
+
+
+def samplers_of(weights: str) -> dict[str, type[Method]]:
+    """Methods for weights of a law, by name."""
+    return {name: kind for kinds in (SAMPLERS, CONTINUOUS) for name, kind in kinds.items() if weights in kind.laws}
+
+
+def _without_gradient(config: Config) -> str:
+    """What of the energy is piecewise constant in real weights, in words; empty where it has a gradient."""
+    model = config.model
+    if model.loss.name in ("error-count", "symmetric"):
+        return f"the {model.loss.name} loss"
+    if model.architecture.endswith("committee") and model.activation == "sign":
+        return "the activation sign"
+    return ""
+
+
+def _check_step_size(config: Config, kind: type[Method]) -> None:
+    step_size, method = config.sampler.step_size, config.sampler.method
+    if kind.target is None and (step_size is None or isinstance(step_size, str)):
+        expected = f"a number > 0, or a list of one per rung: {method} accepts every step, there is nothing to tune by"
+        if step_size is not None:
+            _refuse("sampler.step_size", step_size, expected)
+        raise ConfigError(f"sampler.step_size: missing, expected {expected}")
+    if isinstance(step_size, str) and step_size != "auto":
+        _refuse("sampler.step_size", step_size, _describe("sampler.step_size"))
+    if step_size in (None, "auto") and config.schedule.burn_in < kind.least_burn_in:
+        enough = f"an integer >= {kind.least_burn_in}"
+        allowed = f"{enough}, in which sampler.step_size = 'auto' is tuned; or give a step size"
+        _refuse("schedule.burn_in", config.schedule.burn_in, allowed)
+    if isinstance(step_size, list) and len(step_size) != config.n_rungs:
+        _refuse("sampler.step_size", step_size, f"{config.n_rungs} numbers, one per rung, or a single one for all")
+    for value in step_size if isinstance(step_size, list) else [step_size]:
+        if isinstance(value, float) and value > kind.largest_step:
+            _refuse("sampler.step_size", value, f"at most {kind.largest_step:g} for {method}")
 
 
 def _override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -731,7 +835,7 @@ def _describe(key: str) -> str:
     if key in _TABLES and key != "ladder.beta":
         return f"a table [{key}]"
     if key.endswith("]"):
-        return "a finite number >= 0"
+        return "a finite number > 0" if key.startswith("sampler.") else "a finite number >= 0"
     table, _, name = key.rpartition(".")
     hint = get_type_hints(_TABLES[table], include_extras=True)[name]
     candidates = [hint, *getattr(hint, "__args__", ())]

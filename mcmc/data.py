@@ -26,10 +26,13 @@ from mcmc.errors import ConfigError
 from mcmc.kernels import aligned, special
 from mcmc.kernels.fields import project
 from mcmc.kernels.random import INPUTS, LABELS, TEACHER, TEST_INPUTS, normals, stream_key, uniforms, words
+from mcmc.priors import Ising, Prior, Weights
 
 InputLaw = Literal["binary", "gaussian"]
 LabelLaw = Literal["sign", "real", "logistic"]
 Transform = Literal["none", "binarise", "standardise"]
+
+_ISING = Ising()
 
 _BLOCK = 512
 """Patterns handled at a time: one 512-bit word of each packed column, and a bound on temporary memory."""
@@ -169,14 +172,14 @@ class Instance:
     """One draw of the quenched disorder. Arrays are read-only.
 
     labels: float64 (n_patterns,), +-1 for classification.
-    teacher: int8 (n_weights,) +-1, or None.
+    teacher: (n_weights,) int8 +-1, or float64; or None.
     test: fresh patterns and their clean labels float64 (n_test,), or None.
     teacher_architecture: what the teacher's weights are weights of, by default a perceptron; None without a teacher.
     """
 
     inputs: Inputs
     labels: NDArray[np.float64]
-    teacher: NDArray[np.int8] | None = None
+    teacher: Weights | None = None
     test: tuple[Inputs, NDArray[np.float64]] | None = None
     teacher_architecture: Architecture | None = None
 
@@ -187,7 +190,8 @@ class Instance:
         else:
             architecture = self.teacher_architecture or _perceptron(self.inputs.n_inputs)
             object.__setattr__(self, "teacher_architecture", architecture)
-            object.__setattr__(self, "teacher", _read_only(self.teacher, np.int8, (architecture.n_weights,)))
+            kind = np.float64 if np.asarray(self.teacher).dtype.kind == "f" else np.int8
+            object.__setattr__(self, "teacher", _read_only(self.teacher, kind, (architecture.n_weights,)))
         if self.test is not None:
             inputs, labels = self.test
             object.__setattr__(self, "test", (inputs, _read_only(labels, np.float64, (inputs.n_patterns,))))
@@ -267,22 +271,22 @@ def teacher_instance(
     sharpness: float = 1.0,
     n_test: int = 0,
     teacher: Architecture | None = None,
+    prior: Prior = _ISING,
 ) -> Instance:
-    """Random inputs, labelled by the output f of a machine with Ising weights.
+    """Random inputs, labelled by the output f of a machine with random weights.
 
     labels: "sign": sign(f) with sign(0) = +1, flipped with probability label_noise; "real": f plus normal noise of
     variance output_noise; "logistic": +1 with probability 1 / (1 + exp(-sharpness f)).
     n_test fresh patterns carry the clean label: f if labels are real, sign(f) otherwise.
-    teacher: the machine, by default a perceptron. Inputs and noise are the same whatever it is.
+    teacher: the machine, by default a perceptron; prior: the law of its weights. Inputs and noise are the same
+    whatever they are.
 
     Raises ValueError if the teacher has another number of inputs.
     """
     teacher = teacher or _perceptron(n_inputs)
     if teacher.n_inputs != n_inputs:
         raise ValueError(f"teacher: got {teacher.n_inputs} inputs, expected n_inputs = {n_inputs}")
-    n_weights = teacher.n_weights
-    bits = _unpack_words(words(stream_key(seed, TEACHER, instance), 0, 1, _n_draws(n_weights)), n_weights)
-    weights = (2 * bits.astype(np.int8) - 1).reshape(n_weights)
+    weights = prior.draw(stream_key(seed, TEACHER, instance), teacher.n_hidden, teacher.fan_in)
     patterns = _draw_inputs(stream_key(seed, INPUTS, instance), n_patterns, n_inputs, inputs)
     output = teacher.output(patterns, weights)
     key = stream_key(seed, LABELS, instance)
@@ -339,11 +343,12 @@ def load_file(
     classification: bool,
     n_inputs: int | None,
     architecture: Callable[[int], Architecture] = _perceptron,
+    real_weights: bool = False,
 ) -> Instance:
     """An instance from a data file.
 
-    .npz, .h5, .hdf5: arrays inputs (n_patterns, n_inputs), labels (n_patterns,), optionally teacher (n_weights,) +-1,
-        under the names given.
+    .npz, .h5, .hdf5: arrays inputs (n_patterns, n_inputs), labels (n_patterns,), optionally teacher (n_weights,), under
+        the names given.
     .csv: one pattern per line, separated by commas, the label last; lines that start with # are skipped, and a first
         line without a single number is a header.
 
@@ -352,6 +357,7 @@ def load_file(
     classification: labels must be +-1.
     n_inputs: what the model expects; None takes what the file has.
     architecture: of the model, and so of the teacher, by the number of inputs; ValueError where that does not fit.
+    real_weights: the model's, and so the teacher's, which are +-1 otherwise.
 
     Inputs that are all +-1 (after the transform) are packed, whatever their type in the file. A constant column is an
     error under a transform, which has no meaning for it. Without a transform it is an error if it is zero, since its
@@ -378,7 +384,11 @@ def load_file(
     if teacher_key in arrays:
         meaning = f"one number per weight of a {model.name}"
         teacher = _checked_vector(arrays[teacher_key], f"{where} {teacher_key!r}", model.n_weights, meaning)
-        _check_signs(teacher, f"{where} {teacher_key!r}")
+        if real_weights:
+            teacher = teacher.astype(np.float64)
+        else:
+            _check_signs(teacher, f"{where} {teacher_key!r}")
+            teacher = teacher.astype(np.int8)
     elif teacher_key != "teacher":
         raise ConfigError(f"data.teacher_key: {path} has no array {teacher_key!r}, it has {_listed(names)}")
     patterns = Inputs.from_dense(_transformed(inputs, f"{where} {inputs_key!r}", transform))

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcmc._version import __version__
-from mcmc.errors import ConfigError, StorageError
+from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.kernels import cpu
 from mcmc.parallel import Serial, World, layout
 from mcmc.part import Part
@@ -41,10 +41,13 @@ DONE, STOPPED = 0, 75
 _SAMPLE = "reference"
 """Name of the array in a checkpoint that is the reference of the constraint, where that is a sample of another run."""
 
+_CONSTANTS = ("step_size", "teacher_norm", "correlation", "waiting_time", "lag_time")
+"""Arrays of a checkpoint, where they exist, that go into the results as they are."""
+
 _STRETCH = 0.05
 """Seconds of a stretch on the slowest rank."""
 _STRETCH_BYTES = 8 << 20
-"""What the packed weights in the rows of one stretch may take on the busiest rank."""
+"""What the weights in the rows of one stretch may take on the busiest rank."""
 _ROWS_BYTES = 64 << 20
 """Bytes of observables waiting on all ranks that force a checkpoint, which gathers and writes them."""
 _STATUS_EVERY = 2.0
@@ -93,6 +96,7 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
         "weights": f"{problem.n_weights} per walker ({_machine(problem.architecture)}), {problem.n_patterns} patterns",
         "walkers": f"{problem.n_instances} instances x {problem.n_copies} copies x {problem.n_rungs} rungs",
         "beta": ", ".join(f"{beta:.4g}" for beta in problem.beta),
+        "sampler": _sampler(problem),
         "proposals": f"{problem.proposals_per_sweep * schedule.sweeps:.3g}",
         "rows": f"{n_rows} (every {schedule.measure_every} sweeps, burn-in {schedule.burn_in})",
         "files": f"{_size(n_rows * row_bytes)} of time series before compression",
@@ -102,6 +106,16 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
     if problem.constraint is not None:
         lines["constraint"] = str(problem.constraint)
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
+
+
+def _sampler(problem: Problem) -> str:
+    asked = problem.config.sampler
+    words = [f"{asked.method} of {problem.prior.name} weights"]
+    if "step_size" in problem.sampler.parameters:
+        steps = asked.step_size if isinstance(asked.step_size, list) else [asked.step_size]
+        tuned = "tuned in the burn-in"
+        words.append("step size " + ", ".join(tuned if s in (None, "auto") else f"{s:.4g}" for s in steps))
+    return ", ".join(words)
 
 
 def _machine(architecture: Architecture) -> str:
@@ -294,8 +308,8 @@ class _Run:
             group = Serial() if len(ranks) == 1 else self.world.group(ranks)
             self.parts.append(Part(self.problem, piece, group))
         walkers = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
-        self.busiest = walkers * self.problem.n_weights
-        """Proposals per sweep on the busiest rank."""
+        self.row_bytes = walkers * self.problem.weight_bits * self.problem.n_weights / 8
+        """Bytes of the weights in a row on the busiest rank."""
         state = self.world.share({"sweep": np.array([self.sweep]), **self.checkpoint_arrays})
         self.sweep = int(state.pop("sweep")[0])
         self.checkpointed = self.sweep
@@ -341,8 +355,7 @@ class _Run:
 
     def _bounded(self, sweeps: float) -> int:
         """A length of a stretch, such that its rows fit into memory."""
-        row = self.busiest / 8
-        most = self.config.schedule.measure_every * max(1, int(_STRETCH_BYTES / row))
+        most = self.config.schedule.measure_every * max(1, int(_STRETCH_BYTES / self.row_bytes))
         return int(min(max(sweeps, 1), most))
 
     def _advance(self, last: int) -> None:
@@ -368,6 +381,10 @@ class _Run:
         series = self._gather_rows(last_row - self.first_row)
         arrays = self._gather_states([part.walker_state() for part in self.parts])
         arrays |= self._gather_states([part.instance_state() for part in self.parts])
+        if "correlation" in arrays:
+            times = self.parts[0].two_time
+            arrays["correlation"] = arrays["correlation"].reshape(self.problem.by_rung + times.correlation.shape[1:])
+            arrays |= {"waiting_time": np.array(times.waiting), "lag_time": times.lags}
         chosen_before = self.checkpointed >= self.config.schedule.burn_in
         self.checkpointed = self.sweep
         if self.world.rank == 0:
@@ -421,17 +438,18 @@ class _Run:
 
     def _write_results(self) -> None:
         """Rank 0: results.h5 from the segments and the last checkpoint."""
-        problem, schedule = self.problem, self.config.schedule
+        problem, schedule, arrays = self.problem, self.config.schedule, self.checkpoint_arrays
         rows_after_burn_in = schedule.sweeps // schedule.measure_every - schedule.burn_in // schedule.measure_every
         constants = {
             "beta": problem.beta,
-            "magnetisation": self.checkpoint_arrays["weight_sum"] / rows_after_burn_in,
+            "magnetisation": arrays["weight_sum"] / rows_after_burn_in,
             "start": np.array(problem.starts),
         }
-        if "waits" in self.checkpoint_arrays:
-            constants["method"] = np.where(self.checkpoint_arrays["waits"], "waiting-time", "metropolis")
+        if "waits" in arrays:
+            constants["method"] = np.where(arrays["waits"], "waiting-time", "metropolis")
+        constants |= {name: arrays[name] for name in _CONSTANTS if name in arrays}
         if problem.n_rungs > 1:
-            constants |= {name: self.checkpoint_arrays[name] for name in ("exchange_accepted", "exchange_proposed")}
+            constants |= {name: arrays[name] for name in ("exchange_accepted", "exchange_proposed")}
         data = self._data() if self.config.output.store_data else None
         self.files.write_results(constants, data, self._attributes() | {"complete": 1}, self.segments)
 
@@ -495,6 +513,8 @@ class _Run:
         if self.world.rank > 0 and isinstance(error, ConfigError | StorageError):
             return
         message = f"failed on rank {self.world.rank} at sweep {self.sweep}: {type(error).__name__}: {error}"
+        if isinstance(error, DivergenceError):
+            message = f"diverged: {error}; the last checkpoint is that of sweep {self.checkpointed}"
         with suppress(StorageError):  # the disk may be what failed
             before = self.files.read_status() or {}
             self.files.write_status(before | {"state": "failed", "sweep": self.sweep, "message": message})

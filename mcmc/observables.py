@@ -1,8 +1,9 @@
 """The observables: one function each, of the rows of an instance.
 
-A row holds, by walker, the energies and the packed weights, and which walker sits on which rung. Here they are put in
-the order of the rungs and reduced to numbers; shapes start with (rows, n_copies, n_rungs). Weights are packed unit
+A row holds, by walker, the energies and the weights, and which walker sits on which rung. Here they are put in the
+order of the rungs and reduced to numbers; shapes start with (rows, n_copies, n_rungs). Ising weights are packed unit
 after unit, each from a word of its own, so that overlaps of units are popcounts: exact integers over the fan-in.
+Products of real weights are summed in an order of their own (ext/include/sums.h), the same on every machine.
 
 Units of two machines of different shape are compared as vectors over the inputs, zero where a unit sees nothing: their
 overlap w.t / sqrt(fan-in of w x fan-in of t) is the correlation of the two hidden fields for random inputs.
@@ -11,8 +12,8 @@ overlap w.t / sqrt(fan-in of w x fan-in of t) is the correlation of the two hidd
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 from mcmc.architectures import Architecture
 from mcmc.data import Inputs
 from mcmc.kernels.flips import sum_weights
-from mcmc.priors import pack, unpack
+from mcmc.kernels.sums import products
+from mcmc.priors import Weights, pack, unpack
 
 if TYPE_CHECKING:
     from mcmc.samplers.flips import Chain
@@ -30,44 +32,66 @@ if TYPE_CHECKING:
 _TEST_CHUNK = 4096
 """Test patterns at a time, which bounds the memory that their hidden fields take."""
 
+BY_WALKER = {"kinetic": "kinetic_temperature", "energy_error": "energy_error"}
+"""What some samplers tell of their walkers in every row, and the time series that it becomes."""
+
 
 @dataclass(frozen=True)
 class Rows:
     """Rows of one instance, in the order of the rungs.
 
     energy: float64 (rows, n_copies, n_rungs); walker: int32, likewise; accepted: int64, likewise, since the row before
-    weights: uint64 (rows, n_copies, n_rungs, n_units, words), packed bits of each unit
-    n_weights: weights of a walker; proposals: proposals per walker and row
+    weights: uint64 (rows, n_copies, n_rungs, n_units, words), packed bits of each unit; real weights: float64 (rows,
+        n_copies, n_rungs, n_units, fan_in)
+    n_weights: weights of a walker; proposals: proposals per walker and row, 0 without an accept step
+    more: by name of a time series float64 (rows, n_copies, n_rungs), what the sampler tells of its walkers
     """
 
     energy: NDArray[np.float64]
     walker: NDArray[np.int32]
     accepted: NDArray[np.int64]
-    weights: NDArray[np.uint64]
+    weights: NDArray[np.uint64] | NDArray[np.float64]
     n_weights: int
     proposals: int
+    more: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
     def by_rung(
         cls,
         energy: NDArray[np.float64],
-        weights: NDArray[np.uint64],
+        weights: NDArray[np.uint64] | NDArray[np.float64],
         walker_at: NDArray[np.int32],
         accepted: NDArray[np.int64],
         n_weights: int,
         proposals: int,
+        n_units: int = 1,
+        **by_walker: NDArray[np.float64],
     ) -> Rows:
-        """Rows from energies (rows, walkers) and weights (rows, walkers, n_units, words), both by walker."""
-        energy = np.take_along_axis(energy.reshape(walker_at.shape), walker_at, axis=2)
-        weights = weights.reshape(*walker_at.shape, *weights.shape[2:])
-        weights = np.take_along_axis(weights, walker_at[..., None, None], axis=2)
-        return cls(energy, walker_at, accepted, weights, n_weights, proposals)
+        """Rows from what a chain of the whole instance has taken, by walker.
+
+        energy (rows, walkers); weights (rows, walkers, n_units, words) packed, or (rows, walkers, n_weights) real, of
+        n_units units; by_walker: those of BY_WALKER that the chain has, (rows, walkers)
+        """
+
+        def ordered(values: NDArray) -> NDArray:
+            values = values.reshape(*walker_at.shape, *values.shape[2:])
+            return np.take_along_axis(values, np.expand_dims(walker_at, tuple(range(3, values.ndim))), axis=2)
+
+        if weights.dtype == np.float64:
+            weights = weights.reshape(*weights.shape[:2], n_units, -1)
+        more = {BY_WALKER[name]: ordered(values) for name, values in by_walker.items()}
+        return cls(ordered(energy), walker_at, accepted, ordered(weights), n_weights, proposals, more)
 
     @classmethod
-    def of(cls, chain: Chain) -> Rows:
+    def of(cls, chain: Chain, n_units: int = 1) -> Rows:
         """The rows that a chain, whole on this process, has taken since they were last asked for."""
         proposals = chain.proposals * chain.measure_every
-        return cls.by_rung(**chain.take(), n_weights=chain.n_weights, proposals=proposals)
+        return cls.by_rung(**chain.take(), n_weights=chain.n_weights, proposals=proposals, n_units=n_units)
+
+    @property
+    def are_real(self) -> bool:
+        """Whether the weights are real numbers."""
+        return self.weights.dtype == np.float64
 
     @property
     def n_units(self) -> int:
@@ -78,10 +102,22 @@ class Rows:
         """Weights of a unit."""
         return self.n_weights // self.n_units
 
+    def units(self, row: int) -> Weights:
+        """The weights of a row as numbers, int8 +-1 or float64: (n_copies, n_rungs, n_units, fan_in)."""
+        weights = self.weights[row]
+        return weights if self.are_real else unpack(weights, self.fan_in)
+
+    def as_reals(self) -> Rows:
+        """The same rows with Ising weights as float64."""
+        if self.are_real:
+            return self
+        return replace(self, weights=unpack(self.weights, self.fan_in).astype(np.float64))
+
     def since(self, first: int) -> Rows:
         """The rows from number `first` on."""
         parts = (self.energy[first:], self.walker[first:], self.accepted[first:], self.weights[first:])
-        return Rows(*parts, self.n_weights, self.proposals)
+        more = {name: values[first:] for name, values in self.more.items()}
+        return Rows(*parts, self.n_weights, self.proposals, more)
 
 
 def hidden_shapes(student: Architecture, teacher: Architecture | None = None) -> dict[str, tuple[int, ...]]:
@@ -107,12 +143,13 @@ def same_shape(one: Architecture, other: Architecture) -> bool:
 
 def overlap(rows: Rows) -> NDArray[np.float64]:
     """q between pairs of copies at the same rung, pairs as itertools.combinations: (rows, pairs, n_rungs)."""
-    return _of_pairs(rows, lambda a, b: _overlap(a, b, rows.n_weights))
+    return _of_pairs(rows, lambda a, b: machine_overlap(a, b, rows.n_weights))
 
 
-def teacher_overlap(rows: Rows, teacher: NDArray[np.int8]) -> NDArray[np.float64]:
-    """R with a teacher of the same shape, weights +-1 (n_weights,): (rows, n_copies, n_rungs)."""
-    return _overlap(rows.weights, pack(teacher.reshape(rows.n_units, rows.fan_in)), rows.n_weights)
+def teacher_overlap(rows: Rows, teacher: Weights) -> NDArray[np.float64]:
+    """R with a teacher of the same shape, weights (n_weights,): (rows, n_copies, n_rungs)."""
+    rows, units = _alike(rows, teacher.reshape(rows.n_units, rows.fan_in))
+    return machine_overlap(rows.weights, units, rows.n_weights)
 
 
 def hidden_overlap(rows: Rows, student: Architecture) -> NDArray[np.float64]:
@@ -129,62 +166,88 @@ def hidden_self_overlap(rows: Rows, student: Architecture) -> NDArray[np.float64
 
 
 def hidden_teacher_overlap(
-    rows: Rows, student: Architecture, teacher: NDArray[np.int8], architecture: Architecture
+    rows: Rows, student: Architecture, teacher: Weights, architecture: Architecture
 ) -> NDArray[np.float64]:
-    """Between units and those of a teacher of any architecture on the same inputs, weights +-1 (teacher's n_weights,).
+    """Between units and those of a teacher of any architecture on the same inputs, weights (teacher's n_weights,).
 
     (rows, n_copies, n_rungs, n_units, units of the teacher); trees of one shape: the diagonal, without the last axis.
     """
     last = hidden_shapes(student, architecture)["hidden_teacher_overlap"]
     if len(last) == 1:
-        return _unit_overlap(rows.weights, pack(teacher.reshape(*last, -1)), student)
-    units = np.zeros((architecture.n_hidden, architecture.n_inputs), dtype=np.int8)
+        rows, units = _alike(rows, teacher.reshape(*last, -1))
+        return _unit_overlap(rows.weights, units, student)
+    units = np.zeros((architecture.n_hidden, architecture.n_inputs), dtype=teacher.dtype)
     for m, unit in enumerate(teacher.reshape(architecture.n_hidden, architecture.fan_in)):
         units[m, _inputs_of(architecture, m)] = unit
     found = np.empty((*rows.energy.shape, *last))
+    real = rows.are_real or teacher.dtype == np.float64
+    products_of = _real_products if real else _bit_products
+    student_rows = rows.as_reals() if real else rows
     for k in range(student.n_hidden):
-        seen = units[:, _inputs_of(student, k)]
-        both = pack(seen != 0)  # the inputs that unit k and the teacher's units share
-        differ = np.bitwise_count((rows.weights[..., k, None, :] ^ pack(seen)) & both).sum(axis=-1, dtype=np.int64)
-        found[..., k, :] = np.count_nonzero(seen, axis=-1) - 2 * differ
+        found[..., k, :] = products_of(student_rows.weights[..., k, :], units[:, _inputs_of(student, k)])
     return found / math.sqrt(student.fan_in * architecture.fan_in)
 
 
 def test_error(rows: Rows, student: Architecture, inputs: Inputs, labels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fraction of test patterns whose sign is wrong, sign(0) = +1: (rows, n_copies, n_rungs)."""
-    wrong = np.zeros(rows.energy.shape, dtype=np.int64)
-    for patterns, chunk in inputs.chunks(_TEST_CHUNK):
-        expected = labels[patterns] >= 0
-        for row, bits in zip(wrong, rows.weights, strict=True):
-            weights = unpack(bits, rows.fan_in).reshape(*row.shape, rows.n_weights)
-            row += np.count_nonzero((student.output(chunk, weights) >= 0) != expected, axis=-1)
-    return wrong / inputs.n_patterns
+    return _test_mean(rows, student, inputs, labels, _wrong_signs)
+
+
+def squared_test_error(
+    rows: Rows, student: Architecture, inputs: Inputs, labels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean of (output - label)^2 / 2 over test patterns with real labels: (rows, n_copies, n_rungs)."""
+    return _test_mean(rows, student, inputs, labels, _half_squares)
 
 
 def acceptance(rows: Rows) -> NDArray[np.float64]:
-    """Accepted over proposed flips at each rung since the row before: (rows, n_copies, n_rungs)."""
-    return rows.accepted / rows.proposals
+    """Accepted over proposed moves at each rung since the row before: (rows, n_copies, n_rungs); NaN without any."""
+    return rows.accepted / rows.proposals if rows.proposals else np.full(rows.accepted.shape, np.nan)
 
 
-def weight_sum(rows: Rows) -> NDArray[np.int64]:
-    """Sum over rows of each weight: int64 (n_copies, n_rungs, n_weights)."""
+def norm(rows: Rows) -> NDArray[np.float64]:
+    """w.w / n_weights: (rows, n_copies, n_rungs)."""
+    return machine_overlap(rows.weights, rows.weights, rows.n_weights)
+
+
+def norm_of(weights: Weights) -> NDArray[np.float64]:
+    """w.w / n_weights of one machine (n_weights,)."""
+    real = weights.astype(np.float64)
+    return _dots(real, real) / real.size
+
+
+def add_weights(rows: Rows, total: NDArray) -> None:
+    """Add each weight of every row to total (n_copies, n_rungs, n_weights), int64 for Ising weights, else float64.
+
+    Row after row, so that it does not matter how many come at a time.
+    """
+    if rows.are_real:
+        for row in rows.weights:
+            total += row.reshape(total.shape)
+        return
     n_rows, n_copies, n_rungs, n_units, n_words = rows.weights.shape
     flat = np.ascontiguousarray(rows.weights).reshape(n_rows, n_copies * n_rungs * n_units, n_words)
-    return sum_weights(flat, rows.fan_in).reshape(n_copies, n_rungs, rows.n_weights)
+    total += sum_weights(flat, rows.fan_in).reshape(total.shape)
 
 
 def series(
     rows: Rows,
     student: Architecture,
-    teacher: tuple[NDArray[np.int8], Architecture] | None,
+    teacher: tuple[Weights, Architecture] | None,
     test: tuple[Inputs, NDArray[np.float64]] | None,
+    *,
+    regression: bool = False,
+    has_norm: bool = False,
 ) -> dict[str, NDArray]:
     """All time series that exist for an instance, by name of schema.VARIABLES, without the instance axis.
 
-    teacher: weights +-1 (its n_weights,) and architecture; test: fresh patterns and their labels.
+    teacher: weights (its n_weights,) and architecture; test: fresh patterns and their labels, real outputs with
+    regression; has_norm: whether the norm of the weights is free.
     """
     several = rows.weights.shape[1] > 1
-    found = {"energy": rows.energy, "walker": rows.walker, "acceptance": acceptance(rows)}
+    found = {"energy": rows.energy, "walker": rows.walker, "acceptance": acceptance(rows), **rows.more}
+    if has_norm:
+        found["norm"] = norm(rows)
     if several:
         found["overlap"] = overlap(rows)
     if teacher is not None and same_shape(student, teacher[1]):
@@ -197,17 +260,46 @@ def series(
     if "hidden_teacher_overlap" in hidden:
         found["hidden_teacher_overlap"] = hidden_teacher_overlap(rows, student, *teacher)
     if test is not None:
-        found["test_error"] = test_error(rows, student, *test)
+        found["test_error"] = (squared_test_error if regression else test_error)(rows, student, *test)
     return found
 
 
-def _of_pairs(
-    rows: Rows, function: Callable[[NDArray[np.uint64], NDArray[np.uint64]], NDArray[np.float64]]
+def _test_mean(
+    rows: Rows,
+    student: Architecture,
+    inputs: Inputs,
+    labels: NDArray[np.float64],
+    total_of: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray],
 ) -> NDArray[np.float64]:
-    """A function of the weights (rows, n_rungs, n_units, words) of two copies, for all pairs: (rows, pairs, ...)."""
+    """Mean over patterns, total_of(outputs (..., patterns), labels) adding up some: (rows, n_copies, n_rungs)."""
+    total = np.zeros(rows.energy.shape)
+    for patterns, chunk in inputs.chunks(_TEST_CHUNK):
+        for row, sums in enumerate(total):
+            weights = rows.units(row).reshape(*sums.shape, rows.n_weights)
+            sums += total_of(student.output(chunk, weights), labels[patterns])
+    return total / inputs.n_patterns
+
+
+def _wrong_signs(output: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.count_nonzero((output >= 0) != (labels >= 0), axis=-1)
+
+
+def _half_squares(output: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    return _dots(output - labels, output - labels) / 2
+
+
+def _of_pairs(rows: Rows, function: Callable[[NDArray, NDArray], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """A function of the weights (rows, n_rungs, n_units, ...) of two copies, for all pairs: (rows, pairs, ...)."""
     # pair by pair: the temporary arrays are no larger than the weights of one copy (of one unit against all)
     pairs = combinations(range(rows.weights.shape[1]), 2)
     return np.stack([function(rows.weights[:, a], rows.weights[:, b]) for a, b in pairs], axis=1)
+
+
+def _alike(rows: Rows, units: Weights) -> tuple[Rows, NDArray]:
+    """Rows and other units (n_units, fan_in), both packed if all are Ising, both float64 otherwise."""
+    if rows.are_real or units.dtype == np.float64:
+        return rows.as_reals(), units.astype(np.float64)
+    return rows, pack(units)
 
 
 def _inputs_of(architecture: Architecture, unit: int) -> slice:
@@ -216,15 +308,25 @@ def _inputs_of(architecture: Architecture, unit: int) -> slice:
     return slice(start, start + architecture.fan_in)
 
 
-def _overlap(a: NDArray[np.uint64], b: NDArray[np.uint64], n: int) -> NDArray[np.float64]:
-    """Overlap of packed machines (..., n_units, words): an exact integer over n."""
+def machine_overlap(a: NDArray, b: NDArray, n: int) -> NDArray[np.float64]:
+    """Overlap of machines (..., n_units, words or fan_in), of all their weights as one vector, over n."""
+    if a.dtype == np.float64:
+        return _dots(*(units.reshape(*units.shape[:-2], -1) for units in (a, b))) / n
     differ = np.bitwise_count(a ^ b).sum(axis=(-2, -1), dtype=np.int64)
     return (n - 2 * differ) / n
 
 
-def _unit_overlap(a: NDArray[np.uint64], b: NDArray[np.uint64], student: Architecture) -> NDArray[np.float64]:
-    """Overlaps of the units of packed machines (..., n_units, words): (..., n_units, n_units), trees (..., n_units)."""
+def _unit_overlap(a: NDArray, b: NDArray, student: Architecture) -> NDArray[np.float64]:
+    """Overlaps of units of machines (..., n_units, words or fan_in): (..., n_units, n_units), trees (..., n_units).
+
+    b may be one machine (n_units, words or fan_in).
+    """
     n = student.fan_in
+    if a.dtype == np.float64:
+        if student.is_tree:
+            return _dots(a, b) / n
+        left, right = (np.ascontiguousarray(x).reshape(-1, *x.shape[-2:]) for x in (a, b))
+        return products(left, right).reshape(*a.shape[:-1], b.shape[-2]) / n
     if student.is_tree:
         differ = np.bitwise_count(a ^ b).sum(axis=-1, dtype=np.int64)
     else:
@@ -232,3 +334,22 @@ def _unit_overlap(a: NDArray[np.uint64], b: NDArray[np.uint64], student: Archite
         for k in range(a.shape[-2]):
             np.bitwise_count(a[..., k, None, :] ^ b).sum(axis=-1, dtype=np.int64, out=differ[..., k, :])
     return (n - 2 * differ) / n
+
+
+def _bit_products(unit: NDArray[np.uint64], others: NDArray[np.int8]) -> NDArray[np.float64]:
+    """w.t of a packed unit (..., words) with each of others (m, fan_in) of 0 and +-1: (..., m)."""
+    both = pack(others != 0)  # the inputs that the units share
+    differ = np.bitwise_count((unit[..., None, :] ^ pack(others)) & both).sum(axis=-1, dtype=np.int64)
+    return np.count_nonzero(others, axis=-1) - 2 * differ
+
+
+def _real_products(unit: NDArray[np.float64], others: Weights) -> NDArray[np.float64]:
+    """w.t of a unit (..., fan_in) with each of others (m, fan_in): (..., m)."""
+    left = np.ascontiguousarray(unit).reshape(1, -1, unit.shape[-1])
+    return products(left, np.ascontiguousarray(others, dtype=np.float64)[None]).reshape(*unit.shape[:-1], len(others))
+
+
+def _dots(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scalar products along the last axis, b of the shape of a or of its last axes."""
+    pairs = (np.ascontiguousarray(x).reshape(-1, 1, a.shape[-1]) for x in (a, np.broadcast_to(b, a.shape)))
+    return products(*pairs).reshape(a.shape[:-1])

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc.errors import ConfigError, StorageError
+from mcmc.errors import ConfigError, DivergenceError, StorageError
 
 T = TypeVar("T")
 
@@ -275,6 +275,8 @@ def fail_together(world: World, *alike: type[BaseException]) -> Iterator[None]:
         if world.size == 1 or isinstance(error, alike):
             raise
         told = f"mcmc: rank {world.rank} of {world.size} failed, ending all ranks:\n{traceback.format_exc()}"
+        if isinstance(error, DivergenceError):  # nothing is wrong with the program
+            told = f"mcmc: error: {error}\n"
         print(told, end="", file=sys.stderr, flush=True)
         time.sleep(_LAST_WORDS)
         _mpi().COMM_WORLD.Abort(1)

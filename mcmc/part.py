@@ -2,8 +2,8 @@
 
 A part that is the whole instance exchanges inside the kernel. One that shares its instance with other ranks stops at
 every exchange round to gather energies; all ranks then take the same decision. Likewise where the chain adapts to what
-it has counted. The first rank of the instance (the `root` of the part's group)
-reduces rows to observables, so that only numbers travel further.
+it has counted. The first rank of the instance (the `root` of the part's group) reduces rows to observables, so that
+only numbers travel further.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mcmc import observables
 from mcmc.parallel import Piece, World
-from mcmc.priors import pack, unpack
 from mcmc.problem import Problem
+from mcmc.two_time import TwoTime
 
 _COUNTED_HERE = ("accepted", "counts")
 """What a chain counts of the walkers of its block alone."""
@@ -32,7 +32,7 @@ class Part:
         self.constraint = problem.constraint and problem.constraint.of(piece.instance, instance)
         # the block keeps the patterns in a form of its own; the instance itself is forgotten
         walkers = range(piece.start, piece.stop)
-        self.block = problem.model.block(instance, problem.initial_weights(piece.instance, instance, walkers))
+        self.block = problem.block(instance, problem.initial_weights(piece.instance, instance, walkers))
         self.exchange_every = config.ladder.exchange_every if problem.n_rungs > 1 else 0
         self.measure_every, self.burn_in = config.schedule.measure_every, config.schedule.burn_in
         self.chain = problem.sampler.chain(
@@ -45,10 +45,13 @@ class Part:
             exchange_every=self.exchange_every,
             burn_in=self.burn_in,
             measure_every=self.measure_every,
-            constraint=self.constraint,
+            **({"constraint": self.constraint} if self.constraint else {}),
+            **({"prior": problem.prior} if problem.prior.is_real else {}),
         )
+        self.two_time = TwoTime(config.output.waiting_times, config.schedule.sweeps, len(walkers), problem.n_weights)
+        self._note_times(0)
         shape = (int(self.is_root), problem.n_copies, problem.n_rungs, problem.n_weights)
-        self.weight_sum = np.zeros(shape, dtype=np.int64)
+        self.weight_sum = np.zeros(shape, dtype=np.float64 if problem.prior.is_real else np.int64)
         """Sum of each weight over the rows after burn-in, (1, n_copies, n_rungs, n_weights); the root alone has it."""
         self.rows: list[dict[str, NDArray]] = []
         """Observables since the last segment, in pieces, on the root."""
@@ -62,11 +65,18 @@ class Part:
 
     def advance(self, first: int, last: int) -> None:
         """Sweeps first .. last, then the rows they gave."""
-        if self.group.size == 1:
-            self.chain.advance(first, last)
-        else:
-            self._advance_together(first, last)
+        advance = self.chain.advance if self.group.size == 1 else self._advance_together
+        done = first - 1
+        while done < last:
+            stop = min(last, self.two_time.next_event(done))
+            advance(done + 1, stop)
+            self._note_times(stop)
+            done = stop
         self._collect(first, last)
+
+    def _note_times(self, sweep: int) -> None:
+        if self.two_time.next_event(sweep - 1) == sweep:
+            self.two_time.record(sweep, self.problem.prior.stored(self.block.weights))
 
     def _advance_together(self, first: int, last: int) -> None:
         done = first - 1
@@ -100,9 +110,21 @@ class Part:
             if not self.is_root:
                 return
             taken["accepted"] = accepted.sum(axis=0)
-        proposals = self.chain.proposals * self.measure_every
-        rows = observables.Rows.by_rung(**taken, n_weights=self.problem.n_weights, proposals=proposals)
-        series = observables.series(rows, self.problem.architecture, self.teacher, self.test)
+        problem = self.problem
+        rows = observables.Rows.by_rung(
+            **taken,
+            n_weights=problem.n_weights,
+            proposals=self.chain.proposals * self.measure_every,
+            n_units=problem.architecture.n_hidden,
+        )
+        series = observables.series(
+            rows,
+            problem.architecture,
+            self.teacher,
+            self.test,
+            regression=problem.config.data.labels == "real",
+            has_norm=problem.prior.has_norm,
+        )
         if self.constraint is not None:
             series["reference_overlap"] = observables.teacher_overlap(rows, self.constraint.reference)
             self._check_constraint(series["reference_overlap"], rows.walker, sweeps)
@@ -110,7 +132,7 @@ class Part:
         self.waiting += sum(array.nbytes for array in self.rows[-1].values())
         equilibrated = sweeps > self.burn_in
         if equilibrated.any():
-            self.weight_sum[0] += observables.weight_sum(rows.since(int(np.argmax(equilibrated))))
+            observables.add_weights(rows.since(int(np.argmax(equilibrated))), self.weight_sum[0])
 
     def _check_constraint(self, overlap: NDArray, walker: NDArray, sweeps: NDArray) -> None:
         """RuntimeError unless every row (rows, n_copies, n_rungs) has the overlap of the constraint, exactly."""
@@ -138,7 +160,10 @@ class Part:
 
     def walker_state(self) -> dict[str, NDArray]:
         """Arrays (walkers here, ...)."""
-        return {"weights": pack(self.block.weights)} | {f"cache_{k}": v for k, v in self.block.caches().items()}
+        state = {"weights": self.problem.prior.stored(self.block.weights)}
+        state |= {f"cache_{name}": values for name, values in self.block.caches().items()}
+        state |= self.two_time.state()
+        return state | {f"chain_{name}": values for name, values in self.chain.walker_state().items()}
 
     def instance_state(self) -> dict[str, NDArray]:
         """Arrays of the instance: (1, ...) on the root, (0, ...) on its other ranks."""
@@ -148,6 +173,10 @@ class Part:
                 counts = self.group.gather(state[name])
                 state[name] = counts.sum(axis=0, keepdims=True) if self.is_root else state[name]
         state["weight_sum"] = self.weight_sum
+        if self.chain.step_size is not None:
+            state["step_size"] = self.chain.step_size[None]
+        if self.problem.teacher_has_norm:
+            state["teacher_norm"] = observables.norm_of(self.teacher[0])[None]
         return {name: array[: int(self.is_root)] for name, array in state.items()}
 
     def restore(self, state: dict[str, NDArray]) -> None:
@@ -155,8 +184,13 @@ class Part:
         start = self.piece.instance * self.problem.n_walkers
         here = slice(start + self.piece.start, start + self.piece.stop)
         caches = {name: state[f"cache_{name}"][here] for name in self.block.caches()}
-        self.block.restore(unpack(state["weights"][here], self.problem.n_weights), caches)
+        self.block.restore(self.problem.prior.loaded(state["weights"][here], self.problem.n_weights), caches)
         self.chain.restore({name: state[name][self.piece.instance] for name in self.chain.state()})
+        self.chain.restore_walkers({name: state[f"chain_{name}"][here] for name in self.chain.walker_state()})
+        if "waiting_weights" in state:
+            correlation = state["correlation"].reshape(len(state["weights"]), *state["correlation"].shape[3:])
+            here_of = {"correlation": correlation, "waiting_weights": state["waiting_weights"]}
+            self.two_time.restore({name: array[here] for name, array in here_of.items()})
         if self.is_root:
             self.weight_sum[0] = state["weight_sum"][self.piece.instance]
         else:

@@ -1,28 +1,108 @@
-"""Laws of the weights before any data: where walkers start, and how their weights are packed.
+"""Laws of the weights before any data: where walkers and teachers start, and what of them a checkpoint stores.
 
 Ising weights: uniform on {-1, +1}^n, or on its states at a fixed overlap with a reference. Packed, bit i % 64 of word
-i // 64 is set where w_i = +1.
+i // 64 is set where w_i = +1. Real weights: independent normals, or each unit uniform on the sphere |w_k|^2 = fan-in.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc.kernels.random import CONSTRAINED, WEIGHTS, stream_key, uniforms64, words
+from mcmc.kernels.random import CONSTRAINED, WEIGHTS, normals, stream_key, uniforms64, words
+from mcmc.kernels.sums import products
+
+Weights = NDArray[np.int8] | NDArray[np.float64]
 
 
-def draw_ising(seed: int, instance: int, walkers: range, n_rungs: int, n_weights: int) -> NDArray[np.int8]:
-    """Weights int8 (len(walkers), n_weights) of walkers numbered copy * n_rungs + rung of birth."""
-    drawn = np.empty((len(walkers), n_weights), dtype=np.int8)
-    for row, walker in zip(drawn, walkers, strict=True):
-        key = stream_key(seed, WEIGHTS, instance, *divmod(walker, n_rungs))
-        bits = np.unpackbits(words(key, 0, 1, -(-n_weights // 32)).view(np.uint8), count=n_weights, bitorder="little")
-        row[:] = 2 * bits.astype(np.int8) - 1
-    return drawn
+class Prior(ABC):
+    """A law of weights, of any number of units with the same number of weights each (the fan-in)."""
+
+    name: ClassVar[str]
+    is_real: ClassVar[bool] = True
+    """Weights are float64; otherwise int8 +-1."""
+    has_norm: ClassVar[bool] = False
+    """Whether the norm of the weights is free."""
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        return np.float64 if self.is_real else np.int8
+
+    @abstractmethod
+    def draw(self, key: int, n_units: int, fan_in: int) -> Weights:
+        """Weights (n_units * fan_in,), one unit after the other, from row 0 of a stream."""
+
+    def walkers(self, seed: int, instance: int, walkers: range, n_rungs: int, n_units: int, fan_in: int) -> Weights:
+        """Weights (len(walkers), n_units * fan_in) of walkers numbered copy * n_rungs + rung of birth."""
+        drawn = np.empty((len(walkers), n_units * fan_in), dtype=self.dtype)
+        for row, walker in zip(drawn, walkers, strict=True):
+            row[:] = self.draw(stream_key(seed, WEIGHTS, instance, *divmod(walker, n_rungs)), n_units, fan_in)
+        return drawn
+
+    def stored(self, weights: Weights) -> NDArray:
+        """What a checkpoint holds of weights (..., n_weights)."""
+        return weights
+
+    def loaded(self, stored: NDArray, n_weights: int) -> Weights:
+        """Inverse of `stored`."""
+        return stored
+
+
+@dataclass(frozen=True)
+class Ising(Prior):
+    """Uniform on {-1, +1}^n."""
+
+    name = "ising"
+    is_real = False
+
+    def draw(self, key: int, n_units: int, fan_in: int) -> NDArray[np.int8]:
+        n = n_units * fan_in
+        bits = np.unpackbits(words(key, 0, 1, -(-n // 32)).view(np.uint8), count=n, bitorder="little")
+        return 2 * bits.astype(np.int8) - 1
+
+    def stored(self, weights: NDArray[np.int8]) -> NDArray[np.uint64]:
+        return pack(weights)
+
+    def loaded(self, stored: NDArray[np.uint64], n_weights: int) -> NDArray[np.int8]:
+        return unpack(stored, n_weights)
+
+
+@dataclass(frozen=True)
+class Gaussian(Prior):
+    """Independent normals of variance 1 / precision."""
+
+    precision: float = 1.0
+
+    name = "gaussian"
+    has_norm = True
+
+    def draw(self, key: int, n_units: int, fan_in: int) -> NDArray[np.float64]:
+        return normals(key, 0, 1, n_units * fan_in)[0] / math.sqrt(self.precision)
+
+
+@dataclass(frozen=True)
+class Spherical(Prior):
+    """Each unit uniform on the sphere |w_k|^2 = fan-in."""
+
+    name = "spherical"
+
+    def draw(self, key: int, n_units: int, fan_in: int) -> NDArray[np.float64]:
+        return on_sphere(normals(key, 0, 1, n_units * fan_in)[0], n_units)
+
+
+PRIORS: dict[str, type[Prior]] = {prior.name: prior for prior in (Ising, Spherical, Gaussian)}
+"""Laws by name."""
+
+
+def on_sphere(weights: NDArray[np.float64], n_units: int) -> NDArray[np.float64]:
+    """Weights (n_weights,) with every unit scaled to |w_k|^2 = fan-in, in that length's own order of sum."""
+    units = weights.reshape(n_units, 1, -1)
+    return (units * np.sqrt(units.shape[2] / products(units, units))).reshape(-1)
 
 
 def constrained(seed: int) -> int:
@@ -50,7 +130,7 @@ class FixedOverlap:
     n_differ: int
 
     def draw(self, seed: int, instance: int, walkers: range, n_rungs: int) -> NDArray[np.int8]:
-        """As `draw_ising`, uniform among these states: the sites with the smallest of n uniforms differ."""
+        """As `Ising.walkers`, uniform among these states: the sites with the smallest of n uniforms differ."""
         drawn = np.tile(self.reference, (len(walkers), 1))
         for row, walker in zip(drawn, walkers, strict=True):
             key = stream_key(constrained(seed), WEIGHTS, instance, *divmod(walker, n_rungs))

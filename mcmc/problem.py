@@ -13,12 +13,17 @@ from mcmc.architectures import Architecture
 from mcmc.errors import ConfigError
 from mcmc.losses import Loss
 from mcmc.models import MODELS
-from mcmc.priors import draw_ising
-from mcmc.samplers import SAMPLERS
+from mcmc.priors import Weights, on_sphere
+from mcmc.samplers import CONTINUOUS, SAMPLERS
 from mcmc.schema import VARIABLES
 
 if TYPE_CHECKING:
     from mcmc.config import Config
+    from mcmc.models.base import Block
+    from mcmc.samplers.base import Sampler
+
+_ON_SPHERE = 1e-6
+"""Relative deviation of |w_k|^2 from the fan-in up to which a teacher from a file is a state of spherical weights."""
 
 
 class Problem:
@@ -37,7 +42,8 @@ class Problem:
             self.n_inputs, self.n_patterns = self._from_file.inputs.n_inputs, self._from_file.inputs.n_patterns
         loss, self.architecture = config.model.loss, config.student(self.n_inputs)
         self.model = MODELS[self.architecture.name](self.architecture, Loss(loss.name, loss.margin, loss.sharpness))
-        self.sampler = SAMPLERS[config.sampler.method](config.sampler.order)
+        self.prior = config.prior
+        self.sampler = _sampler(config)
         self.beta = _betas(config)
         self.n_instances, self.n_copies = config.data.n_instances, config.ladder.n_copies
         self.n_rungs = self.beta.size
@@ -56,15 +62,32 @@ class Problem:
             raise ConfigError(
                 f"schedule.start: got {config.schedule.start!r}, expected 'random': {config.data.path} has no teacher"
             )
+        if "teacher" in self.starts and self._from_file is not None and self.prior.name == "spherical":
+            self._check_norms(self._from_file.teacher)
 
     @property
     def n_weights(self) -> int:
         return self.model.n_weights
 
     @property
+    def by_rung(self) -> tuple[int, int, int]:
+        """Instances, copies, rungs."""
+        return self.n_instances, self.n_copies, self.n_rungs
+
+    @property
     def proposals_per_sweep(self) -> int:
-        """Of all walkers together."""
-        return self.n_instances * self.n_walkers * self.n_weights
+        """Of all walkers together; a move without an accept step counts as one."""
+        return self.n_instances * self.n_walkers * self.moves_per_sweep
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits that a weight takes in a row."""
+        return 64 if self.prior.is_real else 1
+
+    @property
+    def moves_per_sweep(self) -> int:
+        """Of one walker."""
+        return 1 if self.prior.is_real and not self.sampler.by_coordinate else self.n_weights
 
     @property
     def teacher_architecture(self) -> Architecture | None:
@@ -78,6 +101,13 @@ class Problem:
         return self.teacher_architecture is not None
 
     @property
+    def teacher_has_norm(self) -> bool:
+        """Whether the norm of the teacher is not fixed by the law of its weights."""
+        if not self.has_teacher:
+            return False
+        return self.prior.is_real if self._from_file is not None else self.config.teacher_prior.has_norm
+
+    @property
     def series(self) -> list[str]:
         """Names of the time series by instance, see schema.VARIABLES."""
         student, teacher = self.architecture, self.teacher_architecture
@@ -87,8 +117,11 @@ class Problem:
             absent |= {"overlap", "hidden_overlap"}
         if teacher is None or not observables.same_shape(student, teacher):
             absent.add("teacher_overlap")
+        if not self.prior.has_norm:
+            absent.add("norm")
         if self.config.data.n_test == 0:
             absent.add("test_error")
+        absent |= {name for key, name in observables.BY_WALKER.items() if key not in self.sampler.tells}
         if self.constraint is None:
             absent.add("reference_overlap")
         series = [name for name, variable in VARIABLES.items() if {"instance", "sample"} <= set(variable.dims)]
@@ -130,7 +163,16 @@ class Problem:
             sharpness=config.model.loss.sharpness,
             n_test=config.data.n_test,
             teacher=self.teacher_architecture,
+            prior=config.teacher_prior,
         )
+
+    def block(self, instance: data.Instance, weights: Weights) -> Block:
+        """The walkers of an instance at the given weights, in the form that the sampler drives."""
+        if not self.prior.is_real:
+            return self.model.block(instance, weights)
+        if self.sampler.by_coordinate:
+            return self.model.coordinate_block(instance, weights)
+        return self.model.gradient_block(instance, weights, precision=self.config.sampler.precision)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -147,23 +189,49 @@ class Problem:
         """The reference (n_instances, n_weights), if it is a sample of another run: that run may not keep it."""
         return None if self.config.constraint.reference != "run" else self.constraint.given
 
-    def initial_weights(self, number: int, instance: data.Instance, walkers: range) -> NDArray[np.int8]:
+    def initial_weights(self, number: int, instance: data.Instance, walkers: range) -> Weights:
         """Weights (len(walkers), n_weights) at sweep 0, as `schedule.start` says."""
         if self.constraint is not None:
             return self.constraint.of(number, instance).draw(self.config.seed, number, walkers, self.n_rungs)
-        weights = draw_ising(self.config.seed, number, walkers, self.n_rungs, self.n_weights)
+        n_units, fan_in = self.architecture.n_hidden, self.architecture.fan_in
+        weights = self.prior.walkers(self.config.seed, number, walkers, self.n_rungs, n_units, fan_in)
         planted = [self.starts[walker // self.n_rungs] == "teacher" for walker in walkers]
         if any(planted):
-            weights[planted] = instance.teacher
+            teacher = instance.teacher
+            weights[planted] = on_sphere(teacher * 1.0, n_units) if self.prior.name == "spherical" else teacher
         return weights
+
+    def _check_norms(self, teacher: NDArray[np.float64]) -> None:
+        """ConfigError unless the teacher of the data file is a state of spherical weights."""
+        fan_in = self.architecture.fan_in
+        norms = (teacher.reshape(-1, fan_in) ** 2).sum(axis=1) / fan_in
+        if (np.abs(norms - 1) > _ON_SPHERE).any():
+            raise ConfigError(
+                f"schedule.start: got {self.config.schedule.start!r}, expected 'random': the teacher of "
+                f"{self.config.data.path} has |w_k|^2 / fan-in from {norms.min():.4g} to {norms.max():.4g}, not 1"
+            )
 
     def memory(self, walkers: int, instances: int) -> int:
         """Bytes that a rank with so many walkers and (parts of) instances needs."""
         from_file = self._from_file
         binary = self.config.data.inputs == "binary" if from_file is None else from_file.inputs.binary
-        per_instance, per_walker = self.model.memory(self.n_patterns, binary)
-        waiting = 24 * self.n_weights if self.sampler.waiting_below is not None else 0
-        return instances * per_instance + walkers * (per_walker + 9 * self.n_weights + waiting)
+        if self.prior.is_real:
+            per_instance, per_walker = self._memory_of_reals(binary)
+        else:
+            per_instance, per_walker = self.model.memory(self.n_patterns, binary)
+            per_walker += (33 if self.sampler.waiting_below is not None else 9) * self.n_weights
+        per_walker += len(self.config.output.waiting_times) * self.n_weights * self.weight_bits // 8
+        return instances * per_instance + walkers * per_walker
+
+    def _memory_of_reals(self, binary: bool) -> tuple[int, int]:
+        """Bytes that an instance and each of its walkers take, about."""
+        n, n_fields = self.n_weights, self.architecture.n_hidden * self.n_patterns
+        if self.sampler.by_coordinate:
+            return 8 * self.n_inputs * self.n_patterns, 8 * (3 * n_fields + 2 * self.n_patterns + 3 * n)
+        item = 4 if self.config.sampler.precision == "float32" else 8
+        inputs = 2 * self.n_inputs * self.n_patterns  # by pattern and by input, in bits or in numbers
+        # weights, proposal, gradients of both, momenta; fields and forces are those of one pack
+        return inputs // 8 if binary else item * inputs, 8 * (8 * n + 2 * n_fields)
 
     def _load_file(self) -> data.Instance:
         config = self.config
@@ -176,7 +244,15 @@ class Problem:
             classification=config.model.loss.name != "square",
             n_inputs=config.model.n_inputs,
             architecture=config.student,
+            real_weights=config.prior.is_real,
         )
+
+
+def _sampler(config: Config) -> Sampler:
+    kinds = CONTINUOUS if config.prior.is_real else SAMPLERS
+    kind, asked = kinds[config.sampler.method], config.sampler
+    given = {name: getattr(asked, name) for name in kind.parameters}
+    return kind(**{name: value for name, value in given.items() if value is not None})
 
 
 def _betas(config: Config) -> NDArray[np.float64]:

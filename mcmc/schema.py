@@ -52,7 +52,12 @@ VARIABLES: dict[str, Variable] = {
     "hidden_teacher_overlap": Variable(
         (*_PER_COPY, "hidden", "teacher_hidden"), "f8", "1", "overlap of units with those of the teacher", True
     ),
-    "test_error": Variable(_PER_COPY, "f8", "1", "fraction of fresh test patterns misclassified"),
+    "norm": Variable(_PER_COPY, "f8", "1", "norm w.w / n_weights"),
+    "test_error": Variable(
+        _PER_COPY, "f8", "1", "fraction of fresh test patterns misclassified; real labels: mean of (f - label)^2 / 2"
+    ),
+    "kinetic_temperature": Variable(_PER_COPY, "f8", "1", "kinetic temperature, p.p per degree of freedom"),
+    "energy_error": Variable(_PER_COPY, "f8", "1", "change H' - H by the integrator at the sweep of the row"),
     "walker": Variable(_PER_COPY, "i4", "1", "walker (rung of birth) that sits on the rung"),
     "acceptance": Variable(_PER_COPY, "f8", "1", "accepted / proposed since the previous row"),
     "magnetisation": Variable(
@@ -61,6 +66,13 @@ VARIABLES: dict[str, Variable] = {
     "exchange_accepted": Variable(("instance", "copy", "swap"), "i8", "1", "accepted exchanges after burn-in"),
     "exchange_proposed": Variable(("instance", "copy", "swap"), "i8", "1", "proposed exchanges after burn-in"),
     "start": Variable(("copy",), "str", "1", "initial condition of the copy"),
+    "step_size": Variable(("instance", "rung"), "f8", "1", "step size of the sampler, as used"),
+    "teacher_norm": Variable(("instance",), "f8", "1", "norm of the teacher t.t / n_weights"),
+    "waiting_time": Variable(("waiting",), "i8", "sweeps", "waiting time t_w"),
+    "lag_time": Variable(("lag",), "i8", "sweeps", "lag t"),
+    "correlation": Variable(
+        ("instance", "copy", "rung", "waiting", "lag"), "f8", "1", "correlation w(t_w).w(t_w + t) / n_weights"
+    ),
     "method": Variable(("instance", "rung"), "str", "1", "how the rung was sampled after the burn-in"),
 }
 """Variables by name, in the order in which they are written.

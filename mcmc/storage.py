@@ -62,7 +62,7 @@ ROOT_ATTRIBUTES = (
 )
 """Root attributes of results.h5; a checkpoint that carries them too gives the same dataset while the run goes on."""
 
-_COORDINATES = ("beta", "sweep")
+_COORDINATES = ("beta", "sweep", "waiting_time", "lag_time")
 _DATA = {
     "inputs": Variable(("instance", "pattern", "input"), "", "1", "input patterns"),
     "labels": Variable(("instance", "pattern"), "f8", "1", "label of each pattern"),

@@ -1,6 +1,6 @@
 """Exact results for the Gaussian posterior: a linear machine under the square loss, weights of a Gaussian prior.
 
-With f = G w (G = X / sqrt(N) for a perceptron), A = beta G^T G + prior_precision, the law of the weights is Gaussian with
+With f = G w (G = X / sqrt(N) for a perceptron) and A = beta G^T G + prior_precision, the weights are Gaussian with
 mean beta A^-1 G^T y and covariance A^-1. The integrators without an accept step keep the mean and have, as stationary
 covariance, functions of A (derived in the methods).
 """
@@ -90,12 +90,14 @@ class GaussianPosterior:
         s = np.sqrt(step_size**3 * (self.curvatures**3).sum() / 2)
         return float(2 * stats.norm.cdf(-s / 2))
 
-    def mean_energy_error(self, step_size: float, n_steps: int) -> float:
-        """<H' - H> of n_steps leapfrog steps from equilibrium, H = U + |p|^2 / 2.
+    def energy_error(self, step_size: float, n_steps: int) -> tuple[float, float]:
+        """Mean and variance of H' - H, H = U + |p|^2 / 2, over n_steps leapfrog steps from equilibrium.
 
-        In a mode of curvature a the trajectory is a rotation by n theta, cos theta = 1 - eps^2 a / 2, after scaling w by
-        sqrt(a (1 - eps^2 a / 4)) = sqrt(a) s; it turns w^2 into p^2 / (a s^2) and p^2 into a s^2 w^2.
+        In a mode of curvature a the trajectory is a rotation by n theta, cos theta = 1 - eps^2 a / 2, of p and of
+        w sqrt(a s), s = 1 - eps^2 a / 4. So in the units of equilibrium, p and w sqrt(a), it is a matrix M with
+        Tr(M^T M) = 2 + 2 m, det M = 1, and its H' - H has the mean m and the variance 2 m (1 + m).
         """
         squeeze = 1 - step_size**2 * self.curvatures / 4
         angle = n_steps * np.arccos(1 - step_size**2 * self.curvatures / 2)
-        return float((np.sin(angle) ** 2 * (1 / squeeze + squeeze - 2)).sum() / 2)
+        m = np.sin(angle) ** 2 * (1 / squeeze + squeeze - 2) / 2
+        return float(m.sum()), float((2 * m * (1 + m)).sum())

@@ -14,7 +14,7 @@ from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.data import Instance, random_instance, teacher_instance
 from mcmc.losses import LOSSES, Loss
 from mcmc.models import MODELS, Model
-from mcmc.priors import draw_ising
+from mcmc.priors import Ising
 from mcmc.reference import machines
 from mcmc.reference.machines import Energy
 
@@ -123,7 +123,7 @@ def of(instance: Instance, loss: Loss, machine: Machine = PERCEPTRON) -> Problem
 
 def random_weights(n_walkers: int, n: int, seed: int = 1) -> np.ndarray:
     """int8 (n_walkers, n)."""
-    return draw_ising(seed, 0, range(n_walkers), n_walkers, n)
+    return Ising().walkers(seed, 0, range(n_walkers), n_walkers, 1, n)
 
 
 def label(value: object) -> str | None:

@@ -32,6 +32,9 @@ REAL = {"data.inputs": "gaussian", "model.n_inputs": 14}
 COMMITTEE = {"model.architecture": "committee", "model.n_hidden": 3, "model.n_inputs": 11}
 SMALL_REAL = {"data.inputs": "gaussian", "model.n_inputs": 5}
 LONG = {"schedule.sweeps": 1060, "schedule.burn_in": 1000, "ladder.exchange_every": 53}  # beyond the refresh at 1024
+GAUSSIAN = {"model.weights": "gaussian", "model.loss.name": "logistic", "model.n_inputs": 14}
+SPHERICAL = GAUSSIAN | {"model.weights": "spherical", "data.inputs": "gaussian"}
+TANH = COMMITTEE | {"model.activation": "tanh", "model.loss.name": "square", "data.labels": "real"}
 CASES: dict[str, dict[str, Any]] = {
     "error-count": {"data.n_instances": 3, "data.label_noise": 0.1, "data.n_test": 50},
     "error-count-one-rung": {
@@ -53,6 +56,7 @@ CASES: dict[str, dict[str, Any]] = {
     "logistic-real": {"model.loss.name": "logistic", "data.n_instances": 2, "data.labels": "logistic"} | REAL | LONG,
     "square-real": {"model.loss.name": "square", "data.labels": "real", "data.output_noise": 0.2} | REAL | LONG,
     "hinge-real": {"model.loss.name": "hinge", "schedule.measure_every": 7, "data.n_test": 20} | REAL,
+    "two-times": {"output.waiting_times": [0, 7], "ladder.exchange_every": 0, "data.n_instances": 2},
     "waiting-time": {"sampler.method": "waiting-time", "data.n_instances": 3, "ladder.exchange_every": 3},
     "waiting-time-real": {"sampler.method": "waiting-time", "model.loss.name": "logistic"} | REAL | LONG,
     "auto": {"sampler.method": "auto", "data.n_instances": 2, "ladder.beta": [0.5, 2.0, 4.0, 6.0], "data.alpha": 2},
@@ -97,6 +101,49 @@ CASES: dict[str, dict[str, Any]] = {
         "sampler.method": "waiting-time",
         "ladder.n_copies": 1,
     },
+    "gaussian-mala": {"sampler.method": "mala", "schedule.burn_in": 70, "data.n_instances": 3} | GAUSSIAN,
+    "gaussian-mala-float32": {
+        "sampler": {"method": "mala", "precision": "float32"},
+        "schedule.burn_in": 47,
+        "ladder.exchange_every": 3,
+        "schedule.measure_every": 7,
+        "data.n_test": 20,
+    }
+    | GAUSSIAN
+    | TANH,
+    "gaussian-underdamped": {
+        "sampler": {"method": "underdamped", "step_size": 0.3, "friction": 0.7},
+        "model.prior_precision": 3.0,
+        "schedule.start": "both",
+        "data.n_instances": 2,
+    }
+    | GAUSSIAN,
+    "gaussian-pcn": {"sampler.method": "pcn", "model.loss.name": "error-count", "schedule.burn_in": 50}
+    | {name: value for name, value in GAUSSIAN.items() if name != "model.loss.name"},
+    "gaussian-slice": {"sampler.method": "elliptical-slice", "ladder.n_copies": 1, "data.teacher.weights": "ising"}
+    | GAUSSIAN,
+    "gaussian-three-walkers": {"sampler.method": "hmc", "schedule.burn_in": 60, "ladder.beta": [0.5, 1.0, 1.5]}
+    | {"ladder.n_copies": 1}
+    | GAUSSIAN,
+    "gaussian-metropolis": {"sampler.order": "sequential", "schedule.burn_in": 50, "ladder.exchange_every": 7}
+    | GAUSSIAN,
+    "spherical-metropolis": {"schedule.burn_in": 60, "data.n_instances": 3, "schedule.measure_every": 1}
+    | SPHERICAL
+    | COMMITTEE
+    | {"model.loss.name": "error-count"},
+    "spherical-metropolis-long": LONG | SPHERICAL | TANH | {"schedule.start": "both"},
+    "spherical-hmc": {"sampler": {"method": "hmc", "n_steps": 3}, "schedule.burn_in": 57, "data.n_instances": 2}
+    | SPHERICAL,
+    "spherical-langevin": {
+        "sampler": {"method": "langevin", "step_size": [0.3, 0.2, 0.1, 0.05]},
+        "schedule.start": "teacher",
+        "ladder.exchange_every": 0,
+    }
+    | SPHERICAL
+    | TANH,
+    "spherical-random-walk": {"sampler.method": "random-walk", "schedule.burn_in": 48, "data.n_instances": 7}
+    | SPHERICAL
+    | {"model.loss.name": "error-count"},
     "teacher-of-other-shape": {"data.teacher": {"architecture": "parity", "n_hidden": 2}, "data.n_test": 30}
     | COMMITTEE,
     "teacher-of-several-units": {"data.teacher": {"architecture": "tree-committee", "n_hidden": 3}, "data.n_test": 30},

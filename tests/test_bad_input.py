@@ -116,18 +116,19 @@ EDITS = [
     ("n_instances = 1", 'inputs = "normal"', ["data.inputs", "got 'normal'", "binary, gaussian"]),
     ("n_instances = 1", 'labels = "signs"', ["data.labels", "got 'signs'", "did you mean 'sign'"]),
     ("beta = [0.5, 1.0]", RANGE[:-2] + ', spacing = "log" }', ["ladder.beta.spacing", "got 'log'", "geometric"]),
+    ('method = "metropolis"', 'method = "hmcc"', ["sampler.method", "got 'hmcc'", "did you mean 'hmc'"]),
     # later work
-    ('weights = "ising"', 'weights = "spherical"', ["model.weights", "'spherical'", "not available yet"]),
-    ('method = "metropolis"', 'method = "hmc"', ["sampler.method", "got 'hmc'", "not available yet", "heat-bath"]),
+    ('method = "metropolis"', 'method = "sgld"', ["sampler.method", "got 'sgld'", "not available yet", "heat-bath"]),
+    ('method = "metropolis"', "batch_size = 5", ["sampler.batch_size", "got 5", "not available yet"]),
+    ("store_data = true", "weights_every = 10", ["output.weights_every", "got 10", "not available yet"]),
+    # sampler
     (
         'method = "metropolis"',
         'method = "waiting-time"\norder = "sequential"',
         ["sampler.order", "got 'sequential'", "'random'", "waiting-time"],
     ),
-    ('method = "metropolis"', "step_size = 0.05", ["sampler.step_size", "got 0.05", "not available yet"]),
-    ("n_inputs = 11", "n_inputs = 11\nprior_precision = 1.0", ["model.prior_precision", "got 1.0", "not available"]),
-    ("[sampler]\n", '[data.teacher]\nweights = "gaussian"\n[sampler]\n', ["data.teacher.weights", "not available yet"]),
-    ("store_data = true", "weights_every = 10", ["output.weights_every", "got 10", "not available yet"]),
+    ('method = "metropolis"', "step_size = 0.05", ["sampler.step_size", "got 0.05", "'metropolis' has order"]),
+    ("n_inputs = 11", "n_inputs = 11\nprior_precision = 2.0", ["model.prior_precision", "got 2.0", "only gaussian"]),
     # what keys say together: loss
     ('name = "error-count"\nmargin = 0.0', 'name = "square"\nmargin = 0.5', ["model.loss.margin", "0.5", "no margin"]),
     ('"teacher"\nalpha', '"random"\nlabel_noise = 0.1\nalpha', ["data.label_noise", "got 0.1", "teacher"]),
@@ -286,6 +287,94 @@ MACHINES = [
 ]
 
 
+GAUSSIAN = ["model.weights=gaussian", "model.loss.name=logistic", "schedule.sweeps=2000", "schedule.burn_in=1000"]
+SPHERICAL = [*GAUSSIAN, "model.weights=spherical"]
+MALA = [*GAUSSIAN, "sampler.method=mala"]
+STEP = ["sampler.step_size=0.1"]
+LANGEVIN = [*GAUSSIAN, "sampler.method=langevin"]
+NOTHING_TO_TUNE = "accepts every step, there is nothing to tune by"
+
+# Real weights: overrides of BASE, and what the message must contain.
+REALS = [
+    # the law
+    (["model.weights=gausian"], ["model.weights: got 'gausian'", "did you mean 'gaussian'"]),
+    ([*GAUSSIAN, "model.prior_precision=0"], ["model.prior_precision: got 0", "a finite number > 0"]),
+    ([*SPHERICAL, "model.prior_precision=2"], ["model.prior_precision: got 2.0", "expected 1", "only gaussian"]),
+    (
+        [*SPHERICAL, *COMMITTEE, "model.architecture=tree-committee", "model.n_inputs=3", "sampler.method=metropolis"],
+        ["model.weights: got 'spherical'", "'ising'", "one weight on the sphere"],
+    ),
+    ([*SPHERICAL, "model.n_inputs=1"], ["model.weights: got 'spherical'", "'ising'"]),
+    # which method has which weights
+    (
+        [*GAUSSIAN, "sampler.method=waiting-time"],
+        ["sampler.method: got 'waiting-time'", "mala", "for gaussian weights", "waiting-time is for ising ones"],
+    ),
+    ([*GAUSSIAN, "sampler.method=heat-bath"], ["sampler.method: got 'heat-bath'", "heat-bath is for ising ones"]),
+    ([*GAUSSIAN, "sampler.method=auto"], ["sampler.method: got 'auto'", "auto is for ising ones"]),
+    (["sampler.method=mala"], ["sampler.method: got 'mala'", "heat-bath", "mala is for spherical and gaussian ones"]),
+    ([*SPHERICAL, "sampler.method=pcn"], ["sampler.method: got 'pcn'", "pcn is for gaussian ones"]),
+    (
+        [*SPHERICAL, "sampler.method=elliptical-slice"],
+        ["sampler.method: got 'elliptical-slice'", "elliptical-slice is for gaussian ones"],
+    ),
+    # gradients
+    *(
+        ([*change, f"sampler.method={method}"], [f"sampler.method: got '{method}'", "random-walk", why])
+        for method in ("mala", "hmc", "langevin", "underdamped")
+        for change, why in (
+            ([*GAUSSIAN, "model.loss.name=error-count"], "the error-count loss has no gradient"),
+            ([*GAUSSIAN, *COMMITTEE], "the activation sign has no gradient"),
+            ([*SPHERICAL, *PARITY, "model.loss.name=error-count"], "the error-count loss has no gradient"),
+            (
+                [*SPHERICAL, "model.loss.name=symmetric", "model.loss.margin=1", "data.source=random"],
+                "the symmetric loss has no gradient",
+            ),
+        )
+    ),
+    # step sizes
+    ([*MALA, "sampler.step_size=0"], ["sampler.step_size: got 0", "> 0"]),
+    ([*MALA, "sampler.step_size=-0.1"], ["sampler.step_size: got -0.1", "> 0"]),
+    ([*MALA, "sampler.step_size=inf"], ["sampler.step_size: got inf", "> 0"]),
+    ([*MALA, "sampler.step_size=true"], ["sampler.step_size: got true", "> 0"]),
+    ([*MALA, "sampler.step_size=atuo"], ["sampler.step_size: got 'atuo'", '"auto"']),
+    ([*MALA, "sampler.step_size=[0.1]"], ["sampler.step_size: got [0.1]", "2 numbers, one per rung"]),
+    ([*MALA, "sampler.step_size=[0.1, 0.0]"], ["sampler.step_size[1]: got 0.0", "a finite number > 0"]),
+    ([*MALA, "sampler.step_size=[0.1, nan]"], ["sampler.step_size[1]: got nan", "a finite number > 0"]),
+    ([*LANGEVIN, "sampler.step_size=auto"], ["sampler.step_size: got 'auto'", "a number > 0", NOTHING_TO_TUNE]),
+    (LANGEVIN, ["sampler.step_size: missing", "a number > 0", NOTHING_TO_TUNE]),
+    ([*GAUSSIAN, "sampler.method=underdamped"], ["sampler.step_size: missing", "a number > 0", NOTHING_TO_TUNE]),
+    ([*GAUSSIAN, "sampler.method=pcn", "sampler.step_size=1.5"], ["sampler.step_size: got 1.5", "at most 1 for pcn"]),
+    ([*MALA, "schedule.burn_in=0"], ["schedule.burn_in: got 0", "'auto' is tuned", "give a step size"]),
+    # keys of other methods
+    ([*MALA, "sampler.n_steps=5"], ["sampler.n_steps: got 5", "'mala' has step_size"]),
+    ([*MALA, "sampler.friction=1.0"], ["sampler.friction: got 1.0", "'mala' has step_size"]),
+    ([*MALA, "sampler.order=random"], ["sampler.order: got 'random'", "'mala' has step_size"]),
+    ([*MALA, "sampler.precision=float16"], ["sampler.precision: got 'float16'", "float64, float32"]),
+    (["sampler.precision=float32"], ["sampler.precision: got 'float32'", "'metropolis' has order"]),
+    ([*GAUSSIAN, "sampler.precision=float32"], ["sampler.precision: got 'float32'", "'metropolis' has order"]),
+    (
+        [*GAUSSIAN, "sampler.method=elliptical-slice", *STEP],
+        ["sampler.step_size: got 0.1", "'elliptical-slice' has precision"],
+    ),
+    ([*GAUSSIAN, "sampler.method=hmc", "sampler.n_steps=0"], ["sampler.n_steps: got 0", "an integer >= 1"]),
+    # what else belongs to Ising weights, and teachers that are no states of the student
+    (
+        [*MALA, "constraint.reference=teacher", "constraint.overlap=0.5"],
+        ["model.weights: got 'gaussian'", "'ising'", "[constraint]"],
+    ),
+    (["data.teacher.weights=real"], ["data.teacher.weights: got 'real'", "ising, spherical, gaussian"]),
+    (
+        ["data.teacher.weights=gaussian", "schedule.start=teacher"],
+        ["schedule.start: got 'teacher'", "'random'", "gaussian weights are no state of ising ones"],
+    ),
+    (
+        [*SPHERICAL, "sampler.method=mala", "data.teacher.weights=gaussian", "schedule.start=both"],
+        ["schedule.start: got 'both'", "'random'", "gaussian weights are no state of spherical ones"],
+    ),
+]
+
+
 def test_auto_needs_a_burn_in() -> None:
     text = _edited('method = "metropolis"', 'method = "auto"')
     for burn_in in (0, 1):
@@ -328,8 +417,12 @@ def test_run_file(old: str, new: str, fragments: list[str], tmp_path: Path, caps
     assert _tree(tmp_path) == {"run.toml"}
 
 
-@pytest.mark.parametrize(("overrides", "fragments"), MACHINES, ids=[" ".join(words)[:70] for words, _ in MACHINES])
-def test_architecture(
+@pytest.mark.parametrize(
+    ("overrides", "fragments"),
+    [*MACHINES, *REALS],
+    ids=[" ".join(words)[:110] for words, _ in [*MACHINES, *REALS]],
+)
+def test_overrides(
     overrides: list[str], fragments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_file = tmp_path / "run.toml"

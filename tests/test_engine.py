@@ -22,7 +22,7 @@ from mcmc.architectures import Architecture
 from mcmc.losses import Loss
 from mcmc.models import MODELS
 from mcmc.part import Part
-from mcmc.priors import draw_ising, unpack
+from mcmc.priors import Ising, unpack
 from mcmc.problem import Problem
 from mcmc.samplers import SAMPLERS
 from mcmc.storage import RunDirectory
@@ -46,7 +46,7 @@ def test_a_run_is_its_pieces(tmp_path: Path) -> None:
     for number in range(2):
         instance = data.teacher_instance(11, number, 33, 26)  # floor(0.8 * 33 + 1/2) patterns
         block = MODELS["perceptron"](Architecture("perceptron", 33), Loss("error-count")).block(
-            instance, draw_ising(11, number, range(8), 4, 33)
+            instance, Ising().walkers(11, number, range(8), 4, 1, 33)
         )
         chain = SAMPLERS["metropolis"]().chain(
             block, seed=11, beta=BETA, instance=number, n_copies=2, exchange_every=1, burn_in=40, measure_every=10

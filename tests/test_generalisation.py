@@ -75,7 +75,10 @@ TREE = {"architecture": "tree-committee", "n_hidden": 3}
         (config(inputs="gaussian"), "gaussian"),
         (config({"weights": "spherical"}, inputs="gaussian"), "gaussian"),
         (config({"weights": "spherical"}), None),
-        (config({"weights": "gaussian"}, inputs="gaussian"), None),
+        (config({"weights": "gaussian"}, inputs="gaussian"), "gaussian"),
+        (config({"weights": "gaussian"}), None),
+        (config(TREE | {"weights": "gaussian"}, inputs="gaussian"), None),
+        (config(TREE | {"weights": "spherical"}, inputs="gaussian"), "gaussian"),
         (config({"architecture": "committee", "n_hidden": 3}), None),
         (config({"architecture": "parity", "n_hidden": 3}), None),
         (config(teacher={"architecture": "committee", "n_hidden": 3}), None),
@@ -102,6 +105,29 @@ TREE = {"architecture": "tree-committee", "n_hidden": 3}
 )
 def test_which_law_is_exact(run_file: dict[str, Any], law: str | None) -> None:
     assert exact_law(run_file) == law
+
+
+@pytest.mark.parametrize("norms", [{}, {"norm"}, {"teacher_norm"}, {"norm", "teacher_norm"}])
+def test_the_cosine_counts_where_norms_are_free(norms: set[str]) -> None:
+    """R and norms of real vectors against the angle between them, and that angle against fresh patterns."""
+    data = synthetic(n_samples=3, n_copies=1, beta=(1.0,), inputs="gaussian")
+    rng = np.random.default_rng(3)
+    student, teacher = rng.normal(size=(*data["teacher_overlap"].shape, 101)), rng.normal(size=(1, 101))
+    student, teacher = student * 3 + 2 * teacher[:, None, None, None], teacher * 2
+    given = {"norm": (student**2).mean(-1), "teacher_norm": (teacher**2).mean(-1)}
+    if "norm" not in norms:
+        student /= np.sqrt(given["norm"])[..., None]
+    if "teacher_norm" not in norms:
+        teacher /= np.sqrt(given["teacher_norm"])[..., None]
+    data["teacher_overlap"].values[...] = (student * teacher[:, None, None, None]).mean(-1)
+    dims = {"norm": data["teacher_overlap"].dims, "teacher_norm": ("instance",)}
+    data = data.assign({name: (dims[name], given[name]) for name in norms})
+    found = generalisation_error(data, config({"weights": "gaussian"}, inputs="gaussian"))
+    assert found.dims == data["teacher_overlap"].dims
+    inputs = rng.normal(size=(100_000, 101))
+    one, other = inputs @ student[0, -1, 0, 0], inputs @ teacher[0]
+    chance = found.to_numpy()[0, -1, 0, 0]
+    assert abs(np.mean(one * other < 0) - chance) < 4 * np.sqrt(chance * (1 - chance) / len(inputs))
 
 
 def test_gaussian_inputs() -> None:

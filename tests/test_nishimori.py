@@ -19,7 +19,7 @@ from scipy import stats
 from mcmc import data
 from mcmc.losses import Loss
 from mcmc.models import MODELS
-from mcmc.priors import draw_ising, unpack
+from mcmc.priors import Ising, unpack
 from mcmc.samplers import SAMPLERS
 from problems import PERCEPTRON, Machine
 
@@ -106,7 +106,7 @@ def sample(
             sharpness=case.loss.sharpness,
             teacher=architecture,
         )
-        weights = draw_ising(3, number, range(2), 1, n_weights)
+        weights = Ising().walkers(3, number, range(2), 1, 1, n_weights)
         weights[list(planted)] = instance.teacher
         method, order = sampler
         chain = SAMPLERS[method](order).chain(

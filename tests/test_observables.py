@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import combinations, product
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.losses import Loss
 from mcmc.models import MODELS
 from mcmc.observables import Rows
-from mcmc.priors import draw_ising, pack, unpack
+from mcmc.priors import Ising, pack, unpack
 from mcmc.reference.machines import energy
 from mcmc.schema import VARIABLES
 from running import tables
@@ -35,18 +36,28 @@ class Made:
     """Rows with random weights, and the same as dense arrays (rows, copies, rungs, ...)."""
 
     def __init__(
-        self, architecture: Architecture, n_copies: int = N_COPIES, n_rungs: int = N_RUNGS, seed: int = 0
+        self,
+        architecture: Architecture,
+        n_copies: int = N_COPIES,
+        n_rungs: int = N_RUNGS,
+        seed: int = 0,
+        real: bool = False,
     ) -> None:
         n, units = architecture.n_weights, (architecture.n_hidden, architecture.fan_in)
         self.architecture = architecture
         rng = np.random.default_rng([seed, n])
         shape = (N_ROWS, n_copies, n_rungs)
         by_walker = rng.choice(np.array([-1, 1], dtype=np.int8), (N_ROWS, n_copies * n_rungs, n))
+        if real:
+            by_walker = rng.normal(size=by_walker.shape)
+        self.real, self.tolerance = real, 1e-12 if real else 1e-15
         energy = rng.normal(size=by_walker.shape[:2])
         order = rng.permuted(np.tile(np.arange(n_rungs, dtype=np.int32), (*shape[:2], 1)), axis=2)
         self.accepted = rng.integers(0, 10 * n, shape)
-        bits = pack(by_walker.reshape(*by_walker.shape[:2], *units))
-        self.rows = Rows.by_rung(energy, bits, order, self.accepted, n, 10 * n)
+        stored = by_walker if real else pack(by_walker.reshape(*by_walker.shape[:2], *units))
+        self.kinetic = rng.normal(size=energy.shape)
+        told = {"kinetic": self.kinetic, "energy_error": -self.kinetic} if real else {}
+        self.rows = Rows.by_rung(energy, stored, order, self.accepted, n, 10 * n, architecture.n_hidden, **told)
         self.weights = np.empty((*shape, n))
         self.energy = np.empty(shape)
         for row, copy, rung in np.ndindex(shape):
@@ -76,13 +87,15 @@ SHAPES += [("committee", 1, 3), ("committee", 65, 2), ("parity", 130, 3), ("comm
 SHAPES += [("tree-committee", 3, 3), ("tree-parity", 192, 3), ("tree-committee", 195, 3), ("tree-parity", 140, 2)]
 
 
-@pytest.fixture(params=SHAPES, ids=str)
+@pytest.fixture(params=[(shape, real) for real in (False, True) for shape in SHAPES], ids=str)
 def made(request: pytest.FixtureRequest) -> Made:
-    return Made(Architecture(*request.param))
+    shape, real = request.param
+    return Made(Architecture(*shape), real=real)
 
 
-def dense(rows: Rows) -> NDArray[np.int8]:
-    return unpack(rows.weights, rows.fan_in).reshape(*rows.energy.shape, rows.n_weights)
+def dense(rows: Rows) -> NDArray[np.int8] | NDArray[np.float64]:
+    weights = rows.weights if rows.are_real else unpack(rows.weights, rows.fan_in)
+    return weights.reshape(*rows.energy.shape, rows.n_weights)
 
 
 def test_rows_are_in_the_order_of_the_rungs(made: Made) -> None:
@@ -92,6 +105,16 @@ def test_rows_are_in_the_order_of_the_rungs(made: Made) -> None:
     later = made.rows.since(2)
     assert np.array_equal(later.energy, made.energy[2:])
     assert np.array_equal(dense(later), made.weights[2:])
+    assert np.array_equal(np.array([later.units(row) for row in range(N_ROWS - 2)]), made.units[2:])
+    assert later.as_reals().weights.dtype == np.float64
+    assert np.array_equal(later.as_reals().weights, made.units[2:])
+    assert set(made.rows.more) == ({"kinetic_temperature", "energy_error"} if made.real else set())
+    for name, values in made.rows.more.items():
+        sign = -1 if name == "energy_error" else 1
+        for row, copy, rung in np.ndindex(values.shape):
+            walker = copy * values.shape[2] + made.order[row, copy, rung]
+            assert values[row, copy, rung] == sign * made.kinetic[row, walker]
+        assert np.array_equal(later.more[name], values[2:])
 
 
 def test_overlap(made: Made) -> None:
@@ -99,7 +122,7 @@ def test_overlap(made: Made) -> None:
     expected = np.stack([(made.weights[:, a] * made.weights[:, b]).mean(-1) for a, b in pairs], axis=1)
     found = observables.overlap(made.rows)
     assert found.shape == (N_ROWS, len(pairs), N_RUNGS)
-    assert np.allclose(found, expected, rtol=0, atol=1e-15)
+    assert np.allclose(found, expected, rtol=0, atol=made.tolerance)
 
 
 def matrix(a: NDArray, b: NDArray, architecture: Architecture) -> NDArray[np.float64]:
@@ -111,22 +134,28 @@ def matrix(a: NDArray, b: NDArray, architecture: Architecture) -> NDArray[np.flo
 def test_overlaps_of_units(made: Made) -> None:
     pairs = list(combinations(range(N_COPIES), 2))
     expected = np.stack([matrix(made.units[:, a], made.units[:, b], made.architecture) for a, b in pairs], axis=1)
-    assert np.array_equal(observables.hidden_overlap(made.rows, made.architecture), expected)
+    exact = {"rtol": 0, "atol": made.tolerance if made.real else 0}
+    np.testing.assert_allclose(observables.hidden_overlap(made.rows, made.architecture), expected, **exact)
     expected = matrix(made.units, made.units, made.architecture)
-    assert np.array_equal(observables.hidden_self_overlap(made.rows, made.architecture), expected)
+    np.testing.assert_allclose(observables.hidden_self_overlap(made.rows, made.architecture), expected, **exact)
 
 
 @pytest.mark.parametrize("student", ARCHITECTURES)
 @pytest.mark.parametrize("teacher", ARCHITECTURES)
 @pytest.mark.parametrize(("n_hidden", "n_teacher"), [(3, 3), (2, 3), (6, 2), (1, 1)])
-def test_units_against_any_teacher(student: str, teacher: str, n_hidden: int, n_teacher: int) -> None:
+@pytest.mark.parametrize("real", [(False, False), (True, False), (False, True), (True, True)], ids=str)
+def test_units_against_any_teacher(
+    student: str, teacher: str, n_hidden: int, n_teacher: int, real: tuple[bool, bool]
+) -> None:
     """As vectors over the inputs, in units of sqrt(fan-in of the one x fan-in of the other)."""
     one, other = multi_unit(student, 210, n_hidden), multi_unit(teacher, 210, n_teacher)
     if student == teacher == "perceptron":
         assert "hidden_teacher_overlap" not in observables.hidden_shapes(one, other)
         return
-    made = Made(one)
+    made = Made(one, real=real[0])
     weights = np.random.default_rng(2).choice(np.array([-1, 1], dtype=np.int8), other.n_weights)
+    if real[1]:
+        weights = weights * np.random.default_rng(3).exponential(size=other.n_weights)
     found = observables.hidden_teacher_overlap(made.rows, one, weights, other)
     units = embed(weights.reshape(other.n_hidden, other.fan_in), other)
     expected = made.embedded @ units.T / np.sqrt(one.fan_in * other.fan_in)
@@ -135,7 +164,10 @@ def test_units_against_any_teacher(student: str, teacher: str, n_hidden: int, n_
         assert (expected[..., ~np.eye(one.n_hidden, dtype=bool)] == 0).all()
         expected = np.einsum("...kk->...k", expected)
     assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 if any(real) else 1e-15)
+    if observables.same_shape(one, other):
+        overlap = observables.teacher_overlap(made.rows, weights)
+        np.testing.assert_allclose(overlap, made.weights @ weights / one.n_weights, rtol=0, atol=1e-12)
 
 
 def test_units_of_different_fan_in_are_compared_by_their_hidden_fields() -> None:
@@ -154,9 +186,42 @@ def test_acceptance(made: Made) -> None:
     assert np.array_equal(observables.acceptance(made.rows), made.accepted / (10 * made.rows.n_weights))
 
 
-def test_weight_sum(made: Made) -> None:
-    assert np.array_equal(observables.weight_sum(made.rows), made.weights.sum(axis=0))
-    assert not observables.weight_sum(made.rows.since(N_ROWS)).any()
+def test_acceptance_without_an_accept_step() -> None:
+    rows = Made(Architecture("perceptron", 5), real=True).rows
+    assert np.isnan(observables.acceptance(dataclasses.replace(rows, proposals=0))).all()
+
+
+def test_sum_of_weights(made: Made) -> None:
+    """Row by row: it does not matter how many rows come at a time."""
+    whole, pieces = (np.zeros(made.weights.shape[1:], np.float64 if made.real else np.int64) for _ in range(2))
+    observables.add_weights(made.rows, whole)
+    if made.real:
+        expected = np.zeros(whole.shape)
+        for row in made.weights:
+            expected += row
+    else:
+        expected = made.weights.sum(axis=0)
+    assert np.array_equal(whole, expected)
+    first = dataclasses.replace(made.rows, energy=made.rows.energy[:3], weights=made.rows.weights[:3])
+    for part in (first, made.rows.since(3), made.rows.since(N_ROWS)):
+        observables.add_weights(part, pieces)
+    assert np.array_equal(pieces, whole)
+
+
+def test_norm(made: Made) -> None:
+    np.testing.assert_allclose(observables.norm(made.rows.as_reals()), (made.weights**2).mean(-1), rtol=1e-13)
+    np.testing.assert_allclose(observables.norm_of(made.weights[0, 0, 0]), (made.weights[0, 0, 0] ** 2).mean())
+
+
+def test_regression_on_a_test_set(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of (f - label)^2 / 2 over all test patterns."""
+    monkeypatch.setattr(observables, "_TEST_CHUNK", 512)
+    student = made.architecture
+    fresh = data.random_instance(1, 0, student.n_inputs, 700, inputs="gaussian")
+    labels = np.random.default_rng(4).normal(size=700)
+    found = observables.squared_test_error(made.rows, student, fresh.inputs, labels)
+    output = student.output(fresh.inputs, made.weights)
+    np.testing.assert_allclose(found, ((output - labels) ** 2).mean(-1) / 2, rtol=1e-12)
 
 
 @pytest.mark.parametrize("inputs", ["binary", "gaussian"])
@@ -165,7 +230,7 @@ def test_with_a_teacher_and_a_test_set(made: Made, inputs: data.InputLaw, monkey
     student = made.architecture
     teacher = np.random.default_rng(1).choice(np.array([-1, 1], dtype=np.int8), student.n_weights)
     expected = (made.weights * teacher).mean(-1)
-    assert np.allclose(observables.teacher_overlap(made.rows, teacher), expected, rtol=0, atol=1e-15)
+    assert np.allclose(observables.teacher_overlap(made.rows, teacher), expected, rtol=0, atol=made.tolerance)
     fresh = data.random_instance(1, 0, student.n_inputs, 700, inputs=inputs)
     fields = np.einsum("rctki,pi->rctkp", made.embedded, fresh.inputs.dense())
     signs = np.where(fields >= 0, 1.0, -1.0)
@@ -206,6 +271,9 @@ def test_series_holds_what_there_is() -> None:
     assert observables.series(several, perceptron, None, None).keys() == ALWAYS | {"overlap"}
     found = observables.series(single, perceptron, teacher, taught.test)
     assert found.keys() == ALWAYS | {"teacher_overlap", "test_error"}
+    reals = Made(perceptron, n_copies=1, real=True).rows
+    found = observables.series(reals, perceptron, teacher, None, has_norm=True)
+    assert found.keys() == ALWAYS | {"teacher_overlap", "norm", "kinetic_temperature", "energy_error"}
     found = observables.series(several, perceptron, teacher, taught.test)
     shapes = {name: values.shape for name, values in found.items()}
     assert shapes.pop("overlap") == (N_ROWS, 3, N_RUNGS)
@@ -254,10 +322,10 @@ def test_packing_is_reversible(n: int, seed: int) -> None:
 
 def test_initial_weights_belong_to_the_walker() -> None:
     """Whoever draws them, alone or with others; and no two are alike."""
-    together: NDArray[np.int8] = draw_ising(1, 2, range(12), 4, 101)
-    assert np.array_equal(together[5:9], draw_ising(1, 2, range(5, 9), 4, 101))
+    together: NDArray[np.int8] = Ising().walkers(1, 2, range(12), 4, 1, 101)
+    assert np.array_equal(together[5:9], Ising().walkers(1, 2, range(5, 9), 4, 1, 101))
     assert len(np.unique(together, axis=0)) == 12
-    assert not np.array_equal(together, draw_ising(1, 3, range(12), 4, 101))
+    assert not np.array_equal(together, Ising().walkers(1, 3, range(12), 4, 1, 101))
     assert abs(together.mean()) < 5 / np.sqrt(together.size)
 
 
@@ -273,7 +341,7 @@ def test_energies_of_rows_are_those_of_their_weights(name: str, loss: str) -> No
     student = multi_unit(name, 210, 3)
     n = student.n_weights
     instance = data.teacher_instance(4, 0, 210, 40, label_noise=0.2)
-    block = MODELS[name](student, Loss(loss)).block(instance, draw_ising(4, 0, range(6), 3, n))
+    block = MODELS[name](student, Loss(loss)).block(instance, Ising().walkers(4, 0, range(6), 3, 1, n))
     chain = SAMPLERS["metropolis"]().chain(block, seed=4, beta=beta, n_copies=2, measure_every=7)
     chain.advance(1, 70)
     rows = Rows.of(chain)

@@ -11,6 +11,7 @@
 #define MCMC_ACCEPTANCE_H
 
 #include "numerics.h"
+#include "philox.h"
 
 enum { METROPOLIS, HEAT_BATH };
 
@@ -44,6 +45,23 @@ static inline void acceptance_limits(int rule, double limits[ACCEPTANCE_CELLS][2
         limits[c][1] = c + 1 < ACCEPTANCE_CELLS ? acceptance_variate(rule, (c + 1) * (1.0 / ACCEPTANCE_CELLS)) - 1e-9
                                                 : (rule == METROPOLIS ? 0.0 : -INFINITY);
     }
+}
+
+/* How the proposals of a walker are decided. */
+typedef struct {
+    const uint16_t *high;    /* (n,) highest 16 bits of the uniforms; the others are looked up where these do not decide */
+    uint64_t key, row, slot; /* address of proposal 0 */
+    int rule;                /* real energies: accepted iff x < X, see above */
+    const double (*limits)[2];
+} decisions;
+
+/* Proposal k, of that x; one that is not a number is rejected. */
+static inline __attribute__((always_inline)) int decided(const decisions *d, int64_t k, double x)
+{
+    const double *limits = d->limits[d->high[k] / (0x10000 / ACCEPTANCE_CELLS)];
+    if (__builtin_expect(x >= limits[0], 1))
+        return 0;
+    return x < limits[1] || x < acceptance_variate(d->rule, unit_interval(philox_u48(d->key, d->row, d->slot + k)));
 }
 
 /* The largest 64-bit uniform that accepts: P(u <= threshold) = probability, to the 2^-48 of the uniforms of moves (philox.h). */

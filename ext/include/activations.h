@@ -8,7 +8,9 @@
 
 #include "numerics.h"
 
-/* out[mu] = g(scale field[mu]); n a multiple of 8 */
+/* out[mu] = g(scale field[mu]), n a multiple of 8. Rounded to a grid: then sums over units are exact, and units that cancel do so in any
+ * order. Without it ties at zero, which Ising weights and +-1 inputs make, and units of opposite weights, would be decided by rounding. With
+ * real weights ties have no probability, and energies are those of which others take the gradient: the plain functions. */
 typedef void (*activations_fn)(const double *field, int64_t n, double scale, double *out);
 
 /* unit[j] = g(scale field[j]) and slope[j] = g'(scale field[j]); n a multiple of 8; slope may be field */
@@ -28,9 +30,11 @@ static const char *const activation_names[] = {ACTIVATION_ROWS(ACTIVATION_NAME)}
 #define ISA_BODY "activations_body.h"
 #include "each_isa.h"
 
-#define ACTIVATIONS(name) ISA_TABLE(activations_##name),
-static const activations_fn activations_functions[N_ACTIVATIONS][N_ISA] = {ACTIVATION_ROWS(ACTIVATIONS)};
-#undef ACTIVATIONS
+#define ON_GRID(name) ISA_TABLE(activations_on_grid_##name),
+#define PLAIN(name) ISA_TABLE(activations_plain_##name),
+static const activations_fn activations_functions[2][N_ACTIVATIONS][N_ISA] = {{ACTIVATION_ROWS(PLAIN)}, {ACTIVATION_ROWS(ON_GRID)}};
+#undef ON_GRID
+#undef PLAIN
 
 #define RESPONSES(name) ISA_TABLE(responses_##name),
 static const responses_fn responses_functions[N_ACTIVATIONS][N_ISA] = {ACTIVATION_ROWS(RESPONSES)};
@@ -41,9 +45,9 @@ static inline responses_fn responses_of(int code, int level)
     return responses_functions[code][level];
 }
 
-static inline activations_fn activations_of(int code, int level)
+static inline activations_fn activations_of(int code, int on_grid, int level)
 {
-    return activations_functions[code][level];
+    return activations_functions[on_grid][code][level];
 }
 
 /* True if g(c h) = c g(h) for c > 0: such a unit may work on the unscaled field, where sums of integers are exact. */

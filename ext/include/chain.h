@@ -44,6 +44,13 @@ static inline int64_t chain_rung_of(const chain_run *c, int64_t walker)
     return c->rung_of[c->first + walker];
 }
 
+/* The first walker of the block after `walker` that belongs to another copy. */
+static inline int64_t chain_end_of_copy(const chain_run *c, int64_t walker)
+{
+    const int64_t end = ((c->first + walker) / c->n_rungs + 1) * c->n_rungs - c->first;
+    return end < c->n_walkers ? end : c->n_walkers;
+}
+
 /* Exchange round `round` after sweep `sweep`; energy: (n_copies, n_rungs) by walker, of the whole instance. */
 static inline void chain_exchange(const chain_run *c, int64_t sweep, int64_t round, const double *energy)
 {

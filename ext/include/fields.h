@@ -1,8 +1,9 @@
 /* Machines of any architecture, inputs, activation and loss: float64 fields.
  *
  * Design. A walker keeps of every pattern the unscaled field w_k.x of each unit (integer-valued inputs stay exact, so ties at zero are
- * decided rightly), the output of each unit and the loss. A flip at a unit gives its new fields and outputs; the output of the machine is
- * put together anew, units in order, so it does not drift. dE adds the losses after minus before; its order is stated: pattern mu goes to
+ * decided rightly), the output of each unit and the loss. A move changes one weight of a unit, or two, by any amount: a flip changes
+ * one by -2 w. It gives the new fields and outputs of that unit; the output of the machine is put together anew, units in order, so it
+ * does not drift. dE adds the losses after minus before; its order is stated: pattern mu goes to
  * partial sum mu % 8, the eight are added pairwise. Eight lanes do just that at every level. Fields and energy drift with rounding
  * and are recomputed at fixed sweeps, sites in order; outputs of units and losses are always those of the fields.
  *
@@ -15,6 +16,7 @@
 #define MCMC_FIELDS_H
 
 #include "activations.h"
+#include "coordinate_target.h"
 #include "flip_target.h"
 #include "isa.h"
 #include "losses.h"
@@ -39,15 +41,25 @@ typedef struct {
     double *loss;              /* (n_walkers, stride) */
     double *new_unit;          /* (stride,): what the latest proposal would bring */
     double *new_loss;          /* (stride,) */
-    int8_t *weights;           /* (n_walkers, n_sites) */
+    int8_t *signs;             /* (n_walkers, n_sites): Ising weights, or NULL */
+    double *reals;             /* (n_walkers, n_sites): real weights, or NULL */
     double *energy;            /* (n_walkers,) */
 } fields_model;
 
 typedef struct {
     const fields_model *m;
     double *field, *unit, *loss, *energy;
-    int8_t *weights;
+    int8_t *signs;
+    double *reals;
 } fields_view;
+
+/* What a move does to the fields of a unit: it adds `step` columns, and `other_step` columns of another weight if two weights move. Whether
+ * two do is an argument of the functions that take a move, known where they are compiled. */
+typedef struct {
+    int64_t unit;
+    double step, other_step;
+    const double *column, *other;
+} fields_move;
 
 /* A perceptron under a loss of the stability: its fields, times the labels, are all there is. */
 static inline int fields_is_fused(const fields_model *m)
@@ -57,16 +69,36 @@ static inline int fields_is_fused(const fields_model *m)
 
 static inline __attribute__((always_inline)) fields_view fields_open(const fields_model *m, int64_t walker)
 {
-    const int64_t units = walker * m->n_units * m->stride;
+    const int64_t units = walker * m->n_units * m->stride, weights = walker * m->n_sites;
     return (fields_view){.m = m, .field = m->field + units, .unit = fields_is_fused(m) ? m->field + units : m->unit + units,
-                         .loss = m->loss + walker * m->stride, .weights = m->weights + walker * m->n_sites,
-                         .energy = m->energy + walker};
+                         .loss = m->loss + walker * m->stride, .signs = m->signs ? m->signs + weights : NULL,
+                         .reals = m->reals ? m->reals + weights : NULL, .energy = m->energy + walker};
 }
 
 /* What a site weighs. */
 static inline const double *fields_column(const fields_model *m, int64_t site)
 {
     return m->columns + (m->n_columns == m->n_sites ? site : site % m->fan_in) * m->stride;
+}
+
+static inline __attribute__((always_inline)) fields_move fields_one(const fields_view *v, int64_t site, double step)
+{
+    return (fields_move){.unit = site / v->m->fan_in, .column = fields_column(v->m, site), .step = step};
+}
+
+/* Two sites of one unit. */
+static inline __attribute__((always_inline)) fields_move fields_two(const fields_view *v, int64_t site, double step, int64_t other,
+                                                                    double other_step)
+{
+    fields_move move = fields_one(v, site, step);
+    move.other = fields_column(v->m, other);
+    move.other_step = other_step;
+    return move;
+}
+
+static inline __attribute__((always_inline)) fields_move fields_flip(const fields_view *v, int64_t site)
+{
+    return fields_one(v, site, -2.0 * v->signs[site]);
 }
 
 /* The eight partial sums of a sum over patterns, added pairwise. */
@@ -85,16 +117,26 @@ static inline void fields_add(double weight, const double *restrict column, int6
 #define ISA_BODY "fields_body.h"
 #include "each_isa.h"
 
-#define FIELDS_FUNCTIONS(name) ISA_TABLE(&fields_##name),
-static const flip_functions *const fields_fused[N_LOSSES][N_ISA] = {STABILITY_LOSS_ROWS(FIELDS_FUNCTIONS)};
-#undef FIELDS_FUNCTIONS
-static const flip_functions *const fields_machine[N_ISA] = ISA_TABLE(&fields_machine);
+#define FLIPS(name) ISA_TABLE(&fields_flips_##name),
+static const flip_functions *const fields_flips[N_LOSSES][N_ISA] = {STABILITY_LOSS_ROWS(FLIPS)};
+#undef FLIPS
+static const flip_functions *const fields_flips_of_machine[N_ISA] = ISA_TABLE(&fields_flips_machine);
+#define COORDINATES(name) ISA_TABLE(&fields_coordinates_##name),
+static const coordinate_functions *const fields_coordinates[N_LOSSES][N_ISA] = {STABILITY_LOSS_ROWS(COORDINATES)};
+#undef COORDINATES
+static const coordinate_functions *const fields_coordinates_of_machine[N_ISA] = ISA_TABLE(&fields_coordinates_machine);
 static const refresh_fn fields_load[N_ISA] = ISA_TABLE(fields_load);
 static const refresh_fn fields_settle[N_ISA] = ISA_TABLE(fields_settle);
+static const refresh_fn fields_rescale[N_ISA] = ISA_TABLE(fields_rescale);
 
-static inline const flip_functions *fields_functions_of(const fields_model *m, int loss, int level)
+static inline const flip_functions *fields_flips_of(const fields_model *m, int loss, int level)
 {
-    return fields_is_fused(m) ? fields_fused[loss][level] : fields_machine[level];
+    return fields_is_fused(m) ? fields_flips[loss][level] : fields_flips_of_machine[level];
+}
+
+static inline const coordinate_functions *fields_coordinates_of(const fields_model *m, int loss, int level)
+{
+    return fields_is_fused(m) ? fields_coordinates[loss][level] : fields_coordinates_of_machine[level];
 }
 
 #endif

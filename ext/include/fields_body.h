@@ -46,7 +46,7 @@ ISA_CODE void FN(fields_load)(void *model, int64_t walker)
     const fields_model *m = v.m;
     memset(v.field, 0, sizeof(double) * m->n_units * m->stride);
     for (int64_t i = 0; i < m->n_sites; i++)
-        fields_add(v.weights[i], fields_column(m, i), m->stride, v.field + i / m->fan_in * m->stride);
+        fields_add(v.reals ? v.reals[i] : v.signs[i], fields_column(m, i), m->stride, v.field + i / m->fan_in * m->stride);
     FN(fields_settle)(model, walker);
     double sum[8] = {0};
     for (int64_t mu = 0; mu < m->n_patterns; mu++)
@@ -54,22 +54,44 @@ ISA_CODE void FN(fields_load)(void *model, int64_t walker)
     *v.energy = fields_total(sum);
 }
 
-/* Leaves new_unit and new_loss, gives the energy difference of a flip. */
-INLINE double FN(fields_delta)(const fields_view *v, int64_t site)
+/* Every unit of real weights back to |w_k|^2 = fan-in, the sum over weights in the order of fields_total; then everything anew. */
+ISA_CODE void FN(fields_rescale)(void *model, int64_t walker)
+{
+    const fields_model *m = model;
+    for (int64_t unit = 0; unit < m->n_units; unit++) {
+        double *w = m->reals + walker * m->n_sites + unit * m->fan_in, sum[8] = {0};
+        for (int64_t i = 0; i < m->fan_in; i++)
+            sum[i % 8] += w[i] * w[i];
+        const double scale = sqrt(m->fan_in / fields_total(sum));
+        for (int64_t i = 0; i < m->fan_in; i++)
+            w[i] *= scale;
+    }
+    FN(fields_load)(model, walker);
+}
+
+/* The fields after a move of one weight, or of two, at `at`. */
+INLINE REALS FN(fields_moved)(const double *field, const fields_move *move, int two, int64_t at)
+{
+    REALS moved = *(const REALS *)(field + at) + move->step * *(const REALS *)(move->column + at);
+    if (two)
+        moved += move->other_step * *(const REALS *)(move->other + at);
+    return moved;
+}
+
+/* Leaves new_unit and new_loss, gives the energy difference of a move. */
+INLINE double FN(fields_delta)(const fields_view *v, const fields_move *move, int two)
 {
     const fields_model *m = v->m;
-    const int64_t unit = site / m->fan_in;
-    const double *column = fields_column(m, site), *field = v->field + unit * m->stride, *loss = v->loss;
-    const double step = -2.0 * v->weights[site];
+    const double *field = v->field + move->unit * m->stride, *loss = v->loss;
     double *new_unit = m->new_unit, *new_loss = m->new_loss;
     double buffer[STRETCH] __attribute__((aligned(64)));
     REALS sum[8 / N_REALS] = {{0}};
     for (int64_t mu = 0; mu < m->stride; mu += STRETCH) {
         const int64_t n = m->stride - mu < STRETCH ? m->stride - mu : STRETCH;
         for (int64_t at = 0; at < n; at += N_REALS)
-            *(REALS *)(buffer + at) = *(const REALS *)(field + mu + at) + step * *(const REALS *)(column + mu + at);
+            *(REALS *)(buffer + at) = FN(fields_moved)(field, move, two, mu + at);
         m->activate(buffer, n, m->unit_scale, new_unit + mu);
-        FN(fields_output)(v, unit, new_unit + mu, mu, n, buffer);
+        FN(fields_output)(v, move->unit, new_unit + mu, mu, n, buffer);
         m->losses(m->labels + mu, buffer, n, &m->params, new_loss + mu);
         for (int64_t at = mu; at < mu + n; at += 8)
             for (int64_t k = 0; k < 8 / N_REALS; k++)
@@ -78,26 +100,31 @@ INLINE double FN(fields_delta)(const fields_view *v, int64_t site)
     return fields_total((const double *)sum);
 }
 
-/* Carries out the flip that fields_delta has looked at. */
-INLINE void FN(fields_commit)(fields_view *v, int64_t site, double delta)
+/* Carries out the move that fields_delta has looked at, but for the weights. */
+INLINE void FN(fields_commit)(fields_view *v, const fields_move *move, int two, double delta)
 {
     const fields_model *m = v->m;
-    const int64_t unit = site / m->fan_in;
-    fields_add(-2.0 * v->weights[site], fields_column(m, site), m->stride, v->field + unit * m->stride);
-    memcpy(v->unit + unit * m->stride, m->new_unit, sizeof(double) * m->stride);
+    double *field = v->field + move->unit * m->stride;
+    for (int64_t mu = 0; mu < m->stride; mu += N_REALS)
+        *(REALS *)(field + mu) = FN(fields_moved)(field, move, two, mu);
+    memcpy(v->unit + move->unit * m->stride, m->new_unit, sizeof(double) * m->stride);
     memcpy(v->loss, m->new_loss, sizeof(double) * m->stride);
-    v->weights[site] = -v->weights[site];
     *v->energy += delta;
 }
 
-#define INTEGER_DELTA 0
-#define LOOP fields_machine
-#define MODEL fields_model
-#define VIEW fields_view
-#define OPEN fields_open
-#define DELTA FN(fields_delta)
-#define COMMIT FN(fields_commit)
-#include "flip_loop.h"
+/* Sines and cosines of the angles of proposals k, k + 1, ...; beyond the last, of none. */
+INLINE void FN(fields_angles)(const coordinate_moves *m, int64_t k, double *sine, double *cosine)
+{
+    REALS angle = {0};
+    for (int64_t lane = 0; lane < N_REALS && k + lane < m->n; lane++)
+        angle[lane] = m->step * m->noise[(k + lane) * m->stride];
+    FN(num_sincos)(angle, (REALS *)sine, (REALS *)cosine);
+}
+
+#define KIND machine
+#define KIND_DELTA FN(fields_delta)
+#define KIND_COMMIT FN(fields_commit)
+#include "fields_loops.h"
 
 #define LOSS error_count
 #include "fields_loss.h"

@@ -7,7 +7,6 @@
 #define MCMC_FLIP_TARGET_H
 
 #include "acceptance.h"
-#include "philox.h"
 
 #define FLIP_TARGET_CAPSULE "mcmc.flip_target"
 
@@ -15,14 +14,10 @@
 typedef struct {
     const int32_t *sites;  /* (n,) */
     int64_t n;
+    decisions decisions;
     /* integer energies: flip iff the 64-bit uniform of the slot <= thresholds[dE], dE in [-max_delta, max_delta] */
     const uint64_t *thresholds; /* centred on dE = 0 */
-    const uint16_t *high;    /* (n,) highest 16 bits of the uniforms; the others are looked up where these do not decide */
-    uint64_t key, row, slot; /* address of proposal 0 */
-    /* real energies: flip iff beta dE < X, see acceptance.h */
-    int rule;
-    double beta;
-    const double (*limits)[2];
+    double beta; /* real energies: flip iff beta dE < X, see acceptance.h */
 } flip_moves;
 
 typedef int64_t (*flips_fn)(void *model, int64_t walker, const flip_moves *moves); /* number of accepted flips */
@@ -54,18 +49,16 @@ typedef struct {
 static inline __attribute__((always_inline)) int flip_accepted_integer(const flip_moves *m, int64_t k, int64_t delta)
 {
     const uint64_t threshold = m->thresholds[delta];
-    const uint32_t high = m->high[k], bound = (uint32_t)(threshold >> 48);
+    const decisions *d = &m->decisions;
+    const uint32_t high = d->high[k], bound = (uint32_t)(threshold >> 48);
     if (__builtin_expect(high > bound, 1))
         return 0;
-    return high < bound || philox_u48(m->key, m->row, m->slot + k) <= threshold;
+    return high < bound || philox_u48(d->key, d->row, d->slot + k) <= threshold;
 }
 
 static inline __attribute__((always_inline)) int flip_accepted_real(const flip_moves *m, int64_t k, double delta)
 {
-    const double x = m->beta * delta, *limits = m->limits[m->high[k] / (0x10000 / ACCEPTANCE_CELLS)];
-    if (__builtin_expect(x >= limits[0], 1))
-        return 0;
-    return x < limits[1] || x < acceptance_variate(m->rule, unit_interval(philox_u48(m->key, m->row, m->slot + k)));
+    return decided(&m->decisions, k, m->beta * delta);
 }
 
 #endif

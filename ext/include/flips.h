@@ -1,10 +1,5 @@
 /* A sweep of a block of walkers by flips: visits and uniforms, over any flip_target. A rung is sampled by proposals of single flips, as
  * said here, or by waiting times (waiting.h); under a constraint by proposals of pair flips (pairs.h).
- *
- * The walkers of a copy visit the sites in one common order, keyed by (seed, instance, copy, sweep), with uniforms of their own: each walker is a chain with the right stationary law
- * for any sequence of sites, so walkers in equilibrium stay independent. In return the block goes through the pattern columns once
- * for all rungs: a tile of visits is made by every walker of the copy before the next. Copies do not share the order: at
- * small beta, where nearly every flip is accepted, their overlap would hardly move.
  */
 #ifndef MCMC_FLIPS_H
 #define MCMC_FLIPS_H
@@ -12,21 +7,15 @@
 #include "acceptance.h"
 #include "chain.h"
 #include "flip_target.h"
+#include "visits.h"
 #include "waiting.h"
 
-#define CHUNK 256           /* proposals whose uniforms are made at a time; a multiple of 8 */
-#define TILE_BYTES 16384    /* of pattern columns that are used by all walkers of a copy one after the other */
-#define LEAST_TILE 16       /* proposals; a multiple of 8 */
 #define REFRESH_EVERY 1024  /* sweeps between refreshes of float caches, counted from the start of the run */
 #define PAIRS_REFRESH_EVERY 64 /* of pair flips, which round at every proposal and not only at those accepted */
-
-enum { ORDER_RANDOM, ORDER_SEQUENTIAL };
 
 #define ISA_BODY "flips_body.h"
 #include "each_isa.h"
 
-typedef void (*flips_scale_fn)(int64_t n, int64_t bound, int32_t *words);
-static const flips_scale_fn flips_scale[N_ISA] = ISA_TABLE(flips_scale);
 typedef void (*flips_pack_fn)(const int8_t *weights, int64_t n_units, int64_t fan_in, int64_t n_words, uint64_t *out);
 static const flips_pack_fn flips_pack[N_ISA] = ISA_TABLE(flips_pack);
 typedef void (*flips_sum_weights_fn)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites, int64_t *sum);
@@ -51,19 +40,6 @@ typedef struct {
     double limits[2][ACCEPTANCE_CELLS][2]; /* by rule, see acceptance.h */
 } flip_run;
 
-/* The sites that the walkers of a copy visit, in order. Any law of the visits keeps the measure; the random one is uniform to 2^-32. */
-static void flips_visits(const flip_run *r, int64_t copy, int64_t sweep)
-{
-    const int64_t n = r->target->n_sites;
-    if (r->order == ORDER_RANDOM) {
-        philox_fill[r->level](r->site_key[copy], sweep, 0, (n + 3) / 4, HALF_HIGH, (uint32_t *)r->sites);
-        flips_scale[r->level](n, n, r->sites);
-    } else {
-        for (int64_t k = 0; k < n; k++)
-            r->sites[k] = (int32_t)k;
-    }
-}
-
 static inline void flips_count(const flip_run *r, int64_t copy, int64_t rung, int64_t sweep, int64_t flips)
 {
     const chain_run *c = r->chain;
@@ -78,25 +54,18 @@ static inline flip_moves flips_moves(const flip_run *r, int64_t walker, int64_t 
     const int64_t most = r->target->max_delta * (r->reference ? 2 : 1); /* of |dE|; pair flips change twice as much */
     const double beta = r->chain->beta[rung];
     const int rule = acceptance_rule(r->rule, beta);
-    return (flip_moves){.thresholds = r->threshold + rung * (2 * most + 1) + most, .key = r->move_key[walker], .row = sweep,
-                        .rule = rule, .beta = beta, .limits = r->limits[rule]};
+    return (flip_moves){.thresholds = r->threshold + rung * (2 * most + 1) + most, .beta = beta,
+                        .decisions = {.key = r->move_key[walker], .row = sweep, .rule = rule, .limits = r->limits[rule]}};
 }
 
 #include "pairs.h"
-
-/* Proposals that a walker makes before the next one takes its turn: such that their columns stay in the first-level cache. */
-static inline int64_t flips_tile(int64_t site_bytes)
-{
-    const int64_t fit = TILE_BYTES / (site_bytes > 0 ? site_bytes : 1) & ~(int64_t)7;
-    return fit < LEAST_TILE ? LEAST_TILE : fit < CHUNK ? fit : CHUNK;
-}
 
 /* One sweep of those among walkers first .. last - 1 of the block, which belong to one copy, whose rungs have proposals. */
 static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int64_t last, int64_t sweep)
 {
     const flip_target *t = r->target;
-    const int64_t n = t->n_sites, tile = last - first > 1 ? flips_tile(t->site_bytes) : CHUNK;
-    flips_visits(r, copy, sweep);
+    const int64_t n = t->n_sites, tile = last - first > 1 ? visits_tile(t->site_bytes) : CHUNK;
+    visits_fill(r->level, r->order, r->site_key[copy], sweep, n, r->sites);
     for (int64_t chunk = 0; chunk < n; chunk += CHUNK) {
         const int64_t end = n - chunk < CHUNK ? n : chunk + CHUNK;
         for (int64_t w = first; w < last; w++)
@@ -110,8 +79,8 @@ static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int
                 flip_moves moves = flips_moves(r, w, rung, sweep);
                 moves.sites = r->sites + slot;
                 moves.n = end - slot < tile ? end - slot : tile;
-                moves.slot = slot;
-                moves.high = r->high + w * CHUNK + (slot - chunk);
+                moves.decisions.slot = slot;
+                moves.decisions.high = r->high + w * CHUNK + (slot - chunk);
                 flips_count(r, copy, rung, sweep, t->call.flips(t->model, w, &moves));
             }
     }
@@ -148,14 +117,13 @@ static int64_t flips_sweep(void *run, int64_t sweep)
     const flip_run *r = run;
     const chain_run *c = r->chain;
     const flip_target *t = r->target;
-    for (int64_t w = 0; w < t->n_walkers;) {
-        const int64_t copy = (c->first + w) / c->n_rungs, end = (copy + 1) * c->n_rungs - c->first;
-        const int64_t last = end < t->n_walkers ? end : t->n_walkers;
+    for (int64_t w = 0, last; w < t->n_walkers; w = last) {
+        const int64_t copy = (c->first + w) / c->n_rungs;
+        last = chain_end_of_copy(c, w);
         if (r->reference)
             flips_sweep_pairs(r, copy, w, last, sweep);
         else if (flips_wait_copy(r, copy, w, last, sweep))
             flips_sweep_copy(r, copy, w, last, sweep);
-        w = last;
     }
     if (t->refresh && sweep % (r->reference ? PAIRS_REFRESH_EVERY : REFRESH_EVERY) == 0)
         for (int64_t w = 0; w < t->n_walkers; w++) {

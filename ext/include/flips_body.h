@@ -1,12 +1,5 @@
 /* flips.h: what is worth compiling for each instruction-set level. */
 
-/* n random words to integers in [0, bound). */
-ISA_CODE void FN(flips_scale)(int64_t n, int64_t bound, int32_t *words)
-{
-    for (int64_t k = 0; k < n; k++)
-        words[k] = (int32_t)((uint64_t)(uint32_t)words[k] * (uint64_t)bound >> 32);
-}
-
 /* sum[i] += sum over rows of the weight +-1 at bit i; rows are `stride` words apart. Bytes count up to 255 rows, lanes run over bits. */
 ISA_CODE void FN(flips_sum_weights)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites, int64_t *sum)
 {

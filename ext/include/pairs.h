@@ -37,8 +37,8 @@ static int64_t pairs_sweep(const flip_run *r, int64_t walker, int64_t rung, int6
         return 0;
     for (int64_t slot = 0; slot < n; slot += CHUNK) {
         const int64_t chunk = n - slot < CHUNK ? n - slot : CHUNK, blocks = (chunk + 7) / 8;
-        moves.slot = slot;
-        moves.high = high;
+        moves.decisions.slot = slot;
+        moves.decisions.high = high;
         philox_fill[r->level](r->site_key[walker], sweep, slot / 4, 2 * blocks, HALF_HIGH, place_high);
         philox_fill[r->level](r->site_key[walker], sweep, slot / 4, 2 * blocks, HALF_LOW, place_low);
         philox_fill[r->level](r->move_key[walker], sweep, slot / 8, blocks, HALF_HIGH, (uint32_t *)high);

@@ -3,7 +3,8 @@
 From the overlaps with the teacher where an exact law is known, else from the test set of the run.
 
 One field: perceptrons, and machines of one unit, whose sign is that of its field. The chance is arccos(R)/pi for
-Gaussian inputs and the binomial law of `disagreement_probability` for +-1 inputs and weights.
+Gaussian inputs, R being the cosine of the angle between the weights, and the binomial law of
+`disagreement_probability` for +-1 inputs and weights.
 
 Trees on the same blocks of inputs: the pairs of units k of student and teacher see independent inputs, so each pair has
 a joint law of its own for its two signs, from its overlap R_k, and the numbers of positive units of both machines
@@ -37,9 +38,9 @@ def generalisation_error(dataset: xr.Dataset, config: dict[str, Any]) -> xr.Data
         return dataset.get("test_error")
     student, teacher = machines(config)
     if student["n_hidden"] == 1:
-        overlap = dataset["teacher_overlap"]
-        n_weights = int(dataset.attrs["n_weights"])
-        return overlap.copy(data=unit_disagreement(law, overlap.to_numpy(), n_weights))
+        overlap, norms = dataset["teacher_overlap"], dataset.get("norm", 1.0) * dataset.get("teacher_norm", 1.0)
+        cosine = (overlap / norms**0.5).transpose(*overlap.dims)
+        return overlap.copy(data=unit_disagreement(law, cosine.to_numpy(), int(dataset.attrs["n_weights"])))
     overlap = dataset["hidden_teacher_overlap"].transpose(..., "hidden")
     fan_in = int(dataset.attrs["n_weights"]) // student["n_hidden"]
     errors = unit_disagreement(law, overlap.to_numpy(), fan_in)
@@ -55,13 +56,14 @@ def exact_law(config: dict[str, Any]) -> str | None:
     if data["source"] != "teacher" or data.get("labels", "sign") == "real":
         return None
     student, teacher = machines(config)
-    if not (_is_one_field(student) and _is_one_field(teacher)) and not (
+    one_field = _is_one_field(student) and _is_one_field(teacher)
+    if not one_field and not (
         _is_tree_of_signs(student) and _is_tree_of_signs(teacher) and student["n_hidden"] == teacher["n_hidden"]
     ):
         return None
     weights = {student["weights"], teacher["weights"]}
     inputs = data.get("inputs", "binary")
-    if inputs == "gaussian" and weights <= {"ising", "spherical"}:  # norms are fixed: R is the cosine
+    if inputs == "gaussian" and (one_field or "gaussian" not in weights):  # norms of the units of trees are not stored
         return "gaussian"
     return "binary" if inputs == "binary" and weights == {"ising"} else None
 

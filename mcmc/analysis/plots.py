@@ -42,7 +42,9 @@ FORMATS = ("png", "pdf")
 
 
 def plot(results: Results, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
-    """Write overview, traces and, if there is a ladder, exchange as `format` ("png" or "pdf"); the paths written.
+    """Write overview, traces and, where they exist, exchange and two-time correlations; the paths written.
+
+    format: "png" or "pdf".
 
     `directory` is made if need be; default: `plots` in the run's own. Raises ConfigError without samples after the
     burn-in, for another format, and for results in memory without `directory`.
@@ -56,6 +58,8 @@ def plot(results: Results, directory: str | PathLike[str] | None = None, format:
     pictures: dict[str, Callable[[Results], Figure]] = {"overview": overview, "traces": traces}
     if len(results.summary().rungs) > 1:
         pictures["exchange"] = exchange
+    if "correlation" in results.dataset:
+        pictures["two_time"] = two_time
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -160,6 +164,29 @@ def traces(results: Results) -> Figure:
             ax.set_xlim(0, sweep[-1])
         axes[-1].set_xlabel("time (sweeps)" + ("; shaded: burn-in" if burn_in > 0 else ""))
         figure.suptitle(f"{_title(results, summary)}\ninstance 0, copy 0", fontsize=10)
+    return figure
+
+
+def two_time(results: Results) -> Figure:
+    """Two-time correlations against the lag, a curve for each waiting time, at a few rungs; means over copies."""
+    data = results.dataset
+    rungs = np.unique(np.linspace(0, data.sizes["rung"] - 1, min(data.sizes["rung"], 3)).astype(int))
+    lag, waiting = data["lag_time"].to_numpy(), data["waiting_time"].to_numpy()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.0 + 4.0 * len(rungs), 4.0))
+        axes = figure.subplots(1, len(rungs), sharey=True, squeeze=False)[0]
+        colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(waiting)))
+        for ax, rung in zip(axes, rungs, strict=True):
+            correlation = data["correlation"].isel(rung=rung).mean(["instance", "copy"])
+            curves = correlation.transpose("waiting", "lag").to_numpy()
+            for time, curve, colour in zip(waiting, curves, colours, strict=True):
+                ax.plot(lag[lag > 0], curve[lag > 0], ".-", color=colour, label=f"$t_w = {time}$")
+            ax.set_xscale("log")
+            ax.set_xlabel("lag $t$ (sweeps)")
+            ax.set_title(rf"$\beta = {data['beta'].values[rung]:.4g}$", fontsize=10)
+        axes[0].set_ylabel("$C(t_w, t_w + t)$")
+        axes[0].legend()
+        figure.suptitle("two-time correlations, means over instances and copies", fontsize=10)
     return figure
 
 

@@ -37,7 +37,12 @@ COLUMNS = {  # estimate -> heading in the table
     "aligned_teacher_overlap": "R_al",
     "specialisation": "spec",
     "generalisation_error": "eps_g",
+    "norm": "norm",
+    "kinetic_temperature": "T_kin",
+    "energy_error": "dH",
 }
+OF_SAMPLERS = ("norm", "kinetic_temperature", "energy_error")
+"""Estimates of runs with real weights."""
 ALIGNED = {"overlap": "aligned_overlap", "teacher_overlap": "aligned_teacher_overlap"}
 """What stands in the table, and is judged, in place of an overlap that depends on the order or the signs of units."""
 
@@ -52,6 +57,11 @@ in sweeps; ess effective samples (energy); acc accepted / proposed moves; exch a
 next rung; trips: times a walker went from the rung to the hottest one and back. (?) error cannot be told, - none."""
 
 
+LEGEND_OF_SAMPLERS = """\
+norm w.w / n_weights; T_kin kinetic temperature of the momenta; dH change of the total energy by the integrator, per
+sweep; step: step size of the sampler, as used (mean over instances)."""
+
+
 @dataclass(frozen=True)
 class Rung:
     """What is known at one inverse temperature. None: does not exist in this run; NaN: the data cannot tell."""
@@ -63,6 +73,8 @@ class Rung:
     """Integrated autocorrelation time of the energy, 1 + 2 sum rho, in sweeps; mean over instances."""
     ess: float
     """Effective samples of the energy, all instances and copies together; frozen instances count as none."""
+    step_size: float | None
+    """Of the sampler, as used; mean over instances."""
     acceptance: float | None
     exchange_rate: float | None
     """Accepted / proposed exchanges with the next rung, after burn-in."""
@@ -100,18 +112,23 @@ class Summary:
         """Aligned text: one line per rung, the errors of several instances apart, a legend, the verdict."""
         estimates = self.rungs[0].estimates
         names = [name for name in COLUMNS if name in estimates and ALIGNED.get(name) not in estimates]
-        rows = [_headings(names), *(_cells(rung, names) for rung in self.rungs)]
+        rows = [_headings(names, self.rungs[0].step_size is not None), *(_cells(rung, names) for rung in self.rungs)]
         parts = [self._head(), _aligned(rows)]
         if max(map(len, parts[-1].splitlines())) > MAX_WIDTH:  # estimates first, the rest below
             stop = 1 + len(names)
             parts[-1:] = [_aligned([row[:stop] for row in rows]), _aligned([row[:1] + row[stop:] for row in rows])]
         if self.n_instances >= 2:
+            names = [name for name in names if name not in OF_SAMPLERS]
             parts.append(
                 "Errors apart: thermal (finite series) | sample to sample (finite number of instances, contains the "
                 "thermal)\n" + _aligned([["beta", *(COLUMNS[name] for name in names)], *self._errors_apart(names)])
             )
-        aligned = any(name in estimates for name in ALIGNED.values())
-        parts += [f"{LEGEND}\n{LEGEND_ALIGNED}" if aligned else LEGEND, self._closing()]
+        legends = [LEGEND]
+        if any(name in estimates for name in ALIGNED.values()):
+            legends.append(LEGEND_ALIGNED)
+        if self.rungs[0].step_size is not None or any(name in estimates for name in OF_SAMPLERS):
+            legends.append(LEGEND_OF_SAMPLERS)
+        parts += ["\n".join(legends), self._closing()]
         return "\n\n".join(parts)
 
     def _head(self) -> str:
@@ -241,7 +258,9 @@ def _frozen_apart(overlap: np.ndarray) -> np.ndarray:
 
 
 def _rungs(data: xr.Dataset, config: dict[str, Any]) -> list[Rung]:
-    series = {name: by_rung(data[name]) for name in ("energy", "overlap", "teacher_overlap") if name in data}
+    series = {
+        name: by_rung(data[name]) for name in ("energy", "overlap", "teacher_overlap", *OF_SAMPLERS) if name in data
+    }
     errors = generalisation_error(data, config)
     if errors is not None:
         series["generalisation_error"] = by_rung(errors)
@@ -249,6 +268,7 @@ def _rungs(data: xr.Dataset, config: dict[str, Any]) -> list[Rung]:
     sweeps = data["sweep"].to_numpy()
     interval = float(np.diff(sweeps).mean()) if len(sweeps) > 1 else np.nan
     acceptance = [_mean_of_known(values) for values in by_rung(data["acceptance"])]
+    steps = _step_sizes(data)
     exchange, trips = exchange_rates(data), round_trips(data)
     rungs = []
     for r, beta in enumerate(data["beta"].to_numpy()):
@@ -262,6 +282,7 @@ def _rungs(data: xr.Dataset, config: dict[str, Any]) -> list[Rung]:
                 estimates=estimates,
                 tau=np.nan if tau is None else tau,
                 ess=float(np.nansum(sizes)),
+                step_size=steps[r],
                 acceptance=acceptance[r],
                 exchange_rate=exchange[r],
                 round_trips=trips[r],
@@ -289,8 +310,17 @@ def _estimates(
             # Pairs share copies, so they are no independent chains: their mean is one series.
             of_pairs = name in ("overlap", "aligned_overlap")
             chains = series[name].mean(axis=1, keepdims=True) if of_pairs else series[name]
+            if not np.isfinite(chains).all():  # an integrator that has left the numbers
+                chains = np.full(chains.shape, np.nan)
             estimates[name] = statistics.average_over_instances(*statistics.time_average(chains)[:2])
     return estimates, sizes
+
+
+def _step_sizes(data: xr.Dataset) -> list[float | None]:
+    """Step size of each rung, mean over instances; None where the sampler has none."""
+    if "step_size" not in data:
+        return [None] * data.sizes["rung"]
+    return data["step_size"].transpose("rung", "instance").to_numpy().mean(axis=1).tolist()
 
 
 def _mean_of_known(values: np.ndarray) -> float | None:
@@ -299,7 +329,9 @@ def _mean_of_known(values: np.ndarray) -> float | None:
 
 
 def _json_rung(rung: Rung) -> dict[str, Any]:
-    plain = {name: getattr(rung, name) for name in ("tau", "ess", "acceptance", "exchange_rate", "round_trips")}
+    plain = {
+        name: getattr(rung, name) for name in ("tau", "ess", "step_size", "acceptance", "exchange_rate", "round_trips")
+    }
     return {
         "beta": rung.beta,
         **{name: {k: _json_number(v) for k, v in e._asdict().items()} for name, e in rung.estimates.items()},
@@ -328,13 +360,16 @@ def compact(mean: float, error: float) -> str:
     return f"{mean:.{decimals}f}({round(error * 10**decimals)})"
 
 
-def _headings(names: list[str]) -> list[str]:
-    return ["beta", *(COLUMNS[name] for name in names), "tau", "ess", "acc", "exch", "trips", "verdict"]
+def _headings(names: list[str], stepping: bool) -> list[str]:
+    step = ["step"] if stepping else []
+    return ["beta", *(COLUMNS[name] for name in names), "tau", "ess", *step, "acc", "exch", "trips", "verdict"]
 
 
 def _cells(rung: Rung, names: list[str]) -> list[str]:
     estimates = [compact(rung.estimates[name].mean, rung.estimates[name].error) for name in names]
     rates = ["-" if rate is None else f"{rate:.2g}" for rate in (rung.acceptance, rung.exchange_rate)]
+    if rung.step_size is not None:
+        rates.insert(0, f"{rung.step_size:.3g}")
     trips = "-" if rung.round_trips is None else _short(rung.round_trips)
     return [f"{rung.beta:.4g}", *estimates, _short(rung.tau), _short(rung.ess), *rates, trips, rung.verdict]
 

@@ -15,12 +15,44 @@ def aligned(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
 
 def checked_weights(weights: np.ndarray, n_sites: int) -> np.ndarray:
     """Weights as int8 (n_walkers, n_sites); ValueError unless the shape is that and all are -1 or +1."""
-    weights = np.asarray(weights)
-    if weights.ndim != 2 or weights.shape[1] != n_sites or not len(weights):
-        raise ValueError(f"weights: got shape {weights.shape}, expected (n_walkers, {n_sites})")
+    weights = _shaped(weights, n_sites)
     if not (np.abs(weights) == 1).all():
         raise ValueError("weights: expected -1 and +1 only")
     return weights.astype(np.int8)
+
+
+def checked_reals(weights: np.ndarray, n_sites: int) -> np.ndarray:
+    """Weights as float64 (n_walkers, n_sites); ValueError unless the shape is that and all are finite."""
+    weights = _shaped(weights, n_sites).astype(np.float64)
+    if not np.isfinite(weights).all():
+        raise ValueError("weights: expected finite numbers only")
+    return weights
+
+
+def _shaped(weights: np.ndarray, n_sites: int) -> np.ndarray:
+    weights = np.asarray(weights)
+    if weights.ndim != 2 or weights.shape[1] != n_sites or not len(weights):
+        raise ValueError(f"weights: got shape {weights.shape}, expected (n_walkers, {n_sites})")
+    return weights
+
+
+SPHERE_SLACK = 1e-9
+"""Relative deviation of |w_k|^2 from the fan-in up to which weights are on the sphere."""
+
+
+def check_on_sphere(weights: np.ndarray, n_units: int, first: int = 0) -> None:
+    """ValueError unless every unit of weights (n_walkers, n_weights) has a square norm of its fan-in.
+
+    first: number of the first walker, for the message
+    """
+    units = weights.reshape(len(weights), n_units, -1)
+    wrong = np.argwhere(~(np.abs((units**2).mean(axis=2) - 1) <= SPHERE_SLACK))
+    if wrong.size:
+        walker, unit = wrong[0]
+        raise ValueError(
+            f"weights: unit {unit} of walker {first + walker} has a square norm of "
+            f"{(units[walker, unit] ** 2).sum():g}, expected its fan-in, {units.shape[2]}"
+        )
 
 
 def check(condition: bool, what: str) -> None:

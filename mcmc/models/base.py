@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from mcmc.architectures import Architecture
 from mcmc.data import Inputs, Instance
 from mcmc.kernels import fields, gradients
 from mcmc.losses import Loss
+
+AnyFields = TypeVar("AnyFields", fields.Block, fields.RealBlock)
 
 
 class Block(Protocol):
@@ -86,8 +88,13 @@ class Model(ABC):
 
     def fields_block(self, inputs: Inputs, labels: NDArray[np.float64], weights: NDArray[np.int8]) -> Block:
         """Walkers in the family of float64 fields, which can hold every machine."""
+        return self._of_fields(fields.Block, inputs, labels, weights)
+
+    def _of_fields(
+        self, kind: type[AnyFields], inputs: Inputs, labels: NDArray[np.float64], weights: NDArray
+    ) -> AnyFields:
         architecture, loss = self.architecture, self.loss
-        return fields.Block(
+        return kind(
             inputs.dense().T,
             labels,
             inputs.n_patterns,
@@ -124,6 +131,14 @@ class Model(ABC):
             precision=precision,
             batch_size=batch_size,
         )
+
+    def coordinate_block(self, instance: Instance, weights: NDArray[np.float64]) -> fields.RealBlock:
+        """Walkers with real weights, float64 (n_walkers, n_weights), for moves of one or two weights at a time.
+
+        Raises ValueError as `block`.
+        """
+        self._check_instance(instance)
+        return self._of_fields(fields.RealBlock, instance.inputs, instance.labels, weights)
 
     def _fields_memory(self, n_patterns: int) -> tuple[int, int]:
         arrays = 2 * self.architecture.n_hidden + 1

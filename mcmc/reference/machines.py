@@ -15,7 +15,8 @@ from scipy import special
 
 from mcmc.reference import losses
 
-Energy = Callable[[NDArray[np.int8]], NDArray[np.float64]]
+Weights = NDArray[np.int8] | NDArray[np.float64]
+Energy = Callable[[Weights], NDArray[np.float64]]
 
 
 def on_grid(g: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -25,10 +26,10 @@ def on_grid(g: NDArray[np.float64]) -> NDArray[np.float64]:
 
 ACTIVATIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "sign": losses.sign,
-    "erf": lambda h: on_grid(special.erf(h / math.sqrt(2))),
-    "tanh": lambda h: on_grid(np.tanh(h)),
-    "relu": lambda h: on_grid(np.where(h > 0, h, 0.0)),
-    "linear": lambda h: on_grid(h),
+    "erf": lambda h: special.erf(h / math.sqrt(2)),
+    "tanh": np.tanh,
+    "relu": lambda h: np.where(h > 0, h, 0.0),
+    "linear": lambda h: h,
 }
 
 HOMOGENEOUS = ("relu", "linear")
@@ -45,7 +46,10 @@ def energy(
     n_hidden: int = 1,
     activation: str = "sign",
 ) -> Energy:
-    """E of weights (n, n_weights) -> (n,), for inputs (P, N) and labels (P,)."""
+    """E of weights (n, n_weights) -> (n,), for inputs (P, N) and labels (P,).
+
+    Weights of an integer type are Ising weights: outputs of units are on their grid, thresholds compared as integers.
+    """
     x, y = np.asarray(inputs, dtype=np.float64), np.asarray(labels, dtype=np.float64)[:, None]
     k = n_hidden
     if architecture.startswith("tree-"):
@@ -55,7 +59,8 @@ def energy(
     fan_in = units.shape[2]
     on_lattice = bool((np.abs(x) == 1).all())
 
-    def of(weights: NDArray[np.int8]) -> NDArray[np.float64]:
+    def of(weights: Weights) -> NDArray[np.float64]:
+        ising = np.issubdtype(weights.dtype, np.integer)
         w = weights.reshape(-1, k, fan_in).astype(np.float64)
         field = np.einsum("kpi,nki->kpn", units, w)  # exact for integers
         if architecture == "perceptron":
@@ -64,12 +69,13 @@ def energy(
             integer, terms, f = losses.sign(field).prod(axis=0), 1, losses.sign(field).prod(axis=0)
         else:
             inside, outside = (1.0, math.sqrt(fan_in)) if activation in HOMOGENEOUS else (math.sqrt(fan_in), 1.0)
-            total = ACTIVATIONS[activation](field / inside).sum(axis=0) / outside
+            hidden = ACTIVATIONS[activation](field / inside)
+            total = (on_grid(hidden) if ising else hidden).sum(axis=0) / outside
             integer, terms, f = total, k, total / math.sqrt(k)
         votes = architecture == "perceptron" or activation == "sign"
-        if on_lattice and votes and loss == "error-count" and margin != 0:
+        if ising and on_lattice and votes and loss == "error-count" and margin != 0:
             values = y * integer < math.ceil(margin * math.sqrt(terms) - 1e-9)
-        elif on_lattice and loss == "symmetric":
+        elif ising and on_lattice and loss == "symmetric":
             values = np.abs(integer) > math.floor(margin * math.sqrt(terms) + 1e-9)
         else:
             values = losses.LOSSES[loss](f, y, margin, sharpness)

@@ -21,6 +21,7 @@ PURPOSES = (
     "constrained",
     "waiting",
     "noise",
+    "partners",
 )
 """Streams, in the order of their numbers."""
 

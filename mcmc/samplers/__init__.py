@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mcmc.samplers.auto import Auto
+from mcmc.samplers.base import Sampler
+from mcmc.samplers.coordinates import CoordinateMetropolis
 from mcmc.samplers.elliptical_slice import EllipticalSlice
 from mcmc.samplers.flips import FlipSampler
 from mcmc.samplers.heat_bath import HeatBath
@@ -10,7 +12,6 @@ from mcmc.samplers.hmc import Hmc
 from mcmc.samplers.langevin import Langevin
 from mcmc.samplers.mala import Mala
 from mcmc.samplers.metropolis import Metropolis
-from mcmc.samplers.moves import MoveSampler
 from mcmc.samplers.pcn import Pcn
 from mcmc.samplers.random_walk import RandomWalk
 from mcmc.samplers.underdamped import Underdamped
@@ -24,7 +25,8 @@ SAMPLERS: dict[str, type[FlipSampler]] = {
 }
 """Methods for Ising weights by name."""
 
-CONTINUOUS: dict[str, type[MoveSampler]] = {
-    sampler.name: sampler for sampler in (Langevin, Mala, Hmc, Underdamped, Pcn, EllipticalSlice, RandomWalk)
+CONTINUOUS: dict[str, type[Sampler]] = {
+    sampler.name: sampler
+    for sampler in (CoordinateMetropolis, RandomWalk, Pcn, EllipticalSlice, Mala, Hmc, Langevin, Underdamped)
 }
 """Methods for real weights by name."""

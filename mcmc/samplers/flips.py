@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from mcmc.kernels import flips
 from mcmc.kernels.random import MOVES, SITES, SWAPS, WAITING, stream_key
 from mcmc.priors import FixedOverlap, constrained
+from mcmc.samplers.base import Parameter, Parameters, Sampler
 
 if TYPE_CHECKING:
     from mcmc.models.base import Block
@@ -17,17 +18,16 @@ if TYPE_CHECKING:
 Chain = flips.Flips
 
 
-class FlipSampler:
+class FlipSampler(Sampler):
     """A single-flip sampler; a subclass names its acceptance rule.
 
     order: "random" (each visit uniform over the sites) or "sequential" (0, 1, ..., stationary but not reversible).
     """
 
     rule: ClassVar[str]
-    flips_pairs: ClassVar[bool] = False
-    """Whether the rule also decides on pairs of flips, which keep an overlap fixed."""
-    orders: ClassVar[tuple[str, ...]] = tuple(flips.ORDERS)
-    """Orders of visits that it takes."""
+    laws = ("ising",)
+    parameters: ClassVar[Parameters] = {"order": Parameter("random", "of the visits: random or sequential")}
+    orders = tuple(flips.ORDERS)
     waiting_below: ClassVar[float | None] = None
     """Which rungs are sampled by waiting times, see `flips.Flips`; None: no rung ever is."""
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mcmc.samplers.moves import AUTO, MoveSampler, Parameter, Parameters
+from mcmc.samplers.base import Parameter, Parameters
+from mcmc.samplers.moves import AUTO, MoveSampler
 
 
 class Hmc(MoveSampler):
@@ -15,6 +16,7 @@ class Hmc(MoveSampler):
 
     name = "hmc"
     needs_gradient = True
+    tells = ("energy_error",)
     target = 0.7
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(AUTO, "time step of the leapfrog; a number, one for each rung or auto"),

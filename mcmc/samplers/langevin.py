@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mcmc.samplers.moves import MoveSampler, Parameter, Parameters
+from mcmc.samplers.base import Parameter, Parameters
+from mcmc.samplers.moves import MoveSampler
 
 
 class Langevin(MoveSampler):
@@ -15,6 +16,7 @@ class Langevin(MoveSampler):
 
     name = "langevin"
     needs_gradient = True
+    tells = ("energy_error",)
     adjusted = False
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(None, "h of w' = w - h dU + sqrt(2h) xi; a number or one for each rung")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mcmc.samplers.moves import AUTO, MoveSampler, Parameter, Parameters
+from mcmc.samplers.base import Parameter, Parameters
+from mcmc.samplers.moves import AUTO, MoveSampler
 
 
 class Mala(MoveSampler):
@@ -15,6 +16,7 @@ class Mala(MoveSampler):
 
     name = "mala"
     needs_gradient = True
+    tells = ("energy_error",)
     target = 0.574
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(AUTO, "h of w' = w - h dU + sqrt(2h) xi; a number, one for each rung or auto")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mcmc.kernels import moves
+from mcmc.kernels import moves, tuning
 from mcmc.kernels.random import MOVES, NOISE, SITES, SWAPS, stream_key
+from mcmc.samplers.base import Sampler
 
 if TYPE_CHECKING:
     from mcmc.kernels.gradients import Block
@@ -18,18 +18,7 @@ if TYPE_CHECKING:
 AUTO: Literal["auto"] = "auto"
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """A number that a sampler takes: its default, None for one that must be given, and what it is, for `mcmc info`."""
-
-    default: float | str | None
-    meaning: str
-
-
-Parameters = dict[str, Parameter]
-
-
-class MoveSampler:
+class MoveSampler(Sampler):
     """A sampler of real weights; a subclass names its method.
 
     Keyword arguments are the `parameters` of the class. step_size: a number, one for each rung, or "auto" where there
@@ -38,15 +27,8 @@ class MoveSampler:
     """
 
     name: ClassVar[str]
-    laws: ClassVar[tuple[str, ...]] = ("gaussian", "spherical")
-    """Priors that it samples under."""
-    needs_gradient: ClassVar[bool] = False
-    """Whether loss and activation must have derivatives."""
-    parameters: ClassVar[Parameters] = {}
-    target: ClassVar[float | None] = None
-    """Mean acceptance to which "auto" tunes the step size; None: there is nothing to tune by."""
-    adjusted: ClassVar[bool] = True
-    """Whether the stationary law is the Gibbs measure at any step size."""
+    laws = ("gaussian", "spherical")
+    least_burn_in = tuning.LEAST_BURN_IN
 
     def __init__(self, **given: object) -> None:
         unknown = given.keys() - self.parameters.keys()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mcmc.samplers.moves import AUTO, MoveSampler, Parameter, Parameters
+from mcmc.samplers.base import Parameter, Parameters
+from mcmc.samplers.moves import AUTO, MoveSampler
 
 
 class RandomWalk(MoveSampler):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mcmc.samplers.moves import MoveSampler, Parameter, Parameters
+from mcmc.samplers.base import Parameter, Parameters
+from mcmc.samplers.moves import MoveSampler
 
 
 class Underdamped(MoveSampler):
@@ -15,6 +16,7 @@ class Underdamped(MoveSampler):
 
     name = "underdamped"
     needs_gradient = True
+    tells = ("energy_error", "kinetic")
     adjusted = False
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(None, "time step; a number or one for each rung"),
