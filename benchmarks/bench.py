@@ -131,7 +131,7 @@ TITLES = {
     "ess_median": "ESS/s median",
     "ess_per_gradient": "ESS/gradient",
     "times_nuts": "x nuts",
-    "energy": "<E>",
+    "energy": "⟨E⟩",
     "energy_error": "error",
 }
 

@@ -17,11 +17,12 @@ from autodiff import BlackjaxSampler
 from contenders import SEED
 from numpy.typing import NDArray
 from real import missing
-from tasks import Gaussian, Task
+from tasks import Task
 
 from mcmc.analysis.statistics import time_average
 from mcmc.architectures import Architecture
 from mcmc.losses import Loss
+from mcmc.priors import Gaussian
 from mcmc.samplers import CONTINUOUS
 
 Reals = NDArray[np.float64]
@@ -33,7 +34,7 @@ STEP_OF = {"langevin": "mala", "underdamped": "hmc"}
 """Whose step size a sampler takes that has no acceptance to tune by."""
 TARGETS = {"mala": 0.574, "hmc": 0.7, "nuts": 0.8}
 """Acceptance of BlackJAX's; the first two as here, the third as is its default elsewhere."""
-TUNING = 2000
+TUNING = 1000
 """Sweeps in which a step size is found."""
 WINDOWS = 20
 MOST_ROWS = 4000
@@ -77,7 +78,9 @@ class Own:
         self.adjusted = self.sampler.adjusted
         given: dict[str, Any] = {"n_steps": case.n_steps} if method == "hmc" else {}
         self.gradients = given.get("n_steps", 1) if self.sampler.needs_gradient else None
-        self.block = case.task.model.gradient_block(case.task.instance, weights)
+        model = case.task.model
+        make = model.coordinate_block if self.sampler.by_coordinate else model.gradient_block
+        self.block = make(case.task.instance, weights)
         step = {"step_size": step_size} if step_size is not None else {}
         chain = self._chain(case, given | step, TUNING, TUNING // 2)
         chain.advance(1, TUNING)
@@ -114,7 +117,8 @@ class Own:
         self.done += self.sweeps
         rows = self.chain.take()
         w = rows["weights"]
-        acceptance = rows["accepted"].sum() / (self.sweeps * WALKERS) if self.chain.proposals else math.nan
+        proposals = self.chain.proposals * self.sweeps * WALKERS
+        acceptance = rows["accepted"].sum() / proposals if proposals else math.nan
         gradients = None if self.gradients is None else self.gradients * self.sweeps
         return seconds, (rows["energy"], (w * w).sum(axis=2), w[:, :, 0]), acceptance, gradients
 

@@ -15,12 +15,13 @@ from autodiff import BlackjaxSteps, NumpyProducts, TorchGradient
 from contenders import MEASURE_EVERY, SEED, Turn, compiled
 from kernels import Figures, by_turns
 from numpy.typing import NDArray
-from tasks import Gaussian, Task
+from tasks import Task
 
 from mcmc import data
 from mcmc.architectures import Architecture
 from mcmc.kernels.gradients import PRECISIONS
 from mcmc.losses import Loss
+from mcmc.priors import Gaussian
 from mcmc.samplers import CONTINUOUS
 
 Reals = NDArray[np.float64]

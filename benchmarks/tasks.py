@@ -18,14 +18,6 @@ Reals = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Gaussian:
-    """The prior, as a sampler sees it: normals of unit variance."""
-
-    name: str = "gaussian"
-    precision: float = 1.0
-
-
-@dataclass(frozen=True)
 class Task:
     """Labels are those of a teacher of the same architecture with normal weights: signs, or under the square loss its
     outputs."""
