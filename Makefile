@@ -46,7 +46,7 @@ test-mpi: $(VENV)/tests $(LAUNCHERS) ## the tests under MPI alone
 	$(BIN)/python -m pytest -m mpi
 
 # Competitors are no condition: where they cannot be installed, the benchmarks say so and leave them out.
-bench: $(VENV)/built ## ns per proposal against other programs
+bench: $(VENV)/built ## ns per proposal, µs per step and effective samples, against other programs
 	@[ -e $(VENV)/competitors ] || { $(PIP) -e '.[bench]' && touch $(VENV)/competitors; } || echo "going on without competitors"
 	$(BIN)/python benchmarks/bench.py
 

@@ -362,8 +362,9 @@ OTHERS: dict[str, type[Numba] | type[Dwave]] = {"numba": Numba, "dwave-samplers"
 def compiled(name: str, directory: Path, march: str = "native") -> ctypes.CDLL:
     """benchmarks/NAME.c for one -march; the library stays in `directory`."""
     library = directory / f"{name}_{march}.so"
-    flags = ["-O3", "-ffast-math", f"-march={march}", "-std=gnu11", "-fPIC", "-shared"]
-    subprocess.run(["gcc", *flags, "-o", library, Path(__file__).with_name(f"{name}.c"), "-lm"], check=True)
+    here = Path(__file__).resolve().parent
+    flags = ["-O3", "-ffast-math", f"-march={march}", "-std=gnu11", "-fPIC", "-shared", f"-I{here.parent}/ext/include"]
+    subprocess.run(["gcc", *flags, "-o", library, here / f"{name}.c", "-lm"], check=True)
     return ctypes.CDLL(str(library))
 
 

@@ -42,3 +42,32 @@ uint64_t stream(int64_t rounds, int64_t n_words, const uint64_t *words)
     }
     return all;
 }
+
+/* What matrix products cannot do without: multiply-adds. As many independent chains of them as hide their latency, in registers. */
+#ifdef __AVX512F__
+enum { VECTOR = 64, CHAINS = 24 };
+#elif defined(__AVX__)
+enum { VECTOR = 32, CHAINS = 12 };
+#else
+enum { VECTOR = 16, CHAINS = 12 };
+#endif
+
+/* `rounds` multiply-adds in every lane of CHAINS vectors; returns how many that were altogether. */
+#define MULTIPLY_ADDS(name, type)                                                                   \
+    int64_t name(int64_t rounds, type *out)                                                         \
+    {                                                                                               \
+        typedef type vector __attribute__((vector_size(VECTOR)));                                   \
+        vector sum[CHAINS], factor = {0}, term = {0};                                               \
+        factor += (type)0.999, term += (type)0.001;                                                 \
+        for (int i = 0; i < CHAINS; i++)                                                            \
+            sum[i] = factor * (type)i;                                                              \
+        for (int64_t round = 0; round < rounds; round++) {                                          \
+            _Pragma("GCC unroll 24") for (int i = 0; i < CHAINS; i++) sum[i] = sum[i] * factor + term; \
+        }                                                                                           \
+        for (int i = 1; i < CHAINS; i++)                                                            \
+            sum[0] += sum[i];                                                                       \
+        *out = sum[0][0];                                                                           \
+        return rounds * CHAINS * (VECTOR / (int64_t)sizeof(type));                                  \
+    }
+MULTIPLY_ADDS(multiply_adds_float64, double)
+MULTIPLY_ADDS(multiply_adds_float32, float)

@@ -168,10 +168,10 @@ def measure(case: Case, libraries: Libraries, repeats: int, seconds: float) -> I
     contenders["numpy"] = Numpy(*where)
     for name in set(case.others) - set(missing()):
         contenders[name] = OTHERS[name](*where)
-    turns = _by_turns(contenders, repeats, seconds)
+    turns = by_turns(contenders, repeats, seconds)
     _check(contenders, patterns)
     for level in levels:
-        figures = _Figures(turns, level)
+        figures = Figures(turns, level)
         others = {name: {"ns": figures.ns(name), "times": figures.times(name)} for name in case.others if name in turns}
         yield _about(case, start.beta) | {
             "isa": level,
@@ -192,9 +192,9 @@ def measure_move(case: Case, repeats: int, seconds: float) -> dict[str, object]:
     """The row of a sampler against Metropolis by single flips."""
     start = Start(case)
     contenders: dict[str, Contender] = {"own": start.engine(), "metropolis": start.engine(single_flips=True)}
-    turns = _by_turns(contenders, repeats, seconds)
+    turns = by_turns(contenders, repeats, seconds)
     _check(contenders, Patterns(case.machine, Loss(case.loss, case.margin), start.instance))
-    figures = _Figures(turns, "own")
+    figures = Figures(turns, "own")
     return _about(case, start.beta) | {
         "acceptance": figures.acceptance("own"),
         "ns": figures.ns("own"),
@@ -206,7 +206,7 @@ def measure_move(case: Case, repeats: int, seconds: float) -> dict[str, object]:
     }
 
 
-def _by_turns(contenders: dict[str, Contender], repeats: int, seconds: float) -> dict[str, list[Turn]]:
+def by_turns(contenders: dict[str, Contender], repeats: int, seconds: float) -> dict[str, list[Turn]]:
     """Turns of about `seconds`; a first, short one warms up and finds how many proposals that is."""
     lengths = {}
     for name, contender in contenders.items():
@@ -228,7 +228,7 @@ def _check(contenders: dict[str, Contender], patterns: Patterns) -> None:
             raise RuntimeError(f"{name}: tracked an energy of {tracked}, its weights have {energy}")
 
 
-class _Figures:
+class Figures:
     """Medians over the repeats; ratios are formed within a repeat."""
 
     def __init__(self, turns: dict[str, list[Turn]], own: str) -> None:
