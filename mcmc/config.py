@@ -28,6 +28,7 @@ from mcmc.losses import LARGEST, LOSSES
 from mcmc.priors import PRIORS, Gaussian, Prior
 from mcmc.samplers import CONTINUOUS, SAMPLERS
 from mcmc.samplers.base import Sampler as Method
+from mcmc.samplers.preconditioners import PRECONDITIONERS
 
 _INT_MAX = 2**31 - 1
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="an integer from 0 to 2**63 - 1")]
@@ -102,6 +103,8 @@ class Sampler(_Table, kw_only=True):
     ] = None
     n_steps: Count | None = None
     friction: Positive | None = None
+    batch_size: Count | None = None
+    preconditioner: Text | None = None
     precision: Text = "float64"
 
 
@@ -252,29 +255,27 @@ class Config(RunFile, kw_only=True):
         return None if self.data.path is None else Path(self.directory, self.data.path)
 
 
-# Which names are values of which key: (available, known but of later work).
-_CHOICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "model.architecture": (tuple(ARCHITECTURES), ()),
-    "model.weights": (tuple(PRIORS), ()),
-    "model.activation": (tuple(ACTIVATIONS), ()),
-    "model.loss.name": (tuple(LOSSES), ()),
-    "data.source": (("teacher", "random", "file"), ()),
-    "data.inputs": (("binary", "gaussian"), ()),
-    "data.labels": (("sign", "real", "logistic"), ()),
-    "data.transform": (("none", "binarise", "standardise"), ()),
-    "data.teacher.architecture": (tuple(ARCHITECTURES), ()),
-    "data.teacher.weights": (tuple(PRIORS), ()),
-    "data.teacher.activation": (tuple(ACTIVATIONS), ()),
-    "sampler.method": (tuple(dict.fromkeys([*SAMPLERS, *CONTINUOUS])), ("sgld",)),
-    "sampler.order": (("random", "sequential"), ()),
-    "sampler.precision": (("float64", "float32"), ()),
-    "constraint.reference": (("magnetisation", "teacher", "file", "run"), ()),
-    "ladder.beta.spacing": (("linear", "geometric", "linear-temperature"), ()),
-    "schedule.start": (("random", "teacher", "both"), ()),
+# Which names are values of which key.
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "model.architecture": tuple(ARCHITECTURES),
+    "model.weights": tuple(PRIORS),
+    "model.activation": tuple(ACTIVATIONS),
+    "model.loss.name": tuple(LOSSES),
+    "data.source": ("teacher", "random", "file"),
+    "data.inputs": ("binary", "gaussian"),
+    "data.labels": ("sign", "real", "logistic"),
+    "data.transform": ("none", "binarise", "standardise"),
+    "data.teacher.architecture": tuple(ARCHITECTURES),
+    "data.teacher.weights": tuple(PRIORS),
+    "data.teacher.activation": tuple(ACTIVATIONS),
+    "sampler.method": tuple(dict.fromkeys([*SAMPLERS, *CONTINUOUS])),
+    "sampler.order": ("random", "sequential"),
+    "sampler.preconditioner": PRECONDITIONERS,
+    "sampler.precision": ("float64", "float32"),
+    "constraint.reference": ("magnetisation", "teacher", "file", "run"),
+    "ladder.beta.spacing": ("linear", "geometric", "linear-temperature"),
+    "schedule.start": ("random", "teacher", "both"),
 }
-
-# Keys of the contract that later work brings.
-_LATER = {"sampler": ("batch_size",)}
 
 _TABLES: dict[str, type[_Table]] = {
     "": RunFile,
@@ -417,8 +418,6 @@ def _check_names(table: dict[str, Any], path: str = "") -> None:
     fields = _TABLES[path].__struct_fields__
     for name, value in table.items():
         key = f"{path}.{name}" if path else name
-        if name in _LATER.get(path, ()):
-            raise ConfigError(f"{key}: got {_show(value)}, but this key is not available yet")
         if name not in fields:
             raise ConfigError(f"{_one_line(key)}: unknown key{_known_key(name, path)}")
         if key in _CHOICES:
@@ -449,12 +448,10 @@ def _known_key(name: str, path: str) -> str:
 
 
 def _check_choice(key: str, value: object) -> None:
-    available, later = _CHOICES[key]
+    available = _CHOICES[key]
     if value in available:
         return
-    if value in later:
-        raise ConfigError(f"{key}: got {_show(value)}, which is not available yet; available: {', '.join(available)}")
-    meant = suggestion(value, available + later) if isinstance(value, str) else ""
+    meant = suggestion(value, available) if isinstance(value, str) else ""
     _refuse(key, value, f"one of {', '.join(available)}{meant}")
 
 
@@ -686,8 +683,20 @@ def _check_sampler(config: Config, given: Mapping[str, Any]) -> None:
         )
     if "step_size" in kind.parameters:
         _check_step_size(config, kind)
+    if sampler.preconditioner not in (None, "none") and config.model.weights != Gaussian.name:
+        _refuse("sampler.preconditioner", sampler.preconditioner, f"'none' for {config.model.weights} weights")
+    if "batch_size" in kind.parameters:
+        _check_batch_size(config)
     if sampler.method == "auto" and burn_in < 2:
         _refuse("schedule.burn_in", burn_in, "an integer >= 2 with sampler.method = 'auto', which chooses at its end")
+
+
+def _check_batch_size(config: Config) -> None:
+    batch_size, n_patterns = config.sampler.batch_size, config.n_patterns
+    if batch_size is None:
+        raise ConfigError("sampler.batch_size: missing, expected an integer >= 1, the patterns of a minibatch")
+    if n_patterns is not None and batch_size > n_patterns:
+        _refuse("sampler.batch_size", batch_size, f"at most the {n_patterns} patterns that there are")
 
 
 def _sampler_class(config: Config) -> type[Method]:
@@ -831,7 +840,7 @@ def _translate(message: str, raw: dict[str, Any]) -> NoReturn:
 def _describe(key: str) -> str:
     """What is allowed at a key (an element of a list: `ladder.beta[0]`), in words."""
     if key in _CHOICES:
-        return f"one of {', '.join(_CHOICES[key][0])}"
+        return f"one of {', '.join(_CHOICES[key])}"
     if key in _TABLES and key != "ladder.beta":
         return f"a table [{key}]"
     if key.endswith("]"):

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 _TEST_CHUNK = 4096
 """Test patterns at a time, which bounds the memory that their hidden fields take."""
 
-BY_WALKER = {"kinetic": "kinetic_temperature", "energy_error": "energy_error"}
-"""What some samplers tell of their walkers in every row, and the time series that it becomes."""
+BY_WALKER = {"kinetic": "kinetic_temperature"}
+"""What some samplers tell of every walker in a row, and the time series that it becomes."""
+BY_RUNG = {"energy_error": "energy_error"}
+"""The same of every rung, where the walker was when it moved."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,12 @@ class Rows:
         n_weights: int,
         proposals: int,
         n_units: int = 1,
-        **by_walker: NDArray[np.float64],
+        **told: NDArray[np.float64],
     ) -> Rows:
         """Rows from what a chain of the whole instance has taken, by walker.
 
         energy (rows, walkers); weights (rows, walkers, n_units, words) packed, or (rows, walkers, n_weights) real, of
-        n_units units; by_walker: those of BY_WALKER that the chain has, (rows, walkers)
+        n_units units; told: those of BY_WALKER (rows, walkers) and BY_RUNG (rows, n_copies, n_rungs) that it has
         """
 
         def ordered(values: NDArray) -> NDArray:
@@ -79,7 +81,8 @@ class Rows:
 
         if weights.dtype == np.float64:
             weights = weights.reshape(*weights.shape[:2], n_units, -1)
-        more = {BY_WALKER[name]: ordered(values) for name, values in by_walker.items()}
+        more = {BY_WALKER[name]: ordered(told[name]) for name in told.keys() & BY_WALKER.keys()}
+        more |= {BY_RUNG[name]: told[name] for name in told.keys() & BY_RUNG.keys()}
         return cls(ordered(energy), walker_at, accepted, ordered(weights), n_weights, proposals, more)
 
     @classmethod

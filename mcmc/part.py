@@ -18,6 +18,8 @@ from mcmc.two_time import TwoTime
 
 _COUNTED_HERE = ("accepted", "counts")
 """What a chain counts of the walkers of its block alone."""
+_ADDED = ("accepted", "energy_error")
+"""What rows hold by rung of the walkers of a block alone, 0 where there is none."""
 
 
 class Part:
@@ -104,12 +106,10 @@ class Part:
             return
         taken = self.chain.take()
         if self.group.size > 1:
-            by_walker = [name for name in taken if name not in ("walker_at", "accepted")]  # in one order on all ranks
-            taken |= {name: self._of_all_walkers(taken[name]) for name in by_walker}
-            accepted = self.group.gather(taken["accepted"][None])
+            for name in sorted(taken.keys() - {"walker_at"}):  # in one order on all ranks
+                taken[name] = (self._added if name in _ADDED else self._of_all_walkers)(taken[name])
             if not self.is_root:
                 return
-            taken["accepted"] = accepted.sum(axis=0)
         problem = self.problem
         rows = observables.Rows.by_rung(
             **taken,
@@ -148,6 +148,11 @@ class Part:
         """Rows (rows, walkers here, ...) as (rows, walkers of the instance, ...) on the root."""
         joined = self.group.gather(np.moveaxis(rows, 1, 0))
         return None if joined is None else np.moveaxis(joined, 0, 1)
+
+    def _added(self, rows: NDArray) -> NDArray | None:
+        """The sum over ranks, on the root; of reals all terms but one are 0."""
+        terms = self.group.gather(rows[None])
+        return None if terms is None else terms.sum(axis=0)
 
     def take_rows(self) -> dict[str, NDArray]:
         """The time series since the last call, on the root: name -> (rows, ...)."""

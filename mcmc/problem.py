@@ -44,6 +44,9 @@ class Problem:
         self.model = MODELS[self.architecture.name](self.architecture, Loss(loss.name, loss.margin, loss.sharpness))
         self.prior = config.prior
         self.sampler = _sampler(config)
+        if (config.sampler.batch_size or 0) > self.n_patterns:  # only now known of a file
+            allowed = f"at most the {self.n_patterns} patterns that there are"
+            raise ConfigError(f"sampler.batch_size: got {config.sampler.batch_size}, expected {allowed}")
         self.beta = _betas(config)
         self.n_instances, self.n_copies = config.data.n_instances, config.ladder.n_copies
         self.n_rungs = self.beta.size
@@ -121,7 +124,8 @@ class Problem:
             absent.add("norm")
         if self.config.data.n_test == 0:
             absent.add("test_error")
-        absent |= {name for key, name in observables.BY_WALKER.items() if key not in self.sampler.tells}
+        told = observables.BY_WALKER | observables.BY_RUNG
+        absent |= {name for key, name in told.items() if key not in self.sampler.tells}
         if self.constraint is None:
             absent.add("reference_overlap")
         series = [name for name, variable in VARIABLES.items() if {"instance", "sample"} <= set(variable.dims)]
@@ -172,7 +176,8 @@ class Problem:
             return self.model.block(instance, weights)
         if self.sampler.by_coordinate:
             return self.model.coordinate_block(instance, weights)
-        return self.model.gradient_block(instance, weights, precision=self.config.sampler.precision)
+        asked = self.config.sampler
+        return self.model.gradient_block(instance, weights, asked.precision, asked.batch_size or 0)
 
     @cached_property
     def fingerprint(self) -> str:

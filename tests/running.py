@@ -118,6 +118,15 @@ CASES: dict[str, dict[str, Any]] = {
         "data.n_instances": 2,
     }
     | GAUSSIAN,
+    "gaussian-mala-mass": {
+        "sampler": {"method": "mala", "preconditioner": "inputs"},
+        "schedule.burn_in": 60,
+        "data.n_instances": 2,
+    }
+    | GAUSSIAN
+    | TANH,
+    "gaussian-sgld": {"sampler": {"method": "sgld", "step_size": 0.02, "batch_size": 3}, "data.n_instances": 2}
+    | GAUSSIAN,
     "gaussian-pcn": {"sampler.method": "pcn", "model.loss.name": "error-count", "schedule.burn_in": 50}
     | {name: value for name, value in GAUSSIAN.items() if name != "model.loss.name"},
     "gaussian-slice": {"sampler.method": "elliptical-slice", "ladder.n_copies": 1, "data.teacher.weights": "ising"}

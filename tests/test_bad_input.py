@@ -118,8 +118,8 @@ EDITS = [
     ("beta = [0.5, 1.0]", RANGE[:-2] + ', spacing = "log" }', ["ladder.beta.spacing", "got 'log'", "geometric"]),
     ('method = "metropolis"', 'method = "hmcc"', ["sampler.method", "got 'hmcc'", "did you mean 'hmc'"]),
     # later work
-    ('method = "metropolis"', 'method = "sgld"', ["sampler.method", "got 'sgld'", "not available yet", "heat-bath"]),
-    ('method = "metropolis"', "batch_size = 5", ["sampler.batch_size", "got 5", "not available yet"]),
+    ('method = "metropolis"', 'method = "sgld"', ["sampler.method", "got 'sgld'", "for ising weights", "heat-bath"]),
+    ('method = "metropolis"', "batch_size = 5", ["sampler.batch_size", "got 5", "no such key"]),
     ("store_data = true", "weights_every = 10", ["output.weights_every", "got 10", "not available yet"]),
     # sampler
     (
@@ -362,6 +362,21 @@ REALS = [
     (
         [*MALA, "constraint.reference=teacher", "constraint.overlap=0.5"],
         ["model.weights: got 'gaussian'", "'ising'", "[constraint]"],
+    ),
+    ([*GAUSSIAN, "sampler.method=sgld", "sampler.step_size=0.1"], ["sampler.batch_size: missing", "minibatch"]),
+    (
+        [*GAUSSIAN, "sampler.method=sgld", "sampler.step_size=0.1", "sampler.batch_size=1000"],
+        ["sampler.batch_size: got 1000", "at most the"],
+    ),
+    ([*GAUSSIAN, "sampler.method=mala", "sampler.batch_size=2"], ["sampler.batch_size: got 2", "no such key"]),
+    ([*GAUSSIAN, "sampler.method=pcn", "sampler.preconditioner=inputs"], ["sampler.preconditioner", "no such key"]),
+    (
+        [*GAUSSIAN, "sampler.method=mala", "sampler.preconditioner=dense"],
+        ["sampler.preconditioner: got 'dense'", "none, diagonal, inputs"],
+    ),
+    (
+        [*SPHERICAL, "model.loss.name=logistic", "sampler.method=mala", "sampler.preconditioner=inputs"],
+        ["sampler.preconditioner: got 'inputs'", "'none' for spherical weights"],
     ),
     (["data.teacher.weights=real"], ["data.teacher.weights: got 'real'", "ising, spherical, gaussian"]),
     (
