@@ -137,7 +137,7 @@ TITLES = {
 
 NOT_ON_PAGE = {"beta", "spread", "times_plain_same_isa"}
 PARTS = ("kernels", "moves", "surroundings", "steps", "gradients", "efficiency")
-MOST_REPEATS = 7
+MOST_REPEATS = 5
 """Of steps and gradients, where many take turns."""
 ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
