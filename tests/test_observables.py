@@ -56,7 +56,8 @@ class Made:
         self.accepted = rng.integers(0, 10 * n, shape)
         stored = by_walker if real else pack(by_walker.reshape(*by_walker.shape[:2], *units))
         self.kinetic = rng.normal(size=energy.shape)
-        told = {"kinetic": self.kinetic, "energy_error": -self.kinetic} if real else {}
+        self.error = rng.normal(size=shape)
+        told = {"kinetic": self.kinetic, "energy_error": self.error} if real else {}
         self.rows = Rows.by_rung(energy, stored, order, self.accepted, n, 10 * n, architecture.n_hidden, **told)
         self.weights = np.empty((*shape, n))
         self.energy = np.empty(shape)
@@ -109,12 +110,14 @@ def test_rows_are_in_the_order_of_the_rungs(made: Made) -> None:
     assert later.as_reals().weights.dtype == np.float64
     assert np.array_equal(later.as_reals().weights, made.units[2:])
     assert set(made.rows.more) == ({"kinetic_temperature", "energy_error"} if made.real else set())
-    for name, values in made.rows.more.items():
-        sign = -1 if name == "energy_error" else 1
-        for row, copy, rung in np.ndindex(values.shape):
-            walker = copy * values.shape[2] + made.order[row, copy, rung]
-            assert values[row, copy, rung] == sign * made.kinetic[row, walker]
-        assert np.array_equal(later.more[name], values[2:])
+    if not made.real:
+        return
+    kinetic = made.rows.more["kinetic_temperature"]
+    for row, copy, rung in np.ndindex(kinetic.shape):
+        assert kinetic[row, copy, rung] == made.kinetic[row, copy * kinetic.shape[2] + made.order[row, copy, rung]]
+    assert np.array_equal(later.more["kinetic_temperature"], kinetic[2:])
+    assert np.array_equal(made.rows.more["energy_error"], made.error)  # it is by rung from the start
+    assert np.array_equal(later.more["energy_error"], made.error[2:])
 
 
 def test_overlap(made: Made) -> None:

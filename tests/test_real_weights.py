@@ -18,16 +18,17 @@ from launchers import Launcher
 from mcmc import config, engine
 from mcmc.cli import run_command
 from mcmc.config import samplers_of
-from mcmc.observables import BY_WALKER
+from mcmc.observables import TOLD
 from mcmc.priors import PRIORS
 from mcmc.problem import Problem
 from mcmc.reference import machines
+from mcmc.samplers import CONTINUOUS
 from mcmc.storage import RunDirectory
 from running import DRIVE, assert_same_results, status, tables, write_run_file
 
 LAWS = [name for name, law in PRIORS.items() if law.is_real]
 METHODS = [(law, method) for law in LAWS for method in samplers_of(law)]
-UNADJUSTED = ("langevin", "underdamped")
+UNADJUSTED = tuple(name for name, kind in CONTINUOUS.items() if "step_size" in kind.parameters and not kind.target)
 
 BASE = {
     "model.n_inputs": 12,
@@ -48,6 +49,7 @@ REGRESSION = {"model.loss": {"name": "square"}, "data.labels": "real", "data.out
 
 def asked(law: str, method: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     sampler = {"method": method} | ({"step_size": 0.1} if method in UNADJUSTED else {})
+    sampler |= {"batch_size": 4} if method == "sgld" else {}
     return tables(BASE | {"model.weights": law, "sampler": sampler} | (changes or {}))
 
 
@@ -108,7 +110,7 @@ def test_results_are_those_of_the_weights(law: str, method: str, machine: dict[s
 def test_what_the_results_hold(law: str, method: str, tmp_path: Path) -> None:
     results = mcmc.run(asked(law, method, {"schedule.sweeps": 150}), tmp_path, quiet=True)
     found, kind = results.dataset, samplers_of(law)[method]
-    for key, name in BY_WALKER.items():
+    for key, name in TOLD.items():
         assert (name in found) == (key in kind.tells)
         if name in found:
             assert found[name].dims == ("instance", "sample", "copy", "rung")
