@@ -36,6 +36,7 @@ BY_WALKER = {"kinetic": "kinetic_temperature"}
 """What some samplers tell of every walker in a row, and the time series that it becomes."""
 BY_RUNG = {"energy_error": "energy_error"}
 """The same of every rung, where the walker was when it moved."""
+TOLD = BY_WALKER | BY_RUNG
 
 
 @dataclass(frozen=True)

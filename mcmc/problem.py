@@ -124,8 +124,7 @@ class Problem:
             absent.add("norm")
         if self.config.data.n_test == 0:
             absent.add("test_error")
-        told = observables.BY_WALKER | observables.BY_RUNG
-        absent |= {name for key, name in told.items() if key not in self.sampler.tells}
+        absent |= {name for key, name in observables.TOLD.items() if key not in self.sampler.tells}
         if self.constraint is None:
             absent.add("reference_overlap")
         series = [name for name, variable in VARIABLES.items() if {"instance", "sample"} <= set(variable.dims)]
