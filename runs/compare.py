@@ -21,27 +21,38 @@ import mcmc
 from mcmc.analysis import Results
 from mcmc.analysis.statistics import average_over_instances
 
-# Replica-symmetric saddle points for Ising weights and Gaussian inputs, N -> infinity: Gyorgyi, Phys. Rev. A 41 (1990)
+# Replica-symmetric saddle points for Gaussian inputs, N -> infinity. Ising weights: Gyorgyi, Phys. Rev. A 41 (1990)
 # 7097 (teacher), Krauth and Mezard, J. Phys. France 50 (1989) 3057 (storage), and for trees of three units Barkai,
-# Hansel and Sompolinsky, Phys. Rev. A 45 (1992) 4146. The parity machine has q = 0, as if patterns were independent.
-# (architecture, source, loss, alpha) -> beta -> value of q, R, E/P and phi = <ln Z>/N.
+# Hansel and Sompolinsky, Phys. Rev. A 45 (1992) 4146; the parity machine has q = 0, as if patterns were independent.
+# Spherical weights: Seung, Sompolinsky and Tishby, Phys. Rev. A 45 (1992) 6056 (teacher), Gardner and Derrida,
+# J. Phys. A 21 (1988) 271 (storage).
+# (architecture, weights, source, loss, alpha) -> beta -> value of q, R, E/P and phi = <ln Z>/N.
 REPLICA = {
-    ("perceptron", "teacher", "error-count", 1.0): {
+    ("perceptron", "ising", "teacher", "error-count", 1.0): {
         1.0: {"q": 0.163542, "R": 0.271372, "E/P": 0.216519, "phi": 0.349428},
         2.0: {"q": 0.346825, "R": 0.421161, "E/P": 0.089104, "phi": 0.206008},
     },
-    ("perceptron", "random", "error-count", 1.0): {
+    ("perceptron", "ising", "random", "error-count", 1.0): {
         0.5: {"q": 0.035698, "E/P": 0.380168, "phi": 0.473728},
         1.0: {"q": 0.112797, "E/P": 0.282577, "phi": 0.309131},
         2.0: {"q": 0.269648, "E/P": 0.156092, "phi": 0.096293},
     },
-    ("perceptron", "teacher", "logistic", 1.0): {
+    ("perceptron", "ising", "teacher", "logistic", 1.0): {
         1.0: {"q": 0.188055, "R": 0.291662, "E/P": 0.543072, "phi": 0.042964},
     },
-    ("tree-committee", "random", "error-count", 1.0): {
+    ("perceptron", "spherical", "teacher", "error-count", 1.0): {
+        2.0: {"q": 0.318851, "R": 0.384317, "E/P": 0.092807, "phi": -0.491454},
+    },
+    ("perceptron", "spherical", "random", "error-count", 1.0): {
+        1.0: {"q": 0.112129, "E/P": 0.282493, "phi": -0.384002},
+    },
+    ("perceptron", "spherical", "random", "square", 1.0): {
+        1.0: {"q": 0.232408, "E/P": 0.414354, "phi": -0.614282},
+    },
+    ("tree-committee", "ising", "random", "error-count", 1.0): {
         1.0: {"q": 0.087924, "E/P": 0.276785, "phi": 0.310890},
     },
-    ("tree-parity", "random", "error-count", 0.5): {
+    ("tree-parity", "ising", "random", "error-count", 0.5): {
         1.0: {"q": 0.0, "E/P": 0.268941, "phi": 0.503204},
     },
 }
@@ -79,8 +90,8 @@ def comparisons(results: Results) -> list[Comparison]:
         return list(_beyond_the_spinodal(results))
     if loss == "symmetric":
         return list(_symmetric(results, data["alpha"], config["model"]["loss"]["margin"]))
-    architecture = config["model"].get("architecture", "perceptron")
-    values = REPLICA.get((architecture, data["source"], loss, data["alpha"]))
+    machine = config["model"].get("architecture", "perceptron"), config["model"].get("weights", "ising")
+    values = REPLICA.get((*machine, data["source"], loss, data["alpha"]))
     if values is None:
         raise ValueError("no theory for this run, expected one of the physics-*.toml files")
     return list(_replica(results, values))
@@ -103,7 +114,9 @@ def free_entropy(results: Results) -> tuple[np.ndarray, float]:
         for step in (1, 2)
     )
     off = np.abs((integral - coarse).mean(axis=0)).max() / 15
-    return data.attrs["n_weights"] * math.log(2) - integral, float(off)
+    ising = results.config["model"].get("weights", "ising") == "ising"
+    at_zero = data.attrs["n_weights"] * math.log(2) if ising else 0.0  # the number of states, or a normalised prior
+    return at_zero - integral, float(off)
 
 
 def _replica(results: Results, values: dict[float, dict[str, float]]) -> Iterator[Comparison]:
