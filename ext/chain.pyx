@@ -174,7 +174,7 @@ cdef class Chain:
     def sweep(self, int64_t first, int64_t last):
         """Sweeps first .. last and nothing else, for a block that shares its instance with other ranks.
 
-        DivergenceError if the energy of a walker's state is not finite; the chain is then of no more use.
+        DivergenceError if the weights or the energy of a walker are not finite; the chain is then of no more use.
         """
         cdef int64_t lost
         with nogil:
@@ -187,7 +187,7 @@ cdef class Chain:
         rung = self.rung_of[copy, birth]
         step_size = "" if self.step_size is None else f", step_size {self.step_size[rung]:g}"
         raise DivergenceError(f"instance {self.instance}, walker {self.chain.first + walker} (copy {copy}), "
-                              f"sweep {sweep}, beta {self.beta[rung]:g}{step_size}: energy is not finite")
+                              f"sweep {sweep}, beta {self.beta[rung]:g}{step_size}: weights or energy are not finite")
 
     def exchange(self, int64_t sweep, const double[::1] energy):
         """The exchange round due after a sweep; energy: (n_copies * n_rungs,) by walker, of the whole instance."""

@@ -120,6 +120,11 @@ cdef class Coordinates(Chain):
         return Chain.rows(self, n) | {"weights": self.row_weights[:n]}
 
     @property
+    def n_weights(self):
+        """Weights of a walker."""
+        return self.run.target.n_sites
+
+    @property
     def proposals(self):
         """Proposals of a walker in a sweep."""
         return self.run.target.n_sites

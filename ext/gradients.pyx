@@ -42,7 +42,7 @@ cdef extern from "gradients.h" nogil:
     slopes_fn slopes_of(int code, int level)
     int loss_has_slope(int code)
 
-CURVATURES = {"square": 1.0, "logistic": 0.25, "squared-hinge": 1.0, "hinge": 0.25}
+CURVATURES = {"square": 1.0, "logistic": 0.25, "squared-hinge": 1.0, "hinge": 0.25, "error-count": 0.0, "symmetric": 0.0}
 """Second derivative of a loss by the output where it is largest, of the logistic one over its sharpness. The hinge is
 straight but for its corner: what stands here is that of the logistic loss, its smooth relative."""
 FEWEST_LANES = 4
@@ -156,12 +156,12 @@ cdef class Block:
         self.energies = aligned((n_packs, width), np.float64)
         cdef double[:, :, ::1] packs = self.packs
         cdef double[:, ::1] energies = self.energies
-        self.curvature = CURVATURES.get(loss, 0.0) * (sharpness if loss == "logistic" else 1.0) / n_units
-        step = activation == "sign" or not loss_has_slope(LOSSES.index(loss))
+        self.curvature = CURVATURES[loss] * (sharpness if loss == "logistic" else 1.0) / n_units
+        flat = activation == "sign" or not loss_has_slope(LOSSES.index(loss))
         self.target = gradient_target(
             model=&self.machine.model, evaluate=gradients_evaluate[<int>cpu.index()], select=gradients_select,
             batch=NULL, batch_size=batch_size, n_patterns=n_patterns,
-            has_gradient=not step, n_walkers=n_walkers, n_weights=n_weights, n_units=n_units, width=width,
+            has_gradient=not flat, n_walkers=n_walkers, n_weights=n_weights, n_units=n_units, width=width,
             n_packs=n_packs, weights=&packs[0, 0, 0], energy=&energies[0, 0],
         )
         if batch_size:

@@ -344,8 +344,8 @@ class _Run:
                 if due and not reason:
                     self._checkpoint()
                     checkpoint_due = time.monotonic() + self.config.checkpoint.every
-            waiting = sum(part.waiting for part in self.parts) * self.world.size
-            due = time.monotonic() >= checkpoint_due or waiting > _ROWS_BYTES
+            held = sum(part.held_bytes for part in self.parts) * self.world.size
+            due = time.monotonic() >= checkpoint_due or held > _ROWS_BYTES
             reserve = 2 * max(longest, seconds) + 2 * self.checkpoint_seconds
             agreement = self.world.start_maximum([stop.reason(reserve), due, int(1e9 * seconds), self.sweep - first])
         agreement()  # never leave a reduction under way

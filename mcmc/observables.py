@@ -27,7 +27,7 @@ from mcmc.kernels.sums import products
 from mcmc.priors import Weights, pack, unpack
 
 if TYPE_CHECKING:
-    from mcmc.samplers.flips import Chain
+    from mcmc.kernels.chain import Chain
 
 _TEST_CHUNK = 4096
 """Test patterns at a time, which bounds the memory that their hidden fields take."""

@@ -57,7 +57,7 @@ class Part:
         """Sum of each weight over the rows after burn-in, (1, n_copies, n_rungs, n_weights); the root alone has it."""
         self.rows: list[dict[str, NDArray]] = []
         """Observables since the last segment, in pieces, on the root."""
-        self.waiting = 0
+        self.held_bytes = 0
         """Bytes of `rows`."""
         self._energies = np.empty(problem.n_walkers)
 
@@ -129,7 +129,7 @@ class Part:
             series["reference_overlap"] = observables.teacher_overlap(rows, self.constraint.reference)
             self._check_constraint(series["reference_overlap"], rows.walker, sweeps)
         self.rows.append(series)
-        self.waiting += sum(array.nbytes for array in self.rows[-1].values())
+        self.held_bytes += sum(array.nbytes for array in self.rows[-1].values())
         equilibrated = sweeps > self.burn_in
         if equilibrated.any():
             observables.add_weights(rows.since(int(np.argmax(equilibrated))), self.weight_sum[0])
@@ -158,7 +158,7 @@ class Part:
         """The time series since the last call, on the root: name -> (rows, ...)."""
         names = self.rows[0] if self.rows else ()
         taken = {name: np.concatenate([piece[name] for piece in self.rows]) for name in names}
-        self.rows, self.waiting = [], 0
+        self.rows, self.held_bytes = [], 0
         return taken
 
     # --- what a checkpoint holds ---

@@ -44,9 +44,9 @@ class Problem:
         self.model = MODELS[self.architecture.name](self.architecture, Loss(loss.name, loss.margin, loss.sharpness))
         self.prior = config.prior
         self.sampler = _sampler(config)
-        if (config.sampler.batch_size or 0) > self.n_patterns:  # only now known of a file
+        if self.sampler.batch_size > self.n_patterns:  # only now known of a file
             allowed = f"at most the {self.n_patterns} patterns that there are"
-            raise ConfigError(f"sampler.batch_size: got {config.sampler.batch_size}, expected {allowed}")
+            raise ConfigError(f"sampler.batch_size: got {self.sampler.batch_size}, expected {allowed}")
         self.beta = _betas(config)
         self.n_instances, self.n_copies = config.data.n_instances, config.ladder.n_copies
         self.n_rungs = self.beta.size
@@ -175,8 +175,7 @@ class Problem:
             return self.model.block(instance, weights)
         if self.sampler.by_coordinate:
             return self.model.coordinate_block(instance, weights)
-        asked = self.config.sampler
-        return self.model.gradient_block(instance, weights, asked.precision, asked.batch_size or 0)
+        return self.model.gradient_block(instance, weights, self.config.sampler.precision, self.sampler.batch_size)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -195,7 +195,7 @@ DIVERGES = {
     "schedule": {"sweeps": 3000, "burn_in": 10, "measure_every": 10},
     "checkpoint.every": 1e-3,
 }
-MESSAGE = r"instance \d, walker \d \(copy \d\), sweep \d+, beta 1\b.*, step_size 0\.6: energy is not finite"
+MESSAGE = r"instance \d, walker \d \(copy \d\), sweep \d+, beta 1\b.*, step_size 0\.6: weights or energy are not finite"
 
 
 def test_divergence(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 /* What every block of walkers has, whatever moves them: the rung each is on, exchange, acceptances, the record of rows and the loop
- * over sweeps. A sampler (flips.h, moves.h) hangs its sweep in here.
+ * over sweeps. A sampler (flips.h, coordinates.h, moves.h) hangs its sweep in here.
  *
  * A block is a contiguous piece of the walkers (copy, rung of birth) of one instance.
  */

@@ -1,8 +1,6 @@
 /* The losses as functions of label and output: a vector register at a time, the same bits everywhere.
  *
- * A new loss of the stability D = y f is a function in losses_body.h and its derivative beside it, a row in STABILITY_LOSS_ROWS, its two
- * lines in fields_body.h, its name and formula in mcmc/losses.py, and the plain formula in mcmc/reference/losses.py. Another loss is
- * a function of arrays (square is one), a row in LOSS_ROWS, and the same in Python.
+ * How to add one: CONTRIBUTING.md.
  */
 #ifndef MCMC_LOSSES_H
 #define MCMC_LOSSES_H

@@ -334,7 +334,7 @@ static void moves_at_rungs(const moves_run *r, int64_t pack)
         const int64_t rung = chain_rung_of(r->chain, moves_walker(r, pack, r->target->width == 1 ? 0 : k));
         const double h = r->step_size ? r->step_size[rung] : 0.0;
         r->lanes.beta[k] = r->chain->beta[rung];
-        r->lanes.step[k] = r->method <= MALA ? sqrt(2.0 * h) : h;
+        r->lanes.step[k] = r->method == LANGEVIN || r->method == SGLD || r->method == MALA ? sqrt(2.0 * h) : h;
     }
 }
 

@@ -1,4 +1,4 @@
-/* Standard normal numbers of many streams at once, the noise of moves of all weights.
+/* Standard normal numbers of many streams at once, the noise of moves of real weights.
  *
  * Slot i of a row is the normal quantile of u = (word + 1/2) 2^-32, word being the slot's high word (philox.h), with the bits of
  * num_normal_quantile: multiples of a probability of 2^-32, |x| < 6.34, the variance short by 3e-10 and the fourth moment by 3e-8.

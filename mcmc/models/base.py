@@ -13,6 +13,7 @@ from mcmc.architectures import Architecture
 from mcmc.data import Inputs, Instance
 from mcmc.kernels import fields, gradients
 from mcmc.losses import Loss
+from mcmc.priors import Weights
 
 AnyFields = TypeVar("AnyFields", fields.Block, fields.RealBlock)
 
@@ -20,22 +21,22 @@ AnyFields = TypeVar("AnyFields", fields.Block, fields.RealBlock)
 class Block(Protocol):
     """The walkers of one instance on one rank, in a kernel family; `capsule` is what the samplers drive."""
 
-    weights: NDArray[np.int8]  # (n_walkers, n_weights), +-1
+    weights: Weights  # (n_walkers, n_weights): int8 +-1, or float64
     energy: NDArray[np.float64]  # (n_walkers,)
     capsule: object
 
     def caches(self) -> dict[str, NDArray]:
         """Arrays (n_walkers, ...) that a checkpoint must hold besides the weights."""
 
-    def restore(self, weights: NDArray[np.int8], caches: dict[str, NDArray]) -> None:
+    def restore(self, weights: Weights, caches: dict[str, NDArray]) -> None:
         """Continue from a checkpoint, bit for bit."""
 
 
 class Model(ABC):
-    """An architecture with Ising weights under a loss: E(w) = sum over patterns of loss(y, f).
+    """An architecture under a loss: E(w) = sum over patterns of loss(y, f).
 
-    A subclass names the architectures that it is for and the losses they can have, and chooses the kernel family that
-    holds the walkers. Raises ValueError for an architecture or a loss that is not its own.
+    `block` holds Ising weights, `gradient_block` and `coordinate_block` real ones. A subclass names the architectures
+    that it is for and the losses they can have, and chooses the kernel family that holds Ising walkers. Raises ValueError for an architecture or a loss that is not its own.
     """
 
     architectures: ClassVar[tuple[str, ...]]
