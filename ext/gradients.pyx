@@ -42,7 +42,8 @@ cdef extern from "gradients.h" nogil:
     slopes_fn slopes_of(int code, int level)
     int loss_has_slope(int code)
 
-CURVATURES = {"square": 1.0, "logistic": 0.25, "squared-hinge": 1.0, "hinge": 0.25, "error-count": 0.0, "symmetric": 0.0}
+CURVATURES = {"square": 1.0, "logistic": 0.25, "squared-hinge": 1.0, "hinge": 0.25, "error-count": 0.0,
+              "symmetric": 0.0}
 """Second derivative of a loss by the output where it is largest, of the logistic one over its sharpness. The hinge is
 straight but for its corner: what stands here is that of the logistic loss, its smooth relative."""
 FEWEST_LANES = 4

@@ -355,7 +355,8 @@ def test_a_walker_that_diverges_is_named():
     task = smooth(Machine(), "square", 30)
     chain = chain_of(task, "langevin", "gaussian", start_of(8, task, "gaussian"), parameters={"step_size": 50.0})
     pattern = re.compile(
-        r"instance 0, walker (\d) \(copy \d\), sweep \d+, beta (0|0\.5|1|2), step_size 50: weights or energy are not finite"
+        r"instance 0, walker (\d) \(copy \d\), sweep \d+, beta (0|0\.5|1|2), step_size 50: "
+        r"weights or energy are not finite"
     )
     with pytest.raises(DivergenceError) as raised:
         chain.advance(1, 2000)
