@@ -381,7 +381,7 @@ class _Run:
         series = self._gather_rows(last_row - self.first_row)
         arrays = self._gather_states([part.walker_state() for part in self.parts])
         arrays |= self._gather_states([part.instance_state() for part in self.parts])
-        if "correlation" in arrays:
+        if self.world.rank == 0 and "correlation" in arrays:
             times = self.parts[0].two_time
             arrays["correlation"] = arrays["correlation"].reshape(self.problem.by_rung + times.correlation.shape[1:])
             arrays |= {"waiting_time": np.array(times.waiting), "lag_time": times.lags}

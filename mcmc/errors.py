@@ -13,7 +13,7 @@ class StorageError(RuntimeError):
 
 
 class DivergenceError(RuntimeError):
-    """A walker has left the numbers: an energy that is not finite in the state of a chain.
+    """A computation has left the numbers: weights or energies that are not finite, or a mass matrix without a root.
 
-    The message is one line: instance, walker, sweep, beta and step size.
+    The message is one line; of a walker: instance, walker, sweep, beta and step size.
     """

@@ -44,6 +44,11 @@ class Problem:
         self.model = MODELS[self.architecture.name](self.architecture, Loss(loss.name, loss.margin, loss.sharpness))
         self.prior = config.prior
         self.sampler = _sampler(config)
+        if self.prior.name == "spherical" and self.architecture.fan_in == 1:
+            raise ConfigError(
+                f"model.weights: got 'spherical', expected 'ising': with {self.n_inputs} inputs in {config.data.path} "
+                "a unit of one weight on the sphere is -1 or +1"
+            )
         if self.sampler.batch_size > self.n_patterns:  # only now known of a file
             allowed = f"at most the {self.n_patterns} patterns that there are"
             raise ConfigError(f"sampler.batch_size: got {self.sampler.batch_size}, expected {allowed}")

@@ -239,7 +239,7 @@ def test_acceptance_of_mala_at_large_n():
         expected = posterior.mala_acceptance(h)
         accepted = rows.rows["accepted"].reshape(100, walkers)
         assert accepted.mean() == pytest.approx(expected, abs=0.02)
-        chances = np.exp(np.minimum(0.0, -rows.rows["energy_error"]))
+        chances = np.exp(np.minimum(0.0, -rows.rows["energy_error"].reshape(100, walkers)))
         assert abs(deviations(accepted - chances, 0.0)) < THRESHOLD
 
 
@@ -260,7 +260,7 @@ def test_energy_error_of_hmc_is_that_of_leapfrog(n_steps, part):
     eps = part * 2 / math.sqrt(posterior.curvatures.max())
     parameters = {"step_size": eps, "n_steps": n_steps}
     rows = run(task, "hmc", parameters, start, beta=BETA, precision=PRECISION, sweeps=sweeps)
-    error = rows.rows["energy_error"]  # (sweeps, walkers)
+    error = rows.rows["energy_error"].reshape(sweeps, -1)  # (sweeps, walkers), each a copy
     lengths = np.arange(1, 2 * n_steps)
     mean, variance = np.transpose([posterior.energy_error(eps, length) for length in lengths])
     square = variance + mean**2

@@ -30,7 +30,7 @@ from mcmc.storage import RunDirectory, Segment, read_dataset, write_atomically
 RUN_TOML = 'seed = 1\n[model]\nname = "β"\n'
 N_INSTANCES, N_COPIES, N_RUNGS, N_WEIGHTS, N_PATTERNS = 2, 3, 4, 5, 6
 SIZES = {"instance": N_INSTANCES, "copy": N_COPIES, "pair": 3, "rung": N_RUNGS, "swap": N_RUNGS - 1}
-SIZES |= {"weight": N_WEIGHTS, "hidden": 2, "hidden_b": 2, "teacher_hidden": 3}
+SIZES |= {"weight": N_WEIGHTS, "hidden": 2, "hidden_b": 2, "teacher_hidden": 3, "waiting": 2, "lag": 4}
 ROOT_ATTRS = {
     "mcmc_version": "0.1",
     "seed": 2**64 - 1,
@@ -199,7 +199,7 @@ def test_results_open_in_xarray(tmp_path, engine):
     run = new_run(tmp_path / "run")
     run.write_results(CONSTANTS, data(), ROOT_ATTRS, write_segments(run, [0, 3, 17, 40]))
     with xarray.open_dataset(run.path / "results.h5", engine=engine) as dataset:
-        assert set(dataset.coords) == {"beta", "sweep"}
+        assert set(dataset.coords) == {"beta", "sweep", "waiting_time", "lag_time"}
         assert set(dataset.variables) == set(VARIABLES)
         assert dict(dataset.sizes) == SIZES | {"sample": 40}
         for name, variable in VARIABLES.items():
@@ -209,7 +209,7 @@ def test_results_open_in_xarray(tmp_path, engine):
             if variable.dtype != "str":
                 assert dataset[name].dtype == variable.dtype
         assert dict(dataset.attrs) == ROOT_ATTRS | {"format_version": FORMAT_VERSION}
-        assert {"beta", "sweep"} == set(dataset.energy.coords)
+        assert {"beta", "sweep", "waiting_time", "lag_time"} == set(dataset.energy.coords)
     with xarray.open_dataset(run.path / "results.h5", engine=engine, group="data") as group:
         assert group.inputs.dims == ("instance", "pattern", "input")
         assert group.labels.dims == ("instance", "pattern")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mcmc.errors import DivergenceError
 from mcmc.kernels.cholesky import inverse_root
 from mcmc.samplers.base import Parameter
 
@@ -46,5 +47,9 @@ def root(kind: str, block: Block, largest_beta: float, precision: float) -> NDAr
     diagonal += precision
     mass /= math.fsum(diagonal.ravel()) / diagonal.size
     if kind == "inputs":
-        return np.stack([inverse_root(of_unit) for of_unit in mass])
+        try:
+            return np.stack([inverse_root(of_unit) for of_unit in mass])
+        except ValueError:
+            meant = "use 'diagonal', or a larger model.prior_precision"
+            raise DivergenceError(f"sampler.preconditioner: the mass matrix is singular to rounding; {meant}") from None
     return np.tile((1 / np.sqrt(diagonal)).ravel(), n_weights // diagonal.size)
