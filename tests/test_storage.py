@@ -209,7 +209,7 @@ def test_results_open_in_xarray(tmp_path, engine):
             if variable.dtype != "str":
                 assert dataset[name].dtype == variable.dtype
         assert dict(dataset.attrs) == ROOT_ATTRS | {"format_version": FORMAT_VERSION}
-        assert {"beta", "sweep", "waiting_time", "lag_time"} == set(dataset.energy.coords)
+        assert {"beta", "sweep"} == set(dataset.energy.coords)
     with xarray.open_dataset(run.path / "results.h5", engine=engine, group="data") as group:
         assert group.inputs.dims == ("instance", "pattern", "input")
         assert group.labels.dims == ("instance", "pattern")
