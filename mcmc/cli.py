@@ -9,15 +9,19 @@ import json
 import os
 import platform
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, DivergenceError, StorageError
+
+if TYPE_CHECKING:
+    from mcmc.samplers.base import Parameter
 
 # Ranks and kernels are the parallelism, threads of numpy's BLAS beside them get in the way. Before numpy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -229,14 +233,21 @@ def _samplers() -> str:
 
 
 def _parameters() -> str:
+    """Of samplers of real weights; what several of them take in the same sense is one entry."""
     from mcmc.samplers import CONTINUOUS
 
-    lines = [
-        f"{method:<16} {key}{'' if parameter.default is None else f' = {parameter.default}'}: {parameter.meaning}"
-        for method, kind in CONTINUOUS.items()
-        for key, parameter in kind.parameters.items()
+    methods: dict[tuple[str, Parameter], list[str]] = {}
+    for method, kind in CONTINUOUS.items():
+        for key, parameter in kind.parameters.items():
+            methods.setdefault((key, parameter), []).append(method)
+    entries = [
+        f"{key}{'' if parameter.default is None else f' = {parameter.default}'} ({', '.join(of)}): {parameter.meaning}"
+        for (key, parameter), of in methods.items()
     ]
-    return "\n".join(lines).replace("\n", "\n" + 11 * " ")
+    wrapped = (
+        textwrap.fill(entry, width=119, initial_indent=11 * " ", subsequent_indent=13 * " ") for entry in entries
+    )
+    return "\n".join(wrapped).lstrip()
 
 
 _FACTS: dict[str, Callable[[], str]] = {
