@@ -21,7 +21,7 @@ from mcmc.models.columns import lowest_right, padded, signed
 
 
 class Committee(Model):
-    """A committee under any loss but the symmetric one. K must be odd where votes of equal weight can tie at margin 0."""
+    """A committee under any loss but the symmetric one. K must be odd where equal votes can tie at margin 0."""
 
     architectures = ("committee", "tree-committee")
     losses = tuple(name for name in LOSSES if name != "symmetric")
