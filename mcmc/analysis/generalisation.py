@@ -70,17 +70,17 @@ def exact_law(config: dict[str, Any]) -> str | None:
 
 def machines(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tables [model] and [data.teacher] of student and teacher with what they leave out filled in."""
-    defaults = {"architecture": "perceptron", "weights": "ising", "n_hidden": 1, "activation": "sign"}
-    student = defaults | {"second_layer": "fixed"} | config["model"]
+    defaults = {"architecture": "perceptron", "weights": "ising", "n_hidden": 1}
+    defaults |= {"activation": "sign", "second_layer": "fixed"}
+    student = defaults | config["model"]
     asked = config["data"].get("teacher", {})
     teacher = student | asked
     if teacher["architecture"] == "perceptron":  # has no number of units to take over
         teacher["n_hidden"] = 1
-    if not teacher["architecture"].endswith("committee"):
+    is_committee = teacher["architecture"].endswith("committee")
+    if not is_committee:
         teacher["activation"] = "sign"
-    if "second_layer" not in asked and not (
-        teacher["architecture"].endswith("committee") and teacher["weights"] == "gaussian"
-    ):
+    if not is_committee or teacher["weights"] != "gaussian":
         teacher["second_layer"] = "fixed"
     return student, teacher
 
