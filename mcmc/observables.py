@@ -94,10 +94,11 @@ class Rows:
         return cls(ordered(energy), walker_at, accepted, ordered(weights), *shape, proposals, more)
 
     @classmethod
-    def of(cls, chain: Chain, n_units: int = 1) -> Rows:
+    def of(cls, chain: Chain, n_units: int = 1, second_layer: bool = False) -> Rows:
         """The rows that a chain, whole on this process, has taken since they were last asked for."""
         proposals = chain.proposals * chain.measure_every
-        return cls.by_rung(**chain.take(), n_weights=chain.n_weights, proposals=proposals, n_units=n_units)
+        machine = {"n_weights": chain.n_weights, "n_units": n_units, "second_layer": second_layer}
+        return cls.by_rung(**chain.take(), proposals=proposals, **machine)
 
     @property
     def are_real(self) -> bool:

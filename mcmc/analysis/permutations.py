@@ -72,19 +72,20 @@ def _aligned_layers(dataset: xr.Dataset, config: dict[str, Any]) -> dict[str, xr
     for name, (source, left, right) in layers.items():
         units = [dim for dim in UNITS if dim in dataset[source].dims]
         values = dataset[source].transpose("instance", "sample", ..., "rung", *units)
-        products = left * right if tree else left[..., :, None] * right[..., None, :]
+        diagonal = len(units) == 1
+        products = left * right if diagonal else left[..., :, None] * right[..., None, :]
         fan_in = int(dataset.attrs["n_weights"]) // v.shape[-1] - 1
         whole = (fan_in * values.to_numpy() + products) / (fan_in + 1)
-        found[name] = values.isel(dict.fromkeys(units, 0)).copy(data=aligned_layers(whole, activation, tree))
+        found[name] = values.isel(dict.fromkeys(units, 0)).copy(data=aligned_layers(whole, activation, diagonal))
     return found
 
 
-def aligned_layers(hidden: np.ndarray, activation: str, tree: bool = False) -> np.ndarray:
+def aligned_layers(hidden: np.ndarray, activation: str, diagonal: bool = False) -> np.ndarray:
     """The best overlap of machines with a second layer, from those of their units (w_k, v_k): float64 (...).
 
-    hidden: (..., K, K), trees (..., K)
+    hidden: (..., K, K), or, of trees of an odd activation, the diagonal (..., K)
     """
-    if tree:
+    if diagonal:
         return np.abs(hidden).mean(axis=-1)
     if activation == "linear":  # the trace of Q O, best over the orthogonal O, is the sum of the singular values
         return np.linalg.svd(hidden, compute_uv=False).sum(axis=-1) / _n_units(hidden)
