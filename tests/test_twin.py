@@ -49,7 +49,7 @@ def levels():
 
 
 def chain_of(task: Problem, method: str, order: str, walkers: np.ndarray, **keywords: object) -> flips.Flips:
-    return SAMPLERS[method](order).chain(task.model.block(task.instance, walkers), seed=SEED, **keywords)
+    return SAMPLERS[method](order=order).chain(task.model.block(task.instance, walkers), seed=SEED, **keywords)
 
 
 def assert_same(task: Problem, method: str, order: str, sweeps: int, *, exact: bool, **keywords: object) -> None:

@@ -33,8 +33,6 @@ typedef struct {
     const uint64_t *partner_key; /* (n_copies,) */
     const uint64_t *noise_key; /* (n_walkers,) */
     const uint64_t *move_key;  /* (n_walkers,) */
-    int64_t *counts;           /* (n_rungs,): accepted moves since the last adaptation; NULL if there is none */
-    double *row_weights;       /* (rows, n_walkers, n_sites) */
     int32_t *sites, *others;   /* (n_sites rounded up to 4,): scratch */
     double *noise;             /* (n_sites, n_walkers): scratch */
     uint16_t *high;            /* (n_walkers, CHUNK): scratch */
@@ -82,8 +80,8 @@ static void coordinates_sweep_copy(const coordinate_run *r, int64_t copy, int64_
                 const int64_t rung = chain_rung_of(c, w), these = end - slot < tile ? end - slot : tile;
                 const int64_t accepted = coordinates_move(r, w, rung, sweep, slot, these, r->high + w * CHUNK + (slot - chunk));
                 c->accepted[copy * c->n_rungs + rung] += accepted;
-                if (r->counts)
-                    r->counts[rung] += accepted;
+                if (c->counts)
+                    c->counts[rung] += accepted;
             }
     }
 }
@@ -112,7 +110,7 @@ static void coordinates_record(void *run, int64_t row)
 {
     const coordinate_run *r = run;
     const int64_t n = r->target->n_walkers * r->target->n_sites;
-    memcpy(r->row_weights + row * n, r->target->weights, sizeof(double) * n);
+    memcpy((double *)r->chain->row_weights + row * n, r->target->weights, sizeof(double) * n);
 }
 
 #endif

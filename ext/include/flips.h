@@ -32,20 +32,19 @@ typedef struct {
     const uint64_t *move_key;  /* (n_walkers,) */
     waiting_times waiting;     /* the sampler of the rungs that have it */
     int8_t *waits;             /* (n_rungs,): 1 where a rung is sampled by waiting times, without rule and order */
-    int64_t *burn_in_flips;    /* (n_copies, n_rungs): flips in the second half of the burn-in, of the walkers of this block; or NULL */
     int64_t n_words;           /* 64-bit words of the packed weights of a unit, which begin on a word of their own */
-    uint64_t *row_weights;     /* (rows, n_walkers, n_units, n_words): bit i % 64 of word i / 64 set where weight i of the unit is +1 */
     int32_t *sites;            /* (n_sites rounded up to 4,): scratch */
     uint16_t *high;            /* (n_walkers, CHUNK): scratch */
     double limits[2][ACCEPTANCE_CELLS][2]; /* by rule, see acceptance.h */
 } flip_run;
 
+/* Flips at a rung of a copy; those of the second half of the burn-in are the counts (n_copies, n_rungs) to adapt by. */
 static inline void flips_count(const flip_run *r, int64_t copy, int64_t rung, int64_t sweep, int64_t flips)
 {
     const chain_run *c = r->chain;
     c->accepted[copy * c->n_rungs + rung] += flips;
-    if (r->burn_in_flips && sweep <= c->burn_in && sweep > c->burn_in / 2)
-        r->burn_in_flips[copy * c->n_rungs + rung] += flips;
+    if (c->counts && sweep <= c->burn_in && sweep > c->burn_in / 2)
+        c->counts[copy * c->n_rungs + rung] += flips;
 }
 
 /* How the proposals of a walker on a rung are decided; which they are is left open. */
@@ -133,13 +132,14 @@ static int64_t flips_sweep(void *run, int64_t sweep)
     return -1;
 }
 
-/* The weights of all walkers into a row. */
+/* The weights of all walkers into a row (n_walkers, n_units, n_words): bit i % 64 of word i / 64 is set where weight i of the unit is +1. */
 static void flips_record(void *run, int64_t row)
 {
     const flip_run *r = run;
     const flip_target *t = r->target;
     const int64_t units = t->n_walkers * t->n_units;
-    flips_pack[r->level](t->weights, units, t->n_sites / t->n_units, r->n_words, r->row_weights + row * units * r->n_words);
+    uint64_t *rows = r->chain->row_weights;
+    flips_pack[r->level](t->weights, units, t->n_sites / t->n_units, r->n_words, rows + row * units * r->n_words);
 }
 
 #endif
