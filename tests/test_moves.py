@@ -38,7 +38,7 @@ PARAMETERS = {
     "langevin": {"step_size": 0.02},
     "sgld": {"step_size": 0.02, "batch_size": 7},
     "mala": {"step_size": [0.3, 0.2, 0.15, 0.1]},
-    "hmc": {"step_size": 0.25, "n_steps": 3},
+    "hmc": {"step_size": 0.4, "n_steps": 3},
     "underdamped": {"step_size": 0.2, "friction": 1.5},
     "pcn": {"step_size": 0.5},
     "elliptical-slice": {},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mcmc.kernels import moves
-from mcmc.kernels.random import BATCHES, MOVES, NOISE, SITES
+from mcmc.kernels.random import BATCHES, LENGTHS, MOVES, NOISE
 from mcmc.priors import Prior
 from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Streams
@@ -52,7 +52,7 @@ class MoveSampler(RealSampler):
             noise_keys=streams.of_walkers(NOISE),
             move_keys=streams.of_walkers(MOVES),
             batch_keys=streams.of_copies(BATCHES),
-            length_key=streams.of_instance(SITES),
+            length_key=streams.of_instance(LENGTHS),
             **{key: getattr(self, key) for key in self.parameters if key not in ("step_size", "preconditioner")},
             **law,
             **around,
