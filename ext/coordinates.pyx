@@ -1,35 +1,30 @@
 """Metropolis moves of one or two real weights at a time, of walkers of any kernel family; see coordinates.h."""
 from coordinate_target cimport coordinate_target, coordinate_target_of
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from mcmc.kernels.chain cimport RealChain, chain_run
+from mcmc.kernels.visits cimport prepare_visits, visits
 
 import math
 
 import numpy as np
 
-from mcmc.kernels import check, cpu
-from mcmc.kernels.visits import ORDERS
+from mcmc.kernels import check
 
 cdef extern from "coordinates.h" nogil:
     enum:
         METROPOLIS
-        CHUNK
         COORDINATES_REFRESH_EVERY
     ctypedef struct coordinate_run:
         chain_run *chain
         const coordinate_target *target
-        int level, order
+        visits visits
         bint spherical
         double precision
         const double *step
-        const uint64_t *site_key
         const uint64_t *partner_key
         const uint64_t *noise_key
-        const uint64_t *move_key
-        int32_t *sites
         int32_t *others
         double *noise
-        uint16_t *high
         double limits[256][2]
     void acceptance_limits(int rule, double (*limits)[2])
     int64_t coordinates_sweep(void *run, int64_t sweep) noexcept
@@ -46,7 +41,7 @@ cdef class Coordinates(RealChain):
 
     block: of a kernel family, with `capsule`
     step_size: standard deviation of the step of a weight, or of the angle of a rotation in radians
-    order: one of ORDERS
+    order: one of visits.ORDERS
     site_keys, partner_keys uint64 (n_copies,), noise_keys, move_keys uint64 (n_walkers,): random streams
     precision, target: as of RealChain, on the sphere with a fan-in >= 2; around: as of Chain
 
@@ -66,14 +61,10 @@ cdef class Coordinates(RealChain):
         self.chain.energy, self.chain.sampler = t.energy, &self.run
         self.chain.sweep, self.chain.record = coordinates_sweep, coordinates_record
         self.run.chain, self.run.target = &self.chain, t
-        self.run.level, self.run.order = cpu.index(), ORDERS[order]
         self.run.spherical, self.run.precision, self.run.step = self.spherical, self.precision, self.step_sizes()
-        self.run.site_key = self.keys("sites", site_keys, self.chain.n_copies)
+        prepare_visits(&self.run.visits, self, order, t.site_bytes, site_keys, self.chain.n_copies, move_keys)
         self.run.partner_key = self.keys("partners", partner_keys, self.chain.n_copies)
         self.run.noise_key = self.keys("noise", noise_keys, n_walkers)
-        self.run.move_key = self.keys("moves", move_keys, n_walkers)
-        self.run.sites = <int32_t *>self.scratch((n + 4,), np.int32)
         self.run.others = <int32_t *>self.scratch((n + 4,), np.int32)
         self.run.noise = <double *>self.scratch((n, n_walkers), np.float64)
-        self.run.high = <uint16_t *>self.scratch((n_walkers, CHUNK), np.uint16)
         acceptance_limits(METROPOLIS, self.run.limits)

@@ -1,7 +1,8 @@
 """Single and pair flips by proposals, single ones by waiting times, of walkers of any kernel family; see flips.h."""
 from flip_target cimport flip_target, flip_target_of
-from libc.stdint cimport int8_t, int32_t, int64_t, uint16_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 from mcmc.kernels.chain cimport Chain, chain_run
+from mcmc.kernels.visits cimport prepare_visits, visits
 from memory cimport address
 
 from functools import lru_cache
@@ -9,7 +10,6 @@ from functools import lru_cache
 import numpy as np
 
 from mcmc.kernels import NEVER, check, cpu
-from mcmc.kernels.visits import ORDERS
 
 cdef extern from "flips.h" nogil:
     int acceptance_rule(int rule, double beta)
@@ -38,18 +38,13 @@ cdef extern from "flips.h" nogil:
     ctypedef struct flip_run:
         chain_run *chain
         const flip_target *target
-        int level, rule, order
+        visits visits
+        int rule
         const uint64_t *threshold
         const int8_t *reference
-        const uint64_t *site_key
-        const uint64_t *move_key
         waiting_times waiting
-        int8_t *waits
         int64_t n_words
-        int32_t *sites
-        uint16_t *high
         double limits[2][256][2]
-    int CHUNK
     void acceptance_limits(int rule, double (*limits)[2])
     ctypedef void (*flips_sum_weights_fn)(const uint64_t *rows, int64_t n_rows, int64_t stride, int64_t n_sites,
                                           int64_t *sum) noexcept
@@ -140,7 +135,7 @@ cdef class Flips(Chain):
     """Runs a block of walkers.
 
     block: of a kernel family, with `capsule`
-    rule: one of RULES; order: one of ORDERS
+    rule: one of RULES; order: one of visits.ORDERS
     site_keys uint64 (n_copies,), move_keys uint64 (n_walkers,): random streams
     reference: int8 (n_weights,) of +-1, from which every walker must differ in n_differ weights: then the moves are
         pair flips that keep that number, and site_keys are those of the walkers, uint64 (n_walkers,)
@@ -170,11 +165,11 @@ cdef class Flips(Chain):
         self.chain.energy, self.chain.sampler = t.energy, r
         self.chain.sweep, self.chain.record = flips_sweep, flips_record
         r.chain, r.target = &self.chain, t
-        r.level, r.rule, r.order = cpu.index(), RULES[rule], ORDERS[order]
+        r.rule = RULES[rule]
         r.n_words = (t.n_sites // t.n_units + 63) // 64
         self.record_into("weights", (t.n_walkers, t.n_units, r.n_words), np.uint64, &self.chain.row_weights)
-        r.site_key = self.keys("sites", site_keys, self.chain.n_copies if reference is None else t.n_walkers)
-        r.move_key = self.keys("moves", move_keys, t.n_walkers)
+        n_site_keys = self.chain.n_copies if reference is None else t.n_walkers
+        prepare_visits(&r.visits, self, order, t.site_bytes, site_keys, n_site_keys, move_keys)
         if reference is not None:
             check(reference.shape[0] == t.n_sites and order != "sequential",
                   f"reference: got {reference.shape[0]} weights and {order} order, expected {t.n_sites} and random "
@@ -184,8 +179,6 @@ cdef class Flips(Chain):
         table = _shared_thresholds(rule, tuple(self.beta), t.max_delta * (1 if reference is None else 2))
         self.memory.append(table)
         r.threshold = <const uint64_t *>address(table)
-        r.sites = <int32_t *>self.scratch((t.n_sites + 4,), np.int32)
-        r.high = <uint16_t *>self.scratch((t.n_walkers, CHUNK), np.uint16)
         for code in RULES.values():
             acceptance_limits(code, r.limits[<int>code])
         self._prepare_waiting(rule, waiting_keys, waiting_below)
@@ -199,14 +192,14 @@ cdef class Flips(Chain):
         check(not self.chooses or self.chain.burn_in >= 2,
               f"burn_in: got {self.chain.burn_in}, expected an integer >= 2 to choose the method by")
         self.waits = np.full(self.chain.n_rungs, keys is not None and not self.chooses, dtype=np.int8)
-        self.run.waits = <int8_t *>address(self.waits)
+        self.run.visits.absent = <const int8_t *>address(self.waits)
         if self.chooses:
             self.count((self.chain.n_copies, self.chain.n_rungs))
         w.walkers = <waiting_walker *>self.scratch((n_walkers, sizeof(waiting_walker)), np.uint8)
         if keys is None:
             return
         check(rule == "metropolis", f"waiting_keys: got some with {rule!r}, expected metropolis")
-        w.target, w.level, w.beta, w.key = t, self.run.level, self.chain.beta, self.keys("waiting", keys, n_walkers)
+        w.target, w.level, w.beta, w.key = t, cpu.index(), self.chain.beta, self.keys("waiting", keys, n_walkers)
         w.stride = (t.n_sites + WAITING_BLOCK - 1) // WAITING_BLOCK * WAITING_BLOCK
         if t.max_delta:
             probability = _shared_probabilities(rule, tuple(self.beta), t.max_delta)

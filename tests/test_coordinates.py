@@ -18,7 +18,7 @@ from scipy import stats
 from mcmc.architectures import Architecture
 from mcmc.data import Inputs, Instance
 from mcmc.errors import DivergenceError
-from mcmc.kernels import coordinates, cpu
+from mcmc.kernels import cpu, visits
 from mcmc.kernels.coordinates import REFRESH_EVERY, Coordinates
 from mcmc.losses import Loss
 from mcmc.models import MODELS
@@ -46,7 +46,7 @@ def precision_of(prior: Prior) -> float | None:
 
 priors = pytest.mark.parametrize("prior", [GAUSSIAN, SPHERICAL], ids=lambda prior: prior.name)
 laws = pytest.mark.parametrize("law", INPUT_LAWS)
-orders = pytest.mark.parametrize("order", coordinates.ORDERS)
+orders = pytest.mark.parametrize("order", visits.ORDERS)
 every_pair = pytest.mark.parametrize(("machine", "loss"), PAIRS, ids=label)
 SOME = [
     (PERCEPTRON, Loss("error-count")),

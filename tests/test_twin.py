@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mcmc.data import Inputs, Instance
-from mcmc.kernels import cpu, flips
+from mcmc.kernels import cpu, flips, visits
 from mcmc.kernels.random import MOVES, SITES, SWAPS, stream_key
 from mcmc.losses import LOSSES, Loss
 from mcmc.priors import unpack
@@ -37,7 +37,7 @@ losses = pytest.mark.parametrize("loss", VARIANTS, ids=label)
 pairs = pytest.mark.parametrize(("machine", "loss"), MULTI_UNIT_PAIRS, ids=label)
 laws = pytest.mark.parametrize("inputs", INPUT_LAWS)
 methods = pytest.mark.parametrize("method", flips.RULES)
-orders = pytest.mark.parametrize("order", flips.ORDERS)
+orders = pytest.mark.parametrize("order", visits.ORDERS)
 
 
 @pytest.fixture

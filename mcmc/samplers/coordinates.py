@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mcmc.kernels import coordinates
+from mcmc.kernels import coordinates, visits
 from mcmc.kernels.random import MOVES, NOISE, PARTNERS, SITES
 from mcmc.priors import Prior
 from mcmc.samplers.base import Parameter, Parameters, Streams
@@ -36,7 +36,7 @@ class CoordinateMetropolis(RealSampler):
     }
     by_coordinate = True
     target = 0.44
-    orders = tuple(coordinates.ORDERS)
+    orders = tuple(visits.ORDERS)
     largest_step = coordinates.LARGEST_STEP
 
     def first_step(self, n_weights: int, precision: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mcmc.kernels import flips
+from mcmc.kernels import flips, visits
 from mcmc.kernels.random import MOVES, SITES, WAITING
 from mcmc.priors import FixedOverlap, Ising, Prior
 from mcmc.samplers.base import Parameter, Parameters, Sampler, Streams
@@ -23,7 +23,7 @@ class FlipSampler(Sampler):
     rule: ClassVar[str]
     laws = (Ising.name,)
     parameters: ClassVar[Parameters] = {"order": Parameter("random", "of the visits: random or sequential")}
-    orders = tuple(flips.ORDERS)
+    orders = tuple(visits.ORDERS)
     waiting_below: ClassVar[float | None] = None
     """Which rungs are sampled by waiting times, see `flips.Flips`; None: no rung ever is."""
 
