@@ -1,4 +1,5 @@
 """What the chains of all samplers have in common: rungs, exchange, adaptation and rows; see chain.h."""
+from libc.string cimport memcpy
 from memory cimport address
 
 import math
@@ -110,6 +111,7 @@ cdef class Chain:
     def reserve(self, int64_t rows):
         """Make room for that many rows besides those that are held."""
         cdef int64_t held = self.chain.n_rows
+        cdef void *first
         if held + rows <= self.room:
             return
         self.room = held + rows
@@ -118,7 +120,8 @@ cdef class Chain:
             if held:
                 array[:held] = self.row_arrays[name][:held]
             self.row_arrays[name] = array
-            (<void **><size_t>pointer)[0] = address(array)
+            first = address(array)
+            memcpy(<void *><size_t>pointer, &first, sizeof(first))  # whatever type it points to
 
     def record(self):
         """Append a row."""

@@ -92,7 +92,7 @@ cdef class Moves(RealChain):
 
     cdef moves_run run
     cdef readonly str method
-    cdef object momentum, energy_error
+    cdef object momentum
     cdef Products root
 
     def __init__(self, block, *, str method, precision, step_size, target=None, int64_t n_steps=1,

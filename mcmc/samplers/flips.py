@@ -1,4 +1,4 @@
-"""What the single-flip samplers share: the order of visits, and the streams of a block of walkers under exchange."""
+"""What the single-flip samplers share: the order of visits, pair flips under a constraint, and waiting times."""
 
 from __future__ import annotations
 
