@@ -1,6 +1,7 @@
 """Blocks of machines with real weights, whose energies and gradients are matrix products; see gradients.h."""
 from gradient_target cimport evaluate_fn, gradient_capsule, gradient_target
 from libc.stdint cimport int32_t, int64_t
+from memory cimport address
 from mcmc.kernels.products cimport (
     ONE_WALKER_STRETCH, TILE, Products, backward_fn, forward_fn, products, rounded_up,
 )
@@ -92,7 +93,7 @@ cdef class Machine:
 
     cdef void *_room(self, shape, dtype) except NULL:
         self.memory.append(aligned(shape, dtype))
-        return _address(self.memory[len(self.memory) - 1])
+        return address(self.memory[len(self.memory) - 1])
 
     def fill(self, inputs, labels):
         """Take over inputs and labels of all patterns, as Block gets them."""
@@ -240,7 +241,3 @@ cdef class Block:
     def restore(self, weights, caches):
         """Continue from a checkpoint."""
         self.load(weights)
-
-
-cdef void *_address(array):
-    return <void *><size_t>array.ctypes.data
