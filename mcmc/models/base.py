@@ -131,7 +131,7 @@ class Model(ABC):
             instance.labels,
             weights,
             precision=precision,
-            second_layer=architecture.second_layer,
+            second_layer=self.architecture.second_layer,
             batch_size=batch_size,
             **self._machine,
         )
