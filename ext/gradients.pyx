@@ -2,7 +2,7 @@
 from gradient_target cimport evaluate_fn, gradient_capsule, gradient_target
 from libc.stdint cimport int32_t, int64_t
 from mcmc.kernels.products cimport (
-    ONE_WALKER_STRETCH, TILE, Products, backward_fn, forward_fn, products, rounded_up,
+    ONE_WALKER_STRETCH, TILE, WORD, Products, backward_fn, forward_fn, products, rounded_up,
 )
 
 import math
@@ -69,10 +69,10 @@ cdef class Machine:
     def __init__(self, int64_t n_units, int64_t fan_in, int64_t n_inputs, int64_t n_patterns, int64_t width,
                  bint packed, *, activation, parity, loss, margin, sharpness, precision, second_layer):
         cdef int level = cpu.index()
-        cdef int64_t tile = ONE_WALKER_STRETCH if width == 1 else TILE
+        cdef int64_t tile = WORD if width == 1 and packed else TILE
         self.products = Products(n_units, fan_in, n_inputs, n_patterns, width, packed, precision)
         cdef int64_t rows = self.products.p.rows, stretch = ONE_WALKER_STRETCH if width == 1 and not packed else rows
-        self.labels, self.memory = aligned((rounded_up(rows, tile),), np.float64), []
+        self.labels, self.memory = aligned((rows,), np.float64), []
         self.labels[...] = 1.0
         cdef double[::1] labels = self.labels
         self.model.products = self.products.p
