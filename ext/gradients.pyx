@@ -48,11 +48,14 @@ CURVATURES = {"square": 1.0, "logistic": 0.25, "squared-hinge": 1.0, "hinge": 0.
 straight but for its corner: what stands here is that of the logistic loss, its smooth relative."""
 FEWEST_LANES = 4
 """Walkers of a block that are interleaved; fewer go one by one."""
+MOST_LANES = 32
+"""Of a pack: the weights of more walkers, with noise and gradients, leave the second cache."""
 
 
 def pack_width(int64_t n_walkers):
-    """Lanes of the packs that hold so many walkers."""
-    return 1 if n_walkers < FEWEST_LANES else rounded_up(n_walkers, 8)
+    """Lanes of the packs that hold so many walkers: equal packs, with little padding."""
+    cdef int64_t n_packs = rounded_up(n_walkers, MOST_LANES) // MOST_LANES
+    return 1 if n_walkers < FEWEST_LANES else rounded_up((n_walkers + n_packs - 1) // n_packs, 8)
 
 
 cdef class Machine:

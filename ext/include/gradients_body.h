@@ -24,8 +24,9 @@ INLINE REALS FN(gradients_lanes)(const double *row, int64_t width, int64_t lane)
     return *(const REALS *)(row + lane);
 }
 
-/* Losses, and forces in place of the fields, of `tile` patterns from `mu` on, whose fields (n_units, stretch, width) begin at `field`. `second`:
- * weights of the second layer (n_units, width), or NULL: all 1. Adds to the partial sums of the energy, and of the gradient of `second`. */
+/* Losses, and forces in place of the fields, of `tile` patterns from `mu` on, whose fields (n_units, stretch, width) begin at `field`.
+ * `second`: weights of the second layer (n_units, width), or NULL: all 1. Adds to the partial sums of the energy, and of the gradient of
+ * `second`. */
 INLINE void FN(gradients_tile)(const gradient_model *m, int64_t mu, double *field, const double *second, int want_force)
 {
     const products *p = &m->products;
@@ -90,7 +91,7 @@ ISA_CODE void FN(gradients_evaluate)(void *model, const double *weights, double 
             m->forward(p, k, weights + k * unit_weights, first, n, m->field + k * m->stretch * width);
         for (; used < n && first + used < p->n_patterns; used += m->tile)
             FN(gradients_tile)(m, first + used, m->field + used * width, second, gradient != NULL);
-        for (int64_t k = 0; gradient && k < p->n_units; k++) {
+        for (int64_t k = p->n_units - 1; gradient && k >= 0; k--) { /* the inputs of the last unit are in the first cache */
             double *force = m->field + k * m->stretch * width;
             for (int64_t j = used * width; j < n * width; j++)
                 force[j] = 0;

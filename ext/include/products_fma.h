@@ -23,12 +23,3 @@ INLINE VR RN(multiply_add)(VR a, VR b, VR c)
     return out;
 #endif
 }
-
-/* Partial sums, each a row of n numbers, added pairwise into the first. */
-INLINE void RN(add_pairwise)(REAL *partial, int64_t n)
-{
-#pragma GCC unroll 4
-    for (int64_t half = ORDER / 2; half > 0; half /= 2)
-        for (int64_t k = 0; k < half * n; k++)
-            partial[k] += partial[half * n + k];
-}

@@ -45,8 +45,9 @@ INLINE void RN(real_block)(const REAL *a, const REAL *b, int64_t n, const int sp
         a += terms * TILE;
         b += terms * size;
     }
-    if (split)
-        RN(add_pairwise)(partial, TILE_ROWS * size);
+    for (int64_t half = order / 2, row = TILE_ROWS * size; half > 0; half /= 2)
+        for (int64_t k = 0; k < half * row; k++)
+            partial[k] += partial[half * row + k];
     for (int m = 0; m < TILE_ROWS; m++)
         for (int64_t lane = 0; lane < lanes && lane < size; lane++)
             out[m * width + lane] = partial[m * size + lane];
@@ -122,17 +123,24 @@ INLINE void RN(real_rows)(const REAL *rows, int64_t n, int64_t length, const REA
                 for (int m = 0; m < TILE_ROWS; m++)
                     sum[m][part] = RN(multiply_add)(*(const VR *)(rows + (mu + m) * length + i + part * N_VR), factor, sum[m][part]);
             }
-        for (int m = 0; m < TILE_ROWS; m++) {
+#pragma GCC unroll 8
+        for (int m = 0; m < TILE_ROWS; m++)
+#pragma GCC unroll 4
             for (int part = 0; part < PARTS; part++)
                 *(VR *)&partial[m][part * N_VR] = sum[m][part];
-            RN(add_pairwise)(partial[m], 1);
+#pragma GCC unroll 4
+        for (int half = ORDER / 2; half > 0; half /= 2) /* of all rows together: the compiler keeps them in registers */
+#pragma GCC unroll 8
+            for (int m = 0; m < TILE_ROWS; m++)
+                for (int k = 0; k < half; k++)
+                    partial[m][k] += partial[m][half + k];
+        for (int m = 0; m < TILE_ROWS; m++)
             out[mu + m] = partial[m][0];
-        }
     }
 }
 
-/* One walker: sum (length,) += rows^T force, patterns in order. Inputs from the last to the first: the last ones are still in the first
- * cache when the fields are made. */
+/* One walker: sum (length,) += rows^T force, patterns in order. From the last input to the first: the last ones have just been read for the
+ * fields. */
 INLINE void RN(real_columns)(const REAL *rows, int64_t n, int64_t length, const double *force, REAL *sum)
 {
     for (int64_t mu = 0; mu < n; mu += TILE) {
