@@ -55,7 +55,8 @@ cdef class Products:
             self.by_input = aligned((n_views, rounded_up(fan_in, TILE) // TILE, rows, TILE), self.real)
             p.by_input = address(self.by_input)
         p.by_pattern = address(self.by_pattern)
-        self.scratch = aligned((max(rows, p.row_length) * (width + 64),), self.real)
+        scratch = 2 * n_units * p.row_length if width == 1 else max(rows, p.row_length) * (width + 64)
+        self.scratch = aligned((scratch,), self.real)
         p.scratch = address(self.scratch)
 
     def fill(self, inputs):

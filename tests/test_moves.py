@@ -205,15 +205,14 @@ def test_same_trajectory_without_derivatives(method, law, machine):
 
 
 @variants
-@pytest.mark.parametrize("cuts", [(0, 1, 16), (0, 3, 8, 16), (0, 5, 10, 15, 16), (0, 2, 3, 16)])
+@pytest.mark.parametrize("cuts", [(0, 1, 16), (0, 3, 8, 16), (0, 5, 10, 15, 16), (0, 2, 3, 16), (0, 13, 40)])
 def test_pieces_of_an_instance_are_the_same_walkers(method, law, kind, cuts):
     task, beta = smooth(), np.linspace(0.0, 2.0, 8)
     parameters = parameters_of(method, kind, step_size=0.1)
-    start = start_of(16, task, law)
-    whole = chain_of(task, method, law, start, beta=beta, parameters=parameters)
-    pieces = [
-        chain_of(task, method, law, start[a:b], beta=beta, first=a, parameters=parameters) for a, b in pairwise(cuts)
-    ]
+    start = start_of(cuts[-1], task, law)
+    options = {"beta": beta, "n_copies": cuts[-1] // beta.size, "parameters": parameters}
+    whole = chain_of(task, method, law, start, **options)
+    pieces = [chain_of(task, method, law, start[a:b], first=a, **options) for a, b in pairwise(cuts)]
     whole.advance(1, 8)
     for sweep in range(1, 9):
         for piece in pieces:
