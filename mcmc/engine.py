@@ -29,7 +29,7 @@ from mcmc.problem import Problem
 from mcmc.progress import Progress
 from mcmc.schema import VARIABLES
 from mcmc.stop import REASONS, Stop
-from mcmc.storage import RESULTS, RUN_TOML, RunDirectory, Segment, is_alive
+from mcmc.storage import RESULTS, RUN_TOML, RunDirectory, Segment
 
 if TYPE_CHECKING:
     from mcmc.architectures import Architecture
@@ -52,8 +52,6 @@ _ROWS_BYTES = 64 << 20
 """Bytes of observables waiting on all ranks that force a checkpoint, which gathers and writes them."""
 _STATUS_EVERY = 2.0
 """Seconds between two writings of status.json."""
-_ALIVE = 60.0
-"""Seconds after which a heartbeat no longer shows that the process that wrote it lives."""
 
 
 def run(config: Config, directory: Path, world: World, walltime: float | None = None, quiet: bool = False) -> int:
@@ -201,6 +199,13 @@ class _Run:
         self.started = time.time()
 
     def execute(self, stop: Stop) -> int:
+        """See `run`. The directory is locked meanwhile, unless the run in it is complete."""
+        try:
+            return self._execute(stop)
+        finally:
+            self.files.unlock()
+
+    def _execute(self, stop: Stop) -> int:
         if self.world.broadcast(self._open):
             self._say(f"{self.files.path}: complete already, {self.sweep} sweeps")
             return DONE
@@ -235,19 +240,36 @@ class _Run:
             self.files.log(str(self.problem.constraint))
 
     def _open(self) -> bool:
-        """Rank 0: makes the directory, or finds where the run in it stands. True if nothing is left to do."""
-        found = self.files.run_toml()
-        if found is None:
+        """Rank 0: makes the directory, or finds where the run in it stands. True if nothing is left to do.
+
+        Of a complete run nothing is written: it is found so without the lock, in a directory that is read-only too.
+        """
+        status = self.files.read_status() or {}
+        said_so = status.get("state") == "complete"
+        if said_so and self._find() and self.sweep == self.sweeps and self.files.results_are_whole():
+            return True
+        self.files.lock(self._warn)
+        if self._find():
+            self.files.clean()
+            self.files.replace_run_toml(self.config.text)
+        elif self.files.run_toml() is None:
             self.files.create(self.config.text)
-            return False
-        self._refuse_if_running()
-        checkpoint = self.files.read_checkpoint()
-        if checkpoint is None:
+        else:
             if (self.files.path / RESULTS).exists():
                 raise StorageError(f"{self.files.path}: holds results but no checkpoint to continue from; use another")
             self.files.clean()
             self.files.replace_run_toml(self.config.text)
             self.files.log("no checkpoint yet: starting anew")
+        return False
+
+    def _find(self) -> bool:
+        """Whether the directory holds a checkpoint, from which this run then continues.
+
+        StorageError if it is one of another run.
+        """
+        found = self.files.run_toml()
+        checkpoint = None if found is None else self.files.read_checkpoint()
+        if checkpoint is None:
             return False
         try:
             differences = self.config.changes_since(found)
@@ -267,33 +289,7 @@ class _Run:
                 raise StorageError(f"{path}: has changed since the run in {self.files.path} was started")
         self.sweep, self.segments = int(checkpoint.attrs["sweep"]), checkpoint.segments
         self.checkpoint_arrays = checkpoint.arrays
-        status = self.files.read_status() or {}
-        if self.sweep == self.sweeps and status.get("state") == "complete" and self.files.results_are_whole():
-            return True
-        self.files.clean()
-        self.files.replace_run_toml(self.config.text)
-        return False
-
-    def _refuse_if_running(self) -> None:
-        """StorageError if another process is at work in the directory: the two would destroy each other's files.
-
-        Of a process on another host only its heartbeat tells: this one waits until it beats again or is too old.
-        """
-        first = None
-        while True:
-            status = self.files.read_status() or {}
-            heartbeat, pid, host = status.get("heartbeat", 0), status.get("pid"), (status.get("hosts") or ["?"])[0]
-            here = host == os.uname().nodename
-            first = heartbeat if first is None else first
-            if (
-                status.get("state") != "running"
-                or abs(time.time() - heartbeat) > _ALIVE
-                or (here and not is_alive(pid))
-            ):
-                return
-            if here or heartbeat != first:
-                raise StorageError(f"{self.files.path}: process {pid} on {host} is running here; stop it first")
-            time.sleep(1)
+        return True
 
     def _make_parts(self) -> None:
         """The parts of this rank in the order of the walkers, at their initial weights or those of the checkpoint."""

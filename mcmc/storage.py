@@ -37,6 +37,7 @@ import h5py
 import numpy as np
 
 from mcmc.errors import ConfigError, StorageError
+from mcmc.lock import Lock, runs, take
 from mcmc.schema import FORMAT_VERSION, OLDEST_VERSIONS, VARIABLES, Variable
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ SEGMENTS = "segments"
 CHECKPOINT = "checkpoint.h5"
 PREVIOUS = "checkpoint.prev.h5"
 RESULTS = "results.h5"
+LOCK = "lock"
 
 ROOT_ATTRIBUTES = (
     "format_version",
@@ -98,7 +100,7 @@ class Checkpoint:
 
 
 class RunDirectory:
-    """The output directory of one run. One process writes it (rank 0); any number may read.
+    """The output directory of one run. One process writes it (rank 0), from `lock` to `unlock`; any number may read.
 
     Every method raises StorageError, one line that names file and cause, when the disk fails or a file is damaged.
     After a failed write the files read as before, and nothing temporary is left.
@@ -107,6 +109,48 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._newest: str | None = None  # name of the newest checkpoint known to be good
+        self._lock: Lock | None = None
+        self._made: list[Path] = []  # directories made for the lock, innermost first
+
+    # --- the lock ---
+
+    def lock(self, announce: Callable[[str], object] | None = None) -> None:
+        """Takes the directory for this process, making it where it is missing.
+
+        announce: see lock.take; without it a process on another host is never waited for.
+        Raises HeldError if another process is at work here, ConfigError if the path cannot be the directory of a run.
+        """
+        if os.path.lexists(self.path) and not self._holds_run():
+            self._refuse_foreign()
+        self._made = [path for path in (self.path, *self.path.absolute().parents) if not os.path.lexists(path)]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = take(self.path / LOCK, announce)
+        except OSError as error:
+            if self._holds_run():
+                raise _cannot("write", self.path / LOCK, error) from error
+            _remove_directories(self._made)
+            raise ConfigError(f"output: cannot create {self.path}: {_reason(error)}") from error
+
+    def unlock(self) -> None:
+        """Gives the directory back; removes it if `lock` made it and nothing came of it."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+            _remove_directories(self._made)
+
+    def _confirm(self) -> None:
+        """Before every write: StorageError if the lock has been lost to another process."""
+        if self._lock is None:
+            return
+        try:
+            held = self._lock.is_ours()
+        except OSError as error:
+            raise _cannot("read", self.path / LOCK, error) from error
+        if not held:
+            raise StorageError(
+                f"{self.path}: another process has taken over this run, because this one was silent for too long"
+            )
 
     # --- the directory itself, run.toml, status, log ---
 
@@ -116,6 +160,8 @@ class RunDirectory:
         Raises ConfigError, having created nothing, if the path is a file, cannot be made, or is a directory in use.
         """
         if os.path.lexists(self.path):
+            if self._holds_run():
+                raise ConfigError(f"output: {self.path} already holds a run")
             self._refuse_foreign()
         # segments/ comes before run.toml: a directory that holds both is a run, whenever the process was killed
         paths = (self.path / SEGMENTS, self.path, *self.path.absolute().parents)
@@ -137,9 +183,8 @@ class RunDirectory:
             segments = os.listdir(self.path / SEGMENTS) if SEGMENTS in found else []
         except OSError as error:
             raise ConfigError(f"output: {self.path} is not a usable directory: {_reason(error)}") from error
-        if self._holds_run():
-            raise ConfigError(f"output: {self.path} already holds a run")
-        interrupted_creation = {SEGMENTS, STATUS, LOG} | {name for name in found if _owner(name)}
+        ours = {name for name in found if _owner(name) or name.partition(".")[0] == LOCK}
+        interrupted_creation = {SEGMENTS, STATUS, LOG} | ours
         if segments or found - interrupted_creation:
             raise ConfigError(f"output: {self.path} is not empty and holds no run of mcmc; choose another directory")
 
@@ -161,10 +206,12 @@ class RunDirectory:
 
     def replace_run_toml(self, text: str) -> None:
         """Replaces the stored configuration, atomically."""
+        self._confirm()
         write_atomically(self.path / RUN_TOML, lambda file: file.write(text.encode()))
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Replaces status.json, atomically but not durably: it is rewritten every few seconds."""
+        self._confirm()
         text = json.dumps(status, indent=1) + "\n"
         write_atomically(self.path / STATUS, lambda file: file.write(text.encode()), durable=False)
 
@@ -220,6 +267,7 @@ class RunDirectory:
         `series`: by name of schema.VARIABLES, shapes as its dims say (the sample axis in its place), `sweep` among
         them. The segment counts once a checkpoint lists what this returns.
         """
+        self._confirm()
         for name in series:
             if "sample" not in VARIABLES[name].dims:
                 raise ValueError(f"{name} is no time series")
@@ -242,6 +290,7 @@ class RunDirectory:
 
         `arrays`: any shapes; boolean, integer, float or str dtype; names without a slash.
         """
+        self._confirm()
         if self._newest is None:
             self.read_checkpoint()
 
@@ -320,6 +369,7 @@ class RunDirectory:
         reference (instance, weight) if there is one, and inputs, an iterable that gives one (n_patterns, n_inputs)
         array for each instance (used one by one: a generator keeps memory small), int8 or float64.
         """
+        self._confirm()
         fixed = {name: _typed(name, VARIABLES[name].dtype, values) for name, values in constants.items()}
 
         def fill(h5: h5py.File) -> None:
@@ -600,26 +650,11 @@ def _stale(path: Path) -> bool:
     if owner is None:
         return False
     process, host = owner
-    if host == socket.gethostname() and not is_alive(process):
-        return True
+    if host == socket.gethostname() and (process == os.getpid() or not runs(process)):
+        return True  # of this number: an earlier one, this process is not writing now
     with suppress(FileNotFoundError):
         return time.time() - path.stat().st_mtime > _STALE_SECONDS
     return False
-
-
-def is_alive(process: int) -> bool:
-    """Whether another process of this number runs on this host."""
-    if process == os.getpid():  # an earlier process of the same number: this one is not writing now
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    with suppress(OSError):  # a killed process that its parent has not collected yet is as dead (Linux: state Z)
-        return not re.search(r"\) Z ", Path(f"/proc/{process}/stat").read_text())
-    return True
 
 
 def _remove_directories(paths: Iterable[Path]) -> None:

@@ -30,7 +30,7 @@ LAYERS = (
     ("losses", "data", "ladder"),
     ("priors",),
     ("architectures",),
-    ("kernels",),
+    ("kernels", "lock"),
     ("errors", "schema", "_version"),
 )
 DEPTH = {unit: depth for depth, row in enumerate(LAYERS) for unit in row}
