@@ -73,6 +73,7 @@ def run(config: Config, directory: Path, world: World, walltime: float | None = 
         if world.rank < n_active:
             active = _Run(problem, directory, world.group(range(n_active)), quiet)
             outcome = _outcome(lambda: active.execute(stop))
+            active.world.free()
         return world.broadcast(outcome)
 
 
@@ -86,9 +87,6 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
     schedule = config.schedule
     n_rows = schedule.sweeps // schedule.measure_every
     busiest = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
-    row_bytes = sum(
-        np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series
-    )
     memory = problem.memory(busiest, max(map(len, pieces)))
     lines = {
         "weights": f"{problem.n_weights} per walker ({_machine(problem.architecture)}), {problem.n_patterns} patterns",
@@ -97,13 +95,18 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
         "sampler": _sampler(problem),
         "proposals": f"{problem.proposals_per_sweep * schedule.sweeps:.3g}",
         "rows": f"{n_rows} (every {schedule.measure_every} sweeps, burn-in {schedule.burn_in})",
-        "files": f"{_size(n_rows * row_bytes)} of time series before compression",
-        "memory": f"about {_size(memory)} on the busiest rank, and Python's 100 MB",
+        "files": f"{size_in_words(n_rows * row_bytes(problem))} of time series before compression",
+        "memory": f"about {size_in_words(memory)} on the busiest rank, and Python's 100 MB",
         "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
     }
     if problem.constraint is not None:
         lines["constraint"] = str(problem.constraint)
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
+
+
+def row_bytes(problem: Problem) -> int:
+    """Bytes of a row of all time series, before compression."""
+    return sum(np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series)
 
 
 def _sampler(problem: Problem) -> str:
@@ -121,7 +124,7 @@ def _machine(architecture: Architecture) -> str:
     return architecture.name if single else f"{architecture.name}, n_hidden = {architecture.n_hidden}"
 
 
-def _size(n_bytes: float) -> str:
+def size_in_words(n_bytes: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:.3g} {unit}"
@@ -191,6 +194,7 @@ class _Run:
         self.sweeps = self.config.schedule.sweeps
         self.sweep = 0
         self.segments: list[Segment] = []
+        self.parts: list[Part] = []
         self.checkpoint_arrays: dict[str, NDArray] = {}
         """Of the latest checkpoint, on rank 0."""
         self.rate: float | None = None
@@ -202,8 +206,15 @@ class _Run:
         """See `run`. The directory is locked meanwhile, unless the run in it is complete."""
         try:
             return self._execute(stop)
+        except (ConfigError, StorageError, DivergenceError):  # all ranks are here, and may have more to run
+            self._free_groups()
+            raise
         finally:
             self.files.unlock()
+
+    def _free_groups(self) -> None:
+        for part in self.parts:
+            part.group.free()
 
     def _execute(self, stop: Stop) -> int:
         if self.world.broadcast(self._open):
@@ -219,8 +230,7 @@ class _Run:
         except BaseException as error:
             self._failed(error)
             raise
-        for part in self.parts:
-            part.group.free()
+        self._free_groups()
         if reason:
             self._end("stopped", f"stopped by {reason} at sweep {self.sweep}; the same command continues")
             return STOPPED
@@ -244,11 +254,11 @@ class _Run:
 
         Of a complete run nothing is written: it is found so without the lock, in a directory that is read-only too.
         """
-        status = self.files.read_status() or {}
-        said_so = status.get("state") == "complete"
-        if said_so and self._find() and self.sweep == self.sweeps and self.files.results_are_whole():
+        if self._is_complete():
             return True
         self.files.lock(self._warn)
+        if self._is_complete():  # by now: somebody else has just done it
+            return True
         if self._find():
             self.files.clean()
             self.files.replace_run_toml(self.config.text)
@@ -261,6 +271,10 @@ class _Run:
             self.files.replace_run_toml(self.config.text)
             self.files.log("no checkpoint yet: starting anew")
         return False
+
+    def _is_complete(self) -> bool:
+        said_so = (self.files.read_status() or {}).get("state") == "complete"
+        return said_so and self._find() and self.sweep == self.sweeps and self.files.results_are_whole()
 
     def _find(self) -> bool:
         """Whether the directory holds a checkpoint, from which this run then continues.

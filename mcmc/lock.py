@@ -3,11 +3,11 @@
 Locks of the file system's own are missing on some network file systems, or hold on one host only. Here the lock is a
 file that says who holds it. It appears whole under its name (a link to a file that is complete), so that one process
 of many gets it. A holder touches it every few seconds. A lock is stale if its holder's process is gone, as far as this
-host can see; of a holder elsewhere only its silence tells, by the clock of the disk and by watching.
+host can see; of a holder elsewhere only its silence tells, while it is watched: clocks play no part.
 
-Taking over a stale lock must not take the one that somebody else has just taken over: the right to replace a lock is
-a lock itself, whose name comes from the bytes of the stale one. While it is held, only its holder replaces these bytes;
-they never come back, so whoever comes late finds others and starts anew. It may be stale too: the same holds for it.
+Removing a stale lock must not remove the one of somebody who has just done the same: the right to remove a lock is a
+lock itself, whose name comes from the bytes of the stale one. While it is held, nobody else removes these bytes; they
+never come back, so whoever comes late finds others and starts anew. It may be stale too: the same holds for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -32,8 +32,6 @@ _BEAT = 5.0
 """Seconds between two touches by the holder."""
 _SILENT = 60.0
 """Seconds of silence after which a holder elsewhere is given up."""
-_WATCH = 3 * _BEAT
-"""Seconds that a lock is watched at least before that: clocks of disks jump, too."""
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 
@@ -44,7 +42,8 @@ class _Found(NamedTuple):
     text: bytes
     touched: int
 
-    def holder(self) -> dict[str, Any]:
+    @property
+    def _holder(self) -> dict[str, Any]:
         """What the lock says of its holder; empty if it cannot be read (yet)."""
         with suppress(ValueError):
             said = json.loads(self.text)
@@ -53,6 +52,21 @@ class _Found(NamedTuple):
                 if all(type(number) is int for number in numbers) and 0 < numbers[0] < 2**31:
                     return said
         return {}
+
+    def is_here(self) -> bool:
+        """Whether this host knows the holder's process."""
+        return self._holder.get("machine") == _machine()
+
+    def is_stale(self) -> bool:
+        """Whether the holder has been a process of this host, and is gone."""
+        return self.is_here() and not runs(self._holder["pid"], self._holder["start"])
+
+    def holder_name(self) -> str:
+        holder = self._holder
+        if not holder:
+            return "somebody unknown (its lock cannot be read)"
+        job = f", job {holder['job']}," if holder.get("job") else ""
+        return f"process {holder['pid']} on {holder['host']}{job} (since {holder.get('since', '?')})"
 
 
 class Lock:
@@ -86,11 +100,10 @@ class Lock:
                     os.utime(file.fileno())
 
 
-def take(path: Path, announce: Callable[[str], object] | None = None) -> Lock:
-    """Takes the lock `path`, or takes it over if it is stale.
+def take(path: Path) -> Lock:
+    """Takes the lock `path`. Raises HeldError, which names the holder, and OSError.
 
-    announce: is told before a holder on another host is watched, which takes up to a minute; without it nobody is
-    watched, and such a holder counts as alive. Raises HeldError, which names the holder, and OSError.
+    A stale lock of this host is no obstacle; a holder elsewhere counts as alive, see `clear`.
     """
     text = _signature()
     # named as all temporary files of a run are, so that it is removed if this process is killed
@@ -101,24 +114,36 @@ def take(path: Path, announce: Callable[[str], object] | None = None) -> Lock:
             found = _read(path)
             if found is None:
                 continue
-            holder = found.holder()
-            if holder.get("machine") == _machine():
-                alive = runs(holder["pid"], holder["start"])
-            elif announce is None:
-                alive = True
-            else:
-                announce(f"{path.parent}: is held by {_name(holder)}: waiting for a sign of life, up to {_SILENT:g} s")
-                later = _watch(path, found, mine)
-                if later is None or later.text != found.text:
-                    continue
-                alive = later.touched != found.touched
-            if alive:
-                raise HeldError(f"{path.parent}: {_name(holder)} is running here; stop it first")
-            if _take_over(path, found.text, mine, announce):
-                break
+            if not found.is_stale():
+                raise HeldError(f"{path.parent}: {found.holder_name()} is running here; stop it first")
+            _remove(path, found.text)
     finally:
         mine.unlink(missing_ok=True)
     return Lock(path, text)
+
+
+def is_held(path: Path) -> bool:
+    """Whether `take` would raise HeldError now."""
+    found = _read(path)
+    return found is not None and not found.is_stale()
+
+
+def clear(paths: Iterable[Path], announce: Callable[[str], object]) -> None:
+    """Removes the locks whose holders on other hosts are silent. All are watched at once, for up to a minute.
+
+    announce: is told before that. Raises OSError, and HeldError if somebody else is removing the same lock.
+    """
+    watched = {path: found for path in paths if (found := _read(path)) and not found.is_here()}
+    for path, found in watched.items():
+        announce(f"{path.parent}: is held by {found.holder_name()}: waiting for a sign of life, up to {_SILENT:g} s")
+    looks = round(10 * _SILENT / _BEAT)
+    while watched and looks > 0:  # looks, not seconds: if this process is suspended, so may be the holder
+        time.sleep(_BEAT / 10)
+        watched = {path: found for path, found in watched.items() if _read(path) == found}
+        looks -= 1
+    for path, found in watched.items():
+        clear([_guard(path, found.text)], announce)
+        _remove(path, found.text)
 
 
 def _create(path: Path, mine: Path, text: bytes) -> bool:
@@ -138,25 +163,16 @@ def _create(path: Path, mine: Path, text: bytes) -> bool:
     return True
 
 
-def _take_over(path: Path, stale: bytes, mine: Path, announce: Callable[[str], object] | None) -> bool:
-    """Replaces the stale lock, unless somebody else has done so."""
-    guard = path.with_name(f"{path.name}.{hashlib.sha256(stale).hexdigest()[:8]}")
-    with closing(take(guard, announce)):
+def _guard(path: Path, stale: bytes) -> Path:
+    return path.with_name(f"{path.name}.{hashlib.sha256(stale).hexdigest()[:8]}")
+
+
+def _remove(path: Path, stale: bytes) -> None:
+    """Removes the stale lock, unless somebody else has done so."""
+    with closing(take(_guard(path, stale))):
         found = _read(path)
-        if found is None or found.text != stale:
-            return False
-        os.replace(mine, path)
-        return True
-
-
-def _watch(path: Path, found: _Found, mine: Path) -> _Found | None:
-    """What the lock is after it was touched or replaced, or after it has been silent for long enough."""
-    os.utime(mine)  # by the clock of the disk, which has also given the time of `found`
-    silence = (mine.stat().st_mtime_ns - found.touched) * 1e-9
-    deadline = time.monotonic() + max(_WATCH, _SILENT - max(0.0, silence))
-    while (later := _read(path)) == found and time.monotonic() < deadline:
-        time.sleep(min(0.5, _BEAT / 10))
-    return later
+        if found is not None and found.text == stale:
+            path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> _Found | None:
@@ -179,13 +195,6 @@ def _signature() -> bytes:
         "token": secrets.token_hex(16),
     }
     return (json.dumps(said, indent=1) + "\n").encode()
-
-
-def _name(holder: dict[str, Any]) -> str:
-    if not holder:
-        return "somebody unknown (its lock cannot be read)"
-    job = f", job {holder['job']}," if holder.get("job") else ""
-    return f"process {holder['pid']} on {holder['host']}{job} (since {holder.get('since', '?')})"
 
 
 @cache

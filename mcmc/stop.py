@@ -15,7 +15,7 @@ REASONS = ("", "walltime", *(s.name for s in _SIGNALS))
 
 
 class Stop:
-    """Watches clock and signals while it is entered; signals may come any number of times.
+    """Watches clock and signals while it is entered; signals may come any number of times, and reach an outer one too.
 
     walltime: seconds from the construction. Signals are watched in the main thread only, as Python demands.
     """
@@ -36,6 +36,13 @@ class Stop:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self._signal = REASONS.index(signal.Signals(number).name)
+        outer = getattr(self._before.get(number), "__self__", None)
+        if isinstance(outer, Stop):
+            outer._note(number, _)
+
+    def left(self) -> float | None:
+        """Seconds of the walltime that are left; None without one."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def reason(self, reserve: float) -> int:
         """Code of the reason to stop now, 0 for none; `reserve`: seconds that the stop itself will take."""

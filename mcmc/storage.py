@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import h5py
 import numpy as np
 
+from mcmc import lock
 from mcmc.errors import ConfigError, StorageError
-from mcmc.lock import Lock, runs, take
 from mcmc.schema import FORMAT_VERSION, OLDEST_VERSIONS, VARIABLES, Variable
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._newest: str | None = None  # name of the newest checkpoint known to be good
-        self._lock: Lock | None = None
+        self._lock: lock.Lock | None = None
         self._made: list[Path] = []  # directories made for the lock, innermost first
 
     # --- the lock ---
@@ -117,7 +117,7 @@ class RunDirectory:
     def lock(self, announce: Callable[[str], object] | None = None) -> None:
         """Takes the directory for this process, making it where it is missing.
 
-        announce: see lock.take; without it a process on another host is never waited for.
+        announce: is told before a process on another host is waited for, see lock.clear; without it none is.
         Raises HeldError if another process is at work here, ConfigError if the path cannot be the directory of a run.
         """
         if os.path.lexists(self.path) and not self._holds_run():
@@ -125,7 +125,9 @@ class RunDirectory:
         self._made = [path for path in (self.path, *self.path.absolute().parents) if not os.path.lexists(path)]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = take(self.path / LOCK, announce)
+            if announce is not None:
+                lock.clear([self.path / LOCK], announce)
+            self._lock = lock.take(self.path / LOCK)
         except OSError as error:
             if self._holds_run():
                 raise _cannot("write", self.path / LOCK, error) from error
@@ -393,6 +395,18 @@ class RunDirectory:
             return False
         return True
 
+    def results_shapes(self) -> tuple[dict[str, tuple[int, ...]], dict[str, int | float | str]]:
+        """The shape of every variable of results.h5, and its root attributes."""
+        with _open_sealed(self.path / RESULTS, "results") as h5:
+            return {name: h5[name].shape for name in VARIABLES if name in h5}, _attributes(h5)
+
+    def results_arrays(self) -> Iterator[tuple[str, np.ndarray]]:
+        """The variables of results.h5, one after the other."""
+        with _open_sealed(self.path / RESULTS, "results") as h5:
+            for name in VARIABLES:
+                if name in h5:
+                    yield name, _read_array(h5[name])
+
     def _series_shapes(self, segments: Sequence[Segment]) -> dict[str, tuple[int, ...]]:
         """The shape of every time series of all segments together, which are verified on the way."""
         common: dict[str, tuple[int, ...]] = {}
@@ -466,6 +480,77 @@ def _running_dataset(directory: RunDirectory, checkpoint: Checkpoint) -> xarray.
     attrs |= {"format_version": FORMAT_VERSION, "complete": 0}
     dataset = xarray.Dataset(variables, attrs=attrs)
     return dataset.set_coords([name for name in _COORDINATES if name in variables])
+
+
+# --- scans ---
+
+
+class Joined(NamedTuple):
+    """A variable of the file of a scan: an entry for each task, or a coordinate."""
+
+    dims: tuple[str, ...]
+    dtype: str
+    units: str = "1"
+    long_name: str = ""
+    values: np.ndarray | None = None
+    """Of a coordinate."""
+
+
+def write_scan(
+    path: Path,
+    sizes: Mapping[str, int],
+    variables: Mapping[str, Joined],
+    coordinates: Iterable[str],
+    pieces: Iterable[tuple[tuple[int, ...], str, np.ndarray]],
+    attrs: Mapping[str, int | float | str],
+) -> None:
+    """Writes the tasks of a scan as one file, holding one array of `pieces` in memory at a time.
+
+    sizes: of every dimension; a variable of the same name holds its values. pieces: position of a task along the axes
+    of the scan, which are the first dimensions, name, and an array that goes to the corner at 0 of what follows. What
+    no piece fills is NaN, -1 or "".
+    """
+    named = list(coordinates)
+
+    def fill(h5: h5py.File) -> None:
+        _set_attributes(h5, attrs)
+        _create_scales(h5, {dim: size for dim, size in sizes.items() if dim not in variables})
+        for name in sorted(variables, key=lambda name: name not in sizes):
+            variable = variables[name]
+            dataset = _create_joined(h5, name, variable, sizes)
+            inside = [other for other in named if set(variables[other].dims) <= set(variable.dims)]
+            if name not in named and name not in sizes and inside:
+                dataset.attrs["coordinates"] = " ".join(inside)
+        for position, name, array in pieces:
+            h5[name][(*position, *map(slice, array.shape))] = _storable(array)
+
+    _write_sealed(path, "scan", fill)
+
+
+def _create_joined(h5: h5py.File, name: str, variable: Joined, sizes: Mapping[str, int]) -> h5py.Dataset:
+    """One variable of the file of a scan; the scales of its dimensions are there."""
+    shape = tuple(sizes[dim] for dim in variable.dims)
+    storage: dict[str, Any] = {}
+    if variable.dtype == "str":
+        dtype = h5py.string_dtype()
+    else:
+        dtype = np.dtype(variable.dtype)
+        storage["fillvalue"] = math.nan if dtype.kind == "f" else -1
+    if "sample" in variable.dims and 0 not in shape:
+        of_task = VARIABLES[name]
+        n_axes = len(variable.dims) - len(of_task.dims)
+        storage |= _series_storage(of_task, shape[n_axes:])
+        storage["chunks"] = (1,) * n_axes + storage["chunks"]
+    dataset = h5.create_dataset(name, shape, dtype, track_times=False, **storage)
+    if variable.values is not None:
+        dataset[...] = _storable(variable.values)
+    if name in sizes:
+        dataset.make_scale(name)
+    else:
+        for axis, dim in enumerate(variable.dims):
+            dataset.dims[axis].attach_scale(h5[dim])
+    _set_attributes(dataset, {"units": variable.units, "long_name": variable.long_name or name})
+    return dataset
 
 
 # --- whole files ---
@@ -650,7 +735,7 @@ def _stale(path: Path) -> bool:
     if owner is None:
         return False
     process, host = owner
-    if host == socket.gethostname() and (process == os.getpid() or not runs(process)):
+    if host == socket.gethostname() and (process == os.getpid() or not lock.runs(process)):
         return True  # of this number: an earlier one, this process is not writing now
     with suppress(FileNotFoundError):
         return time.time() - path.stat().st_mtime > _STALE_SECONDS

@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A minute of silence in 0.4 s."""
-    for name, seconds in (("_BEAT", 0.05), ("_SILENT", 0.4), ("_WATCH", 0.15)):
+    for name, seconds in (("_BEAT", 0.05), ("_SILENT", 0.4)):
         monkeypatch.setattr(lock, name, seconds)
 
 
@@ -88,26 +88,41 @@ def test_a_holder_elsewhere_is_not_waited_for_unasked(path: Path) -> None:
 
 @pytest.mark.parametrize("touched", [None, 1.0, 4e9], ids=["now", "long ago", "in the future"])
 def test_a_silent_holder_elsewhere(path: Path, quick: None, touched: float | None) -> None:
-    """Watched, however long ago it was touched, for clocks jump; a minute if it has been touched just now."""
+    """Is watched, whenever the clock says that it was touched last."""
     elsewhere(path)
     if touched is not None:
         os.utime(path, (touched, touched))
     said: list[str] = []
     began = time.monotonic()
-    lock.take(path, said.append).release()
-    assert time.monotonic() - began >= (lock._WATCH if touched == 1.0 else lock._SILENT) - 0.02
+    lock.clear([path], said.append)
+    assert time.monotonic() - began >= lock._SILENT
     assert len(said) == 1
     assert "process 4711 on node7" in said[0]
     assert names(path.parent) == []
 
 
-def test_a_living_holder_elsewhere(path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_living_and_silent_holders_elsewhere(
+    path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All are watched at once; who touches its lock keeps it."""
+    paths = [path, *(tmp_path / f"lock-{number}" for number in range(20))]
+    for other in paths[1:]:
+        elsewhere(other)
     with closing(lock.take(path)):
-        monkeypatch.setattr(lock, "_machine", lambda: "another boot")
+        monkeypatch.setattr(lock, "_machine", lambda: "one more boot")
         began = time.monotonic()
+        lock.clear(paths, lambda line: None)
+        assert time.monotonic() - began < 10 * lock._SILENT
+        assert names(tmp_path) == ["lock"]
         with pytest.raises(HeldError):
-            lock.take(path, lambda line: None)
-        assert time.monotonic() - began < lock._SILENT
+            lock.take(path)
+
+
+def test_a_silent_holder_of_the_right_to_remove(path: Path, quick: None) -> None:
+    elsewhere(path)
+    elsewhere(lock._guard(path, path.read_bytes()))
+    lock.clear([path], lambda line: None)
+    assert names(path.parent) == []
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b'{"host": 1, "machine": 2, "pid": "x", "start": {}}'])
@@ -115,12 +130,12 @@ def test_a_lock_that_says_nothing(path: Path, quick: None, text: bytes) -> None:
     path.write_bytes(text)
     with pytest.raises(HeldError, match="somebody unknown"):
         lock.take(path)
-    lock.take(path, lambda line: None).release()
+    lock.clear([path], lambda line: None)
     assert names(path.parent) == []
 
 
 @pytest.mark.parametrize("links", [True, False])
-@pytest.mark.parametrize("stale", [None, 0, 1], ids=["free", "stale", "taking over is stale, too"])
+@pytest.mark.parametrize("stale", [None, 0, 1], ids=["free", "stale", "removing it is stale, too"])
 def test_of_many_takers_one_gets_it(path: Path, links: bool, stale: int | None) -> None:
     """Rounds of eight processes that start at once; each that gets the lock holds it alone, and all get it in turn."""
     dead = subprocess.Popen(["true"])
@@ -155,7 +170,7 @@ held.release()
         if stale is not None:
             path.write_bytes(text)
         if stale == 1:
-            path.with_name(f"lock.{lock.hashlib.sha256(text).hexdigest()[:8]}").write_bytes(text)
+            lock._guard(path, text).write_bytes(text)
         program = [sys.executable, "-c", code, str(path)]
         takers = [subprocess.Popen(program, stdin=subprocess.PIPE, env=environment) for _ in range(8)]
         for taker in takers:
@@ -165,7 +180,7 @@ held.release()
         assert names(path.parent) == []
 
 
-def test_killed_while_taking_over(path: Path) -> None:
+def test_killed_while_removing_a_stale_lock(path: Path) -> None:
     """What a taker leaves that was killed at any system call that matters does not keep the next one out."""
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -182,8 +197,7 @@ def counted(function):
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
     return call
-for name in ("link", "replace"):
-    setattr(os, name, counted(getattr(os, name)))
+os.link = counted(os.link)
 Path.unlink = counted(Path.unlink)
 Path.write_bytes = counted(Path.write_bytes)
 lock.take(Path(sys.argv[1]))
