@@ -57,7 +57,8 @@ def merge(scan: Scan, directory: Path, path: Path) -> list[str]:
         if shapes:
             dims = variable.dims_of(max(map(len, shapes)))
             for shape in shapes:
-                for dim, size in zip(dims, shape, strict=False):  # a diagonal is as wide as it is long
+                whole = shape if len(shape) == len(dims) else (*shape, shape[-1])  # a diagonal among matrices
+                for dim, size in zip(dims, whole, strict=True):
                     sizes[dim] = max(size, sizes.get(dim, 0))
             variables[name] = Joined((*axes, *dims), variable.dtype, variable.units, variable.long_name)
     variables |= {name: joined._replace(dims=axes) for name, joined in _OF_TASK.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
+import json
 import math
 import os
 import re
@@ -238,10 +239,10 @@ def _values(key: str, asked: Any) -> Sequence[Any]:
 
 
 def _in_name(value: Any) -> str:
-    """A value in the name of a directory: as TOML writes it, or a digest of that; 1.0 is 1."""
+    """A value in the name of a directory: as TOML writes it, or a digest; 1.0 is 1."""
     value = _canonical(value)
     text = value if isinstance(value, str) else str(value).lower()
-    return text if _PLAIN.fullmatch(text) else _digest(tomli_w.dumps({"value": value}))
+    return text if _PLAIN.fullmatch(text) else _digest(json.dumps(value, default=str))
 
 
 def _canonical(value: Any) -> Any:
