@@ -265,7 +265,9 @@ def _tell(scan: Scan, directory: Path, world: World, outcomes: list[_Outcome], q
         for outcome in broken:
             print(f"mcmc: error: task {outcome.task}: {outcome.message}", file=sys.stderr, flush=True)
         n_tasks = len(scan.tasks)
-        n_complete = sum(status.get("state") == "complete" for status in statuses(scan, directory))
+        names = {outcome.task for outcome in broken}
+        found = zip(scan.tasks, statuses(scan, directory), strict=True)
+        n_complete = sum(task.name not in names and status.get("state") == "complete" for task, status in found)
         stopped = any(outcome.state == "stopped" for outcome in told)
         if not quiet:
             rest = n_tasks - n_complete - len(broken)
