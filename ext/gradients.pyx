@@ -162,7 +162,8 @@ cdef class Block:
         self.target = gradient_target(
             model=&self.machine.model, evaluate=gradients_evaluate[<int>cpu.index()], select=gradients_select,
             batch=NULL, batch_size=batch_size, n_patterns=n_patterns,
-            has_gradient=not flat, n_walkers=n_walkers, n_weights=n_weights, n_units=n_units, width=width,
+            has_gradient=not flat, n_walkers=n_walkers, n_weights=n_weights,
+            n_units=1 if second_layer else n_units, width=width,
             n_packs=n_packs, weights=&packs[0, 0, 0], energy=&energies[0, 0],
         )
         if batch_size:

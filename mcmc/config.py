@@ -63,6 +63,7 @@ class Model(_Table, kw_only=True):
     n_inputs: Count | None = None  # None: as in the data file
     n_hidden: Count | None = None  # None: perceptron
     activation: Text = "sign"
+    second_layer: Text = "fixed"
     prior_precision: Positive = 1.0
 
 
@@ -73,6 +74,7 @@ class Teacher(_Table, kw_only=True):
     weights: Text | None = None
     n_hidden: Count | None = None
     activation: Text | None = None
+    second_layer: Text | None = None
 
 
 class Data(_Table, kw_only=True):
@@ -187,19 +189,23 @@ class Config(RunFile, kw_only=True):
     def student(self, n_inputs: int) -> Architecture:
         """What is sampled. Raises ValueError where that cannot have so many inputs."""
         model = self.model
-        return Architecture(model.architecture, n_inputs, model.n_hidden or 1, model.activation)
+        sampled = model.second_layer == "sampled"
+        return Architecture(model.architecture, n_inputs, model.n_hidden or 1, model.activation, sampled)
 
     def teacher(self, n_inputs: int) -> Architecture:
         """What labels the patterns where `data.source` is "teacher": the student but for what `[data.teacher]` says.
 
-        A perceptron has no n_hidden to take over, and only a committee has an activation. Raises ValueError as above.
+        A perceptron has no n_hidden to take over, only a committee has an activation, and only one of Gaussian weights
+        a second layer. Raises ValueError as above.
         """
         asked, model = self.data.teacher, self.model
         name = asked.architecture or model.architecture
         one_unit = Architecture(name, n_inputs)
         n_hidden = asked.n_hidden or (1 if name == "perceptron" else model.n_hidden or 1)
         activation = asked.activation or (model.activation if one_unit.is_committee else "sign")
-        return replace(one_unit, n_hidden=n_hidden, activation=activation)
+        has_second = one_unit.is_committee and self.teacher_prior.name == Gaussian.name
+        second_layer = asked.second_layer or (model.second_layer if has_second else "fixed")
+        return replace(one_unit, n_hidden=n_hidden, activation=activation, second_layer=second_layer == "sampled")
 
     @property
     def n_rungs(self) -> int:
@@ -260,6 +266,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "model.architecture": tuple(ARCHITECTURES),
     "model.weights": tuple(PRIORS),
     "model.activation": tuple(ACTIVATIONS),
+    "model.second_layer": ("fixed", "sampled"),
     "model.loss.name": tuple(LOSSES),
     "data.source": ("teacher", "random", "file"),
     "data.inputs": ("binary", "gaussian"),
@@ -268,6 +275,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "data.teacher.architecture": tuple(ARCHITECTURES),
     "data.teacher.weights": tuple(PRIORS),
     "data.teacher.activation": tuple(ACTIVATIONS),
+    "data.teacher.second_layer": ("fixed", "sampled"),
     "sampler.method": tuple(dict.fromkeys([*SAMPLERS, *CONTINUOUS])),
     "sampler.order": ("random", "sequential"),
     "sampler.preconditioner": PRECONDITIONERS,
@@ -487,6 +495,7 @@ def _check_architecture(config: Config) -> None:
     model, loss = config.model, config.model.loss
     if model.n_hidden is None and model.architecture != "perceptron":
         raise ConfigError(f"model.n_hidden: missing, expected an integer >= 1, the units of a {model.architecture}")
+    _check_second_layer("model.second_layer", model.second_layer, model.architecture, model.weights)
     # where the number of inputs is in the file, n_hidden stands for it here: it fits
     student = _architecture(config.student, model.n_inputs or model.n_hidden or 1, "model")
     if model.n_inputs is not None and student.n_weights > _INT_MAX:
@@ -502,12 +511,19 @@ def _check_architecture(config: Config) -> None:
             )
         if loss.margin != 0:
             _refuse("model.loss.margin", loss.margin, f"0: the output of a {student.name} machine is only -1 or +1")
-    if student.is_committee and loss.name == "error-count" and loss.margin == 0:
+    if student.is_committee and not student.second_layer and loss.name == "error-count" and loss.margin == 0:
         if student.activation == "sign" and student.n_hidden % 2 == 0:
             allowed = "an odd integer: an even number of votes can tie (error-count at margin 0, sign activation)"
             _refuse("model.n_hidden", student.n_hidden, allowed)
         if student.activation == "relu":
             _refuse("model.activation", "relu", "another one for error-count at margin 0: relu outputs are never < 0")
+
+
+def _check_second_layer(key: str, value: str | None, architecture: str, weights: str) -> None:
+    if value == "sampled" and not architecture.endswith("committee"):
+        _refuse(key, value, f"'fixed' for a {architecture}: only committees have a second layer")
+    if value == "sampled" and weights != Gaussian.name:
+        _refuse(key, value, f"'fixed' for {weights} weights: only gaussian ones can have a second layer")
 
 
 def _check_teacher(config: Config) -> None:
@@ -527,18 +543,19 @@ def _check_teacher(config: Config) -> None:
     if name != "perceptron" and data.teacher.n_hidden is None and model.architecture == "perceptron":
         allowed = f"an integer >= 1, the units of a {name} (the student, a perceptron, has none)"
         raise ConfigError(f"data.teacher.n_hidden: missing, expected {allowed}")
+    _check_second_layer("data.teacher.second_layer", data.teacher.second_layer, name, config.teacher_prior.name)
     student = config.student(model.n_inputs)
     teacher = _architecture(config.teacher, model.n_inputs, "data.teacher")
     if teacher.n_weights > _INT_MAX:
         allowed = f"n_inputs n_hidden below 2**31, with n_inputs = {model.n_inputs}"
         _refuse("data.teacher.n_hidden", teacher.n_hidden, allowed)
-    if teacher.activation == "relu" and data.labels == "sign":
+    one_sign = teacher.activation == "relu" and not teacher.second_layer
+    if one_sign and data.labels == "sign":
         _refuse("data.labels", "sign", "'real' or 'logistic': the teacher's relu outputs are never < 0, all labels +1")
-    if teacher.activation == "relu" and data.labels == "logistic" and data.n_test > 0:
+    if one_sign and data.labels == "logistic" and data.n_test > 0:
         _refuse("data.n_test", data.n_test, "0: the teacher's relu outputs are never < 0, all test labels +1")
-    if config.schedule.start != "random" and (teacher.name, teacher.n_hidden) != (student.name, student.n_hidden):
-        shapes = [f"{machine.name}, n_hidden = {machine.n_hidden}" for machine in (teacher, student)]
-        allowed = f"'random': the teacher ({shapes[0]}) is not of the student's shape ({shapes[1]})"
+    if config.schedule.start != "random" and teacher.shape != student.shape:
+        allowed = f"'random': the teacher ({teacher.shape}) is not of the student's shape ({student.shape})"
         _refuse("schedule.start", config.schedule.start, allowed)
     laws = (config.teacher_prior.name, config.prior.name)
     if config.schedule.start != "random" and laws not in _STATES:
@@ -694,6 +711,8 @@ def _check_sampler(config: Config, given: Mapping[str, Any]) -> None:
         _check_step_size(config, kind)
     if sampler.preconditioner not in (None, "none") and config.model.weights != Gaussian.name:
         _refuse("sampler.preconditioner", sampler.preconditioner, f"'none' for {config.model.weights} weights")
+    if sampler.preconditioner not in (None, "none") and config.model.second_layer == "sampled":
+        _refuse("sampler.preconditioner", sampler.preconditioner, "'none' for weights with a second layer")
     if "batch_size" in kind.parameters:
         _check_batch_size(config)
     if sampler.method == "auto" and burn_in < 2:
@@ -721,6 +740,11 @@ def _sampler_class(config: Config) -> type[Method]:
     if flat and kind.needs_gradient:
         able = ", ".join(name for name, other in kinds.items() if not other.needs_gradient)
         _refuse("sampler.method", method, f"one of {able}: {flat} has no gradient")
+    if model.second_layer == "sampled" and kind.by_coordinate:
+        able = [
+            name for name, other in kinds.items() if not other.by_coordinate and not (flat and other.needs_gradient)
+        ]
+        _refuse("sampler.method", method, f"one of {', '.join(able)}: {method} moves no weights of a second layer")
     return kind
 
 

@@ -286,7 +286,8 @@ def teacher_instance(
     teacher = teacher or _perceptron(n_inputs)
     if teacher.n_inputs != n_inputs:
         raise ValueError(f"teacher: got {teacher.n_inputs} inputs, expected n_inputs = {n_inputs}")
-    weights = prior.draw(stream_key(seed, TEACHER, instance), teacher.n_hidden, teacher.fan_in)
+    key = stream_key(seed, TEACHER, instance)
+    weights = prior.draw(key, teacher.n_hidden, teacher.fan_in, teacher.second_layer)
     patterns = _draw_inputs(stream_key(seed, INPUTS, instance), n_patterns, n_inputs, inputs)
     output = teacher.output(patterns, weights)
     key = stream_key(seed, LABELS, instance)
@@ -382,7 +383,7 @@ def load_file(
         raise ConfigError(f"model.{error}; the array {inputs_key!r} of {path} has {n_columns} columns") from None
     teacher = None
     if teacher_key in arrays:
-        meaning = f"one number per weight of a {model.name}"
+        meaning = f"one number per weight of a {model.name}" + (", second layer last" if model.second_layer else "")
         teacher = _checked_vector(arrays[teacher_key], f"{where} {teacher_key!r}", model.n_weights, meaning)
         if real_weights:
             teacher = teacher.astype(np.float64)

@@ -32,7 +32,6 @@ from mcmc.stop import REASONS, Stop
 from mcmc.storage import RESULTS, RUN_TOML, RunDirectory, Segment
 
 if TYPE_CHECKING:
-    from mcmc.architectures import Architecture
     from mcmc.config import Config
 
 DONE, STOPPED = 0, 75
@@ -41,7 +40,7 @@ DONE, STOPPED = 0, 75
 _SAMPLE = "reference"
 """Name of the array in a checkpoint that is the reference of the constraint, where that is a sample of another run."""
 
-_CONSTANTS = ("step_size", "teacher_norm", "correlation", "waiting_time", "lag_time")
+_CONSTANTS = ("step_size", "teacher_norm", "teacher_second_layer", "correlation", "waiting_time", "lag_time")
 """Arrays of a checkpoint, where they exist, that go into the results as they are."""
 
 _STRETCH = 0.05
@@ -89,7 +88,7 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
     busiest = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
     memory = problem.memory(busiest, max(map(len, pieces)))
     lines = {
-        "weights": f"{problem.n_weights} per walker ({_machine(problem.architecture)}), {problem.n_patterns} patterns",
+        "weights": f"{problem.n_weights} per walker ({problem.architecture.shape}), {problem.n_patterns} patterns",
         "walkers": f"{problem.n_instances} instances x {problem.n_copies} copies x {problem.n_rungs} rungs",
         "beta": ", ".join(f"{beta:.4g}" for beta in problem.beta),
         "sampler": _sampler(problem),
@@ -117,11 +116,6 @@ def _sampler(problem: Problem) -> str:
         tuned = "tuned in the burn-in"
         words.append("step size " + ", ".join(tuned if s in (None, "auto") else f"{s:.4g}" for s in steps))
     return ", ".join(words)
-
-
-def _machine(architecture: Architecture) -> str:
-    single = architecture.name == "perceptron"
-    return architecture.name if single else f"{architecture.name}, n_hidden = {architecture.n_hidden}"
 
 
 def size_in_words(n_bytes: float) -> str:

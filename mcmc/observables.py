@@ -45,8 +45,9 @@ class Rows:
 
     energy: float64 (rows, n_copies, n_rungs); walker: int32, likewise; accepted: int64, likewise, since the row before
     weights: uint64 (rows, n_copies, n_rungs, n_units, words), packed bits of each unit; real weights: float64 (rows,
-        n_copies, n_rungs, n_units, fan_in)
-    n_weights: weights of a walker; proposals: proposals per walker and row, 0 without an accept step
+        n_copies, n_rungs, n_weights), those of a second layer last
+    n_weights: weights of a walker, n_units * fan_in of them in the first layer
+    proposals: proposals per walker and row, 0 without an accept step
     more: by name of a time series float64 (rows, n_copies, n_rungs), what the sampler tells of its walkers
     """
 
@@ -55,6 +56,8 @@ class Rows:
     accepted: NDArray[np.int64]
     weights: NDArray[np.uint64] | NDArray[np.float64]
     n_weights: int
+    n_units: int
+    fan_in: int
     proposals: int
     more: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
@@ -68,29 +71,34 @@ class Rows:
         n_weights: int,
         proposals: int,
         n_units: int = 1,
+        second_layer: bool = False,
         **told: NDArray[np.float64],
     ) -> Rows:
         """Rows from what a chain of the whole instance has taken, by walker.
 
         energy (rows, walkers); weights (rows, walkers, n_units, words) packed, or (rows, walkers, n_weights) real, of
-        n_units units; told: those of BY_WALKER (rows, walkers) and BY_RUNG (rows, n_copies, n_rungs) that it has
+        n_units units and perhaps a second layer; told: those of BY_WALKER (rows, walkers) and BY_RUNG (rows, n_copies,
+        n_rungs) that it has
         """
 
         def ordered(values: NDArray) -> NDArray:
             values = values.reshape(*walker_at.shape, *values.shape[2:])
             return np.take_along_axis(values, np.expand_dims(walker_at, tuple(range(3, values.ndim))), axis=2)
 
-        if weights.dtype == np.float64:
-            weights = weights.reshape(*weights.shape[:2], n_units, -1)
+        if weights.dtype != np.float64:
+            n_units = weights.shape[2]
+        fan_in = n_weights // n_units - second_layer
         more = {BY_WALKER[name]: ordered(told[name]) for name in told.keys() & BY_WALKER.keys()}
         more |= {BY_RUNG[name]: told[name] for name in told.keys() & BY_RUNG.keys()}
-        return cls(ordered(energy), walker_at, accepted, ordered(weights), n_weights, proposals, more)
+        shape = n_weights, n_units, fan_in
+        return cls(ordered(energy), walker_at, accepted, ordered(weights), *shape, proposals, more)
 
     @classmethod
-    def of(cls, chain: Chain, n_units: int = 1) -> Rows:
+    def of(cls, chain: Chain, n_units: int = 1, second_layer: bool = False) -> Rows:
         """The rows that a chain, whole on this process, has taken since they were last asked for."""
         proposals = chain.proposals * chain.measure_every
-        return cls.by_rung(**chain.take(), n_weights=chain.n_weights, proposals=proposals, n_units=n_units)
+        machine = {"n_weights": chain.n_weights, "n_units": n_units, "second_layer": second_layer}
+        return cls.by_rung(**chain.take(), proposals=proposals, **machine)
 
     @property
     def are_real(self) -> bool:
@@ -98,30 +106,39 @@ class Rows:
         return self.weights.dtype == np.float64
 
     @property
-    def n_units(self) -> int:
-        return self.weights.shape[3]
+    def vectors(self) -> NDArray[np.uint64] | NDArray[np.float64]:
+        """All weights in a row of words or numbers: (rows, n_copies, n_rungs, words of all units or n_weights)."""
+        return self.weights.reshape(*self.weights.shape[:3], -1)
 
     @property
-    def fan_in(self) -> int:
-        """Weights of a unit."""
-        return self.n_weights // self.n_units
+    def units(self) -> NDArray[np.uint64] | NDArray[np.float64]:
+        """The first layer: (rows, n_copies, n_rungs, n_units, words or fan_in)."""
+        if not self.are_real:
+            return self.weights
+        first = self.weights[..., : self.n_units * self.fan_in]
+        return first.reshape(*first.shape[:-1], self.n_units, self.fan_in)
 
-    def units(self, row: int) -> Weights:
-        """The weights of a row as numbers, int8 +-1 or float64: (n_copies, n_rungs, n_units, fan_in)."""
+    @property
+    def second_layer(self) -> NDArray[np.float64]:
+        """Of real weights that have one: (rows, n_copies, n_rungs, n_units)."""
+        return self.weights[..., self.n_units * self.fan_in :]
+
+    def numbers(self, row: int) -> Weights:
+        """The weights of a row, int8 +-1 or float64: (n_copies, n_rungs, n_weights)."""
         weights = self.weights[row]
-        return weights if self.are_real else unpack(weights, self.fan_in)
+        return weights if self.are_real else unpack(weights, self.fan_in).reshape(*weights.shape[:2], self.n_weights)
 
     def as_reals(self) -> Rows:
         """The same rows with Ising weights as float64."""
         if self.are_real:
             return self
-        return replace(self, weights=unpack(self.weights, self.fan_in).astype(np.float64))
+        numbers = unpack(self.weights, self.fan_in).astype(np.float64)
+        return replace(self, weights=numbers.reshape(*numbers.shape[:3], self.n_weights))
 
     def since(self, first: int) -> Rows:
         """The rows from number `first` on."""
-        parts = (self.energy[first:], self.walker[first:], self.accepted[first:], self.weights[first:])
-        more = {name: values[first:] for name, values in self.more.items()}
-        return Rows(*parts, self.n_weights, self.proposals, more)
+        parts = {name: getattr(self, name)[first:] for name in ("energy", "walker", "accepted", "weights")}
+        return replace(self, **parts, more={name: values[first:] for name, values in self.more.items()})
 
 
 def hidden_shapes(student: Architecture, teacher: Architecture | None = None) -> dict[str, tuple[int, ...]]:
@@ -135,25 +152,26 @@ def hidden_shapes(student: Architecture, teacher: Architecture | None = None) ->
         own = (n,) if student.is_tree else (n, n)
         shapes = {"hidden_overlap": own, "hidden_self_overlap": own}
     if teacher is not None and not student.name == teacher.name == "perceptron":
-        diagonal = student.is_tree and teacher.is_tree and same_shape(student, teacher)
+        diagonal = student.is_tree and teacher.is_tree and student.n_hidden == teacher.n_hidden
         shapes["hidden_teacher_overlap"] = (n,) if diagonal else (n, teacher.n_hidden)
     return shapes
 
 
 def same_shape(one: Architecture, other: Architecture) -> bool:
-    """Whether the weights of two machines mean the same: as many units that see the same inputs."""
-    return (one.n_hidden, one.fan_in) == (other.n_hidden, other.fan_in)
+    """Whether the weights of two machines mean the same: as many units that see the same inputs, as many layers."""
+    return (one.n_hidden, one.fan_in, one.second_layer) == (other.n_hidden, other.fan_in, other.second_layer)
 
 
 def overlap(rows: Rows) -> NDArray[np.float64]:
     """q between pairs of copies at the same rung, pairs as itertools.combinations: (rows, pairs, n_rungs)."""
-    return _of_pairs(rows, lambda a, b: machine_overlap(a, b, rows.n_weights))
+    return _of_pairs(rows.vectors, lambda a, b: machine_overlap(a, b, rows.n_weights))
 
 
 def teacher_overlap(rows: Rows, teacher: Weights) -> NDArray[np.float64]:
     """R with a teacher of the same shape, weights (n_weights,): (rows, n_copies, n_rungs)."""
-    rows, units = _alike(rows, teacher.reshape(rows.n_units, rows.fan_in))
-    return machine_overlap(rows.weights, units, rows.n_weights)
+    if rows.are_real or teacher.dtype == np.float64:
+        return machine_overlap(rows.as_reals().vectors, teacher.astype(np.float64), rows.n_weights)
+    return machine_overlap(rows.vectors, pack(teacher.reshape(rows.n_units, rows.fan_in)).ravel(), rows.n_weights)
 
 
 def hidden_overlap(rows: Rows, student: Architecture) -> NDArray[np.float64]:
@@ -161,12 +179,12 @@ def hidden_overlap(rows: Rows, student: Architecture) -> NDArray[np.float64]:
 
     Trees: (rows, pairs, n_rungs, n_units), the diagonal.
     """
-    return _of_pairs(rows, lambda a, b: _unit_overlap(a, b, student))
+    return _of_pairs(rows.units, lambda a, b: _unit_overlap(a, b, student))
 
 
 def hidden_self_overlap(rows: Rows, student: Architecture) -> NDArray[np.float64]:
     """Between units of one machine: (rows, n_copies, n_rungs, n_units, n_units); trees: without the last axis."""
-    return _unit_overlap(rows.weights, rows.weights, student)
+    return _unit_overlap(rows.units, rows.units, student)
 
 
 def hidden_teacher_overlap(
@@ -177,18 +195,17 @@ def hidden_teacher_overlap(
     (rows, n_copies, n_rungs, n_units, units of the teacher); trees of one shape: the diagonal, without the last axis.
     """
     last = hidden_shapes(student, architecture)["hidden_teacher_overlap"]
+    real = rows.are_real or teacher.dtype == np.float64
+    own, others = (rows.as_reals() if real else rows).units, architecture.units(teacher)
     if len(last) == 1:
-        rows, units = _alike(rows, teacher.reshape(*last, -1))
-        return _unit_overlap(rows.weights, units, student)
+        return _unit_overlap(own, others.astype(np.float64) if real else pack(others), student)
     units = np.zeros((architecture.n_hidden, architecture.n_inputs), dtype=teacher.dtype)
-    for m, unit in enumerate(teacher.reshape(architecture.n_hidden, architecture.fan_in)):
+    for m, unit in enumerate(others):
         units[m, _inputs_of(architecture, m)] = unit
     found = np.empty((*rows.energy.shape, *last))
-    real = rows.are_real or teacher.dtype == np.float64
     products_of = _real_products if real else _bit_products
-    student_rows = rows.as_reals() if real else rows
     for k in range(student.n_hidden):
-        found[..., k, :] = products_of(student_rows.weights[..., k, :], units[:, _inputs_of(student, k)])
+        found[..., k, :] = products_of(own[..., k, :], units[:, _inputs_of(student, k)])
     return found / math.sqrt(student.fan_in * architecture.fan_in)
 
 
@@ -211,7 +228,7 @@ def acceptance(rows: Rows) -> NDArray[np.float64]:
 
 def norm(rows: Rows) -> NDArray[np.float64]:
     """w.w / n_weights: (rows, n_copies, n_rungs)."""
-    return machine_overlap(rows.weights, rows.weights, rows.n_weights)
+    return machine_overlap(rows.vectors, rows.vectors, rows.n_weights)
 
 
 def norm_of(weights: Weights) -> NDArray[np.float64]:
@@ -227,7 +244,7 @@ def add_weights(rows: Rows, total: NDArray) -> None:
     """
     if rows.are_real:
         for row in rows.weights:
-            total += row.reshape(total.shape)
+            total += row
         return
     n_rows, n_copies, n_rungs, n_units, n_words = rows.weights.shape
     flat = np.ascontiguousarray(rows.weights).reshape(n_rows, n_copies * n_rungs * n_units, n_words)
@@ -252,6 +269,8 @@ def series(
     found = {"energy": rows.energy, "walker": rows.walker, "acceptance": acceptance(rows), **rows.more}
     if has_norm:
         found["norm"] = norm(rows)
+    if student.second_layer:
+        found["second_layer"] = rows.second_layer.copy()
     if several:
         found["overlap"] = overlap(rows)
     if teacher is not None and same_shape(student, teacher[1]):
@@ -279,8 +298,7 @@ def _test_mean(
     total = np.zeros(rows.energy.shape)
     for patterns, chunk in inputs.chunks(_TEST_CHUNK):
         for row, sums in enumerate(total):
-            weights = rows.units(row).reshape(*sums.shape, rows.n_weights)
-            sums += total_of(student.output(chunk, weights), labels[patterns])
+            sums += total_of(student.output(chunk, rows.numbers(row)), labels[patterns])
     return total / inputs.n_patterns
 
 
@@ -292,18 +310,11 @@ def _half_squares(output: NDArray[np.float64], labels: NDArray[np.float64]) -> N
     return _dots(output - labels, output - labels) / 2
 
 
-def _of_pairs(rows: Rows, function: Callable[[NDArray, NDArray], NDArray[np.float64]]) -> NDArray[np.float64]:
-    """A function of the weights (rows, n_rungs, n_units, ...) of two copies, for all pairs: (rows, pairs, ...)."""
+def _of_pairs(weights: NDArray, function: Callable[[NDArray, NDArray], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """A function of weights (rows, n_copies, n_rungs, ...) of two copies, for all pairs: (rows, pairs, ...)."""
     # pair by pair: the temporary arrays are no larger than the weights of one copy (of one unit against all)
-    pairs = combinations(range(rows.weights.shape[1]), 2)
-    return np.stack([function(rows.weights[:, a], rows.weights[:, b]) for a, b in pairs], axis=1)
-
-
-def _alike(rows: Rows, units: Weights) -> tuple[Rows, NDArray]:
-    """Rows and other units (n_units, fan_in), both packed if all are Ising, both float64 otherwise."""
-    if rows.are_real or units.dtype == np.float64:
-        return rows.as_reals(), units.astype(np.float64)
-    return rows, pack(units)
+    pairs = combinations(range(weights.shape[1]), 2)
+    return np.stack([function(weights[:, a], weights[:, b]) for a, b in pairs], axis=1)
 
 
 def _inputs_of(architecture: Architecture, unit: int) -> slice:
@@ -313,10 +324,10 @@ def _inputs_of(architecture: Architecture, unit: int) -> slice:
 
 
 def machine_overlap(a: NDArray, b: NDArray, n: int) -> NDArray[np.float64]:
-    """Overlap of machines (..., n_units, words or fan_in), of all their weights as one vector, over n."""
+    """Overlap of machines (..., words or n), of all their weights as one vector, over n."""
     if a.dtype == np.float64:
-        return _dots(*(units.reshape(*units.shape[:-2], -1) for units in (a, b))) / n
-    differ = np.bitwise_count(a ^ b).sum(axis=(-2, -1), dtype=np.int64)
+        return _dots(a, b) / n
+    differ = np.bitwise_count(a ^ b).sum(axis=-1, dtype=np.int64)
     return (n - 2 * differ) / n
 
 

@@ -116,6 +116,7 @@ class Part:
             n_weights=problem.n_weights,
             proposals=self.chain.proposals * self.measure_every,
             n_units=problem.architecture.n_hidden,
+            second_layer=problem.architecture.second_layer,
         )
         series = observables.series(
             rows,
@@ -182,6 +183,8 @@ class Part:
             state["step_size"] = self.chain.step_size[None]
         if self.problem.teacher_has_norm:
             state["teacher_norm"] = observables.norm_of(self.teacher[0])[None]
+        if self.teacher is not None and self.teacher[1].second_layer:
+            state["teacher_second_layer"] = self.teacher[0][None, self.teacher[1].n_first :]
         return {name: array[: int(self.is_root)] for name, array in state.items()}
 
     def restore(self, state: dict[str, NDArray]) -> None:

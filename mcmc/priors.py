@@ -21,7 +21,10 @@ Weights = NDArray[np.int8] | NDArray[np.float64]
 
 
 class Prior(ABC):
-    """A law of weights, of any number of units with the same number of weights each (the fan-in)."""
+    """A law of weights, of any number of units with the same number of weights each (the fan-in).
+
+    With a second layer the weights are one more for each unit, after those of all units.
+    """
 
     name: ClassVar[str]
     is_real: ClassVar[bool] = True
@@ -34,15 +37,25 @@ class Prior(ABC):
         return np.float64 if self.is_real else np.int8
 
     @abstractmethod
-    def draw(self, key: int, n_units: int, fan_in: int) -> Weights:
-        """Weights (n_units * fan_in,), one unit after the other, from row 0 of a stream."""
+    def draw(self, key: int, n_units: int, fan_in: int, second_layer: bool = False) -> Weights:
+        """Weights (n_weights,), one unit after the other, from row 0 of a stream.
 
-    def walkers(self, seed: int, instance: int, walkers: range, n_rungs: int, n_units: int, fan_in: int) -> Weights:
-        """Weights (len(walkers), n_units * fan_in) of walkers numbered copy * n_rungs + rung of birth."""
-        drawn = np.empty((len(walkers), n_units * fan_in), dtype=self.dtype)
-        for row, walker in zip(drawn, walkers, strict=True):
-            row[:] = self.draw(stream_key(seed, WEIGHTS, instance, *divmod(walker, n_rungs)), n_units, fan_in)
-        return drawn
+        ValueError for a second layer if the law has none.
+        """
+
+    def walkers(
+        self,
+        seed: int,
+        instance: int,
+        walkers: range,
+        n_rungs: int,
+        n_units: int,
+        fan_in: int,
+        second_layer: bool = False,
+    ) -> Weights:
+        """Weights (len(walkers), n_weights) of walkers numbered copy * n_rungs + rung of birth."""
+        keys = (stream_key(seed, WEIGHTS, instance, *divmod(walker, n_rungs)) for walker in walkers)
+        return np.stack([self.draw(key, n_units, fan_in, second_layer) for key in keys])
 
     def stored(self, weights: Weights) -> NDArray:
         """What a checkpoint holds of weights (..., n_weights)."""
@@ -60,7 +73,8 @@ class Ising(Prior):
     name = "ising"
     is_real = False
 
-    def draw(self, key: int, n_units: int, fan_in: int) -> NDArray[np.int8]:
+    def draw(self, key: int, n_units: int, fan_in: int, second_layer: bool = False) -> NDArray[np.int8]:
+        _refuse(second_layer, self.name)
         n = n_units * fan_in
         bits = np.unpackbits(words(key, 0, 1, -(-n // 32)).view(np.uint8), count=n, bitorder="little")
         return 2 * bits.astype(np.int8) - 1
@@ -81,8 +95,8 @@ class Gaussian(Prior):
     name = "gaussian"
     has_norm = True
 
-    def draw(self, key: int, n_units: int, fan_in: int) -> NDArray[np.float64]:
-        return normals(key, 0, 1, n_units * fan_in)[0] / math.sqrt(self.precision)
+    def draw(self, key: int, n_units: int, fan_in: int, second_layer: bool = False) -> NDArray[np.float64]:
+        return normals(key, 0, 1, n_units * (fan_in + second_layer))[0] / math.sqrt(self.precision)
 
 
 @dataclass(frozen=True)
@@ -91,8 +105,14 @@ class Spherical(Prior):
 
     name = "spherical"
 
-    def draw(self, key: int, n_units: int, fan_in: int) -> NDArray[np.float64]:
+    def draw(self, key: int, n_units: int, fan_in: int, second_layer: bool = False) -> NDArray[np.float64]:
+        _refuse(second_layer, self.name)
         return on_sphere(normals(key, 0, 1, n_units * fan_in)[0], n_units)
+
+
+def _refuse(second_layer: bool, law: str) -> None:
+    if second_layer:
+        raise ValueError(f"second_layer: got True, expected False for {law} weights")
 
 
 PRIORS: dict[str, type[Prior]] = {prior.name: prior for prior in (Ising, Spherical, Gaussian)}

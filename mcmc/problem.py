@@ -127,6 +127,8 @@ class Problem:
             absent.add("teacher_overlap")
         if not self.prior.has_norm:
             absent.add("norm")
+        if not student.second_layer:
+            absent.add("second_layer")
         if self.config.data.n_test == 0:
             absent.add("test_error")
         absent |= {name for key, name in observables.TOLD.items() if key not in self.sampler.tells}
@@ -145,6 +147,7 @@ class Problem:
             "rung": self.n_rungs,
             "swap": self.n_rungs - 1,
             "weight": self.n_weights,
+            "hidden": self.architecture.n_hidden,
         }
         variable = VARIABLES[name]
         if not variable.is_matrix:
@@ -201,8 +204,9 @@ class Problem:
         """Weights (len(walkers), n_weights) at sweep 0, as `schedule.start` says."""
         if self.constraint is not None:
             return self.constraint.of(number, instance).draw(self.config.seed, number, walkers, self.n_rungs)
-        n_units, fan_in = self.architecture.n_hidden, self.architecture.fan_in
-        weights = self.prior.walkers(self.config.seed, number, walkers, self.n_rungs, n_units, fan_in)
+        machine, n_units = self.architecture, self.architecture.n_hidden
+        shape = n_units, machine.fan_in, machine.second_layer
+        weights = self.prior.walkers(self.config.seed, number, walkers, self.n_rungs, *shape)
         planted = [self.starts[walker // self.n_rungs] == "teacher" for walker in walkers]
         if any(planted):
             teacher = instance.teacher

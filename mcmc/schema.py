@@ -53,6 +53,7 @@ VARIABLES: dict[str, Variable] = {
         (*_PER_COPY, "hidden", "teacher_hidden"), "f8", "1", "overlap of units with those of the teacher", True
     ),
     "norm": Variable(_PER_COPY, "f8", "1", "norm w.w / n_weights"),
+    "second_layer": Variable((*_PER_COPY, "hidden"), "f8", "1", "weights v_k of the second layer"),
     "test_error": Variable(
         _PER_COPY, "f8", "1", "fraction of fresh test patterns misclassified; real labels: mean of (f - label)^2 / 2"
     ),
@@ -68,6 +69,9 @@ VARIABLES: dict[str, Variable] = {
     "start": Variable(("copy",), "str", "1", "initial condition of the copy"),
     "step_size": Variable(("instance", "rung"), "f8", "1", "step size of the sampler, as used"),
     "teacher_norm": Variable(("instance",), "f8", "1", "norm of the teacher t.t / n_weights"),
+    "teacher_second_layer": Variable(
+        ("instance", "teacher_hidden"), "f8", "1", "weights of the second layer of the teacher"
+    ),
     "waiting_time": Variable(("waiting",), "i8", "sweeps", "waiting time t_w"),
     "lag_time": Variable(("lag",), "i8", "sweeps", "lag t"),
     "correlation": Variable(

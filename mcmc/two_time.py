@@ -52,7 +52,7 @@ class TwoTime:
                 self.kept[:, number] = stored
             found = np.flatnonzero(self.lags == sweep - time)
             if found.size:
-                pair = (weights[:, None] for weights in (self.kept[:, number], stored))
+                pair = self.kept[:, number], stored
                 self.correlation[:, number, found[0]] = machine_overlap(*pair, self.n_weights)
 
     # --- what a checkpoint holds ---

@@ -41,9 +41,10 @@ class Machine:
     name: str = "perceptron"
     n_hidden: int = 1
     activation: str = "sign"
+    second_layer: bool = False
 
     def of(self, n_inputs: int) -> Architecture:
-        return Architecture(self.name, n_inputs, self.n_hidden, self.activation)
+        return Architecture(self.name, n_inputs, self.n_hidden, self.activation, self.second_layer)
 
     def takes(self, loss: Loss) -> bool:
         """Whether the model can have the loss; it decides on the loss before it sees any data."""

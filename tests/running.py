@@ -134,6 +134,24 @@ CASES: dict[str, dict[str, Any]] = {
     "gaussian-three-walkers": {"sampler.method": "hmc", "schedule.burn_in": 60, "ladder.beta": [0.5, 1.0, 1.5]}
     | {"ladder.n_copies": 1}
     | GAUSSIAN,
+    "gaussian-second-layer": {
+        "model.second_layer": "sampled",
+        "sampler": {"method": "hmc", "n_steps": 2},
+        "schedule.burn_in": 57,
+        "schedule.start": "both",
+        "data.n_instances": 3,
+        "data.n_test": 20,
+    }
+    | GAUSSIAN
+    | TANH,
+    "gaussian-second-layer-flips": {
+        "model": {"weights": "gaussian", "architecture": "tree-committee", "n_inputs": 12, "n_hidden": 2}
+        | {"second_layer": "sampled", "loss": {"name": "error-count"}},
+        "sampler.method": "pcn",
+        "schedule.burn_in": 43,
+        "output.waiting_times": [0, 9],
+        "ladder.exchange_every": 0,
+    },
     "gaussian-metropolis": {"sampler.order": "sequential", "schedule.burn_in": 50, "ladder.exchange_every": 7}
     | GAUSSIAN,
     "spherical-metropolis": {"schedule.burn_in": 60, "data.n_instances": 3, "schedule.measure_every": 1}

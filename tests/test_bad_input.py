@@ -291,6 +291,8 @@ GAUSSIAN = ["model.weights=gaussian", "model.loss.name=logistic", "schedule.swee
 SPHERICAL = [*GAUSSIAN, "model.weights=spherical"]
 MALA = [*GAUSSIAN, "sampler.method=mala"]
 STEP = ["sampler.step_size=0.1"]
+TANH = [*COMMITTEE, "model.activation=tanh"]
+SECOND = ["model.second_layer=sampled"]
 LANGEVIN = [*GAUSSIAN, "sampler.method=langevin"]
 NOTHING_TO_TUNE = "accepts every step, there is nothing to tune by"
 
@@ -377,6 +379,48 @@ REALS = [
     (
         [*SPHERICAL, "model.loss.name=logistic", "sampler.method=mala", "sampler.preconditioner=inputs"],
         ["sampler.preconditioner: got 'inputs'", "'none' for spherical weights"],
+    ),
+    # the second layer
+    (["model.second_layer=free"], ["model.second_layer: got 'free'", "one of fixed, sampled"]),
+    (["model.second_layer=true"], ["model.second_layer: got true", "one of fixed, sampled"]),
+    ([*MALA, *SECOND], ["model.second_layer: got 'sampled'", "'fixed' for a perceptron", "only committees"]),
+    (
+        [*MALA, *COMMITTEE, *SECOND, "model.architecture=parity", "model.loss.name=error-count"],
+        ["model.second_layer: got 'sampled'", "'fixed' for a parity", "only committees"],
+    ),
+    ([*COMMITTEE, *SECOND], ["model.second_layer: got 'sampled'", "'fixed' for ising weights", "only gaussian"]),
+    ([*SPHERICAL, *TANH, *SECOND], ["model.second_layer: got 'sampled'", "'fixed' for spherical weights"]),
+    (
+        [*GAUSSIAN, *TANH, *SECOND],
+        [
+            "sampler.method: got 'metropolis'",
+            "one of random-walk, pcn, elliptical-slice, mala, hmc, langevin, sgld, underdamped:",
+            "metropolis moves no weights of a second layer",
+        ],
+    ),
+    (
+        [*GAUSSIAN, *COMMITTEE, *SECOND, "model.loss.name=error-count"],
+        ["sampler.method: got 'metropolis'", "one of random-walk, pcn, elliptical-slice:"],
+    ),
+    (
+        [*MALA, *TANH, *SECOND, "sampler.preconditioner=diagonal"],
+        ["sampler.preconditioner: got 'diagonal'", "'none' for weights with a second layer"],
+    ),
+    (
+        [*MALA, *TANH, "data.teacher.second_layer=sampled", "data.teacher.weights=ising"],
+        ["data.teacher.second_layer: got 'sampled'", "'fixed' for ising weights"],
+    ),
+    (
+        [*MALA, "data.teacher.second_layer=sampled"],
+        ["data.teacher.second_layer: got 'sampled'", "'fixed' for a perceptron"],
+    ),
+    (
+        [*MALA, *TANH, *SECOND, "data.teacher.second_layer=fixed", "schedule.start=teacher"],
+        [
+            "schedule.start: got 'teacher'",
+            "(committee, n_hidden = 3)",
+            "(committee, n_hidden = 3, second layer sampled)",
+        ],
     ),
     (["data.teacher.weights=real"], ["data.teacher.weights: got 'real'", "ising, spherical, gaussian"]),
     (

@@ -167,7 +167,52 @@ def test_a_teacher_is_the_student_but_for_what_is_said(overrides: list[str], tea
     assert run.n_patterns == int(1.2 * run.n_weights + 0.5)  # alpha counts the student's weights
 
 
+SECOND = [
+    *COMMITTEE,
+    "model.weights=gaussian",
+    "model.activation=tanh",
+    "model.second_layer=sampled",
+    "sampler.method=pcn",
+]
+SECOND += ["schedule.sweeps=200", "schedule.burn_in=100"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "teacher"),
+    [
+        ([], Architecture("committee", 12, 3, "tanh", True)),
+        (["data.teacher.second_layer=fixed"], Architecture("committee", 12, 3, "tanh")),
+        (["data.teacher.n_hidden=2"], Architecture("committee", 12, 2, "tanh", True)),
+        (["data.teacher.architecture=tree-committee"], Architecture("tree-committee", 12, 3, "tanh", True)),
+        (["data.teacher.architecture=parity"], Architecture("parity", 12, 3)),
+        (["data.teacher.weights=ising"], Architecture("committee", 12, 3, "tanh")),
+        (["data.teacher.weights=spherical"], Architecture("committee", 12, 3, "tanh")),
+        (
+            ["model.second_layer=fixed", "data.teacher.second_layer=sampled"],
+            Architecture("committee", 12, 3, "tanh", True),
+        ),
+    ],
+)
+def test_the_second_layer_of_a_teacher(changes: list[str], teacher: Architecture) -> None:
+    run = config.loads(MINIMAL, [*SECOND, *changes])
+    assert run.teacher(12) == teacher
+    assert run.student(12) == Architecture("committee", 12, 3, "tanh", "model.second_layer=fixed" not in changes)
+    assert (run.n_weights, run.n_patterns) == ((36, 43) if "model.second_layer=fixed" in changes else (39, 47))
+    assert Problem(run).instance(0).teacher.size == teacher.n_weights
+
+
+def test_v_of_either_sign_makes_sense_of_machines_that_have_none_without() -> None:
+    """Votes that tie, and outputs of one sign."""
+    counts = [*SECOND, "model.loss.name=error-count", "model.n_hidden=2"]
+    for activation in ("sign", "relu"):
+        run = config.loads(MINIMAL, [*counts, f"model.activation={activation}", "data.n_test=3"])
+        assert set(Problem(run).instance(0).labels) == {-1, 1}
+        with pytest.raises(ConfigError):
+            config.loads(MINIMAL, [*counts, f"model.activation={activation}", "model.second_layer=fixed"])
+
+
 def test_a_teacher_of_the_same_shape_may_be_the_start() -> None:
+    config.loads(MINIMAL, [*SECOND, "schedule.start=teacher"])
     config.loads(MINIMAL, [*COMMITTEE, "data.teacher.activation=tanh", "schedule.start=teacher"])
 
 

@@ -37,10 +37,16 @@ MACHINES = [
     for activation in (ACTIVATIONS if name.endswith("committee") and n_hidden > 1 else ("sign",))
 ]
 SIGN_TEACHERS = [machine for machine in MACHINES if machine.activation != "relu"]  # relu outputs are never negative
+TWO_LAYERS = [
+    Architecture(name, 42, n_hidden, activation, second_layer=True)
+    for name in ("committee", "tree-committee")
+    for n_hidden in (1, 2, 3)
+    for activation in ACTIVATIONS
+]
 
 
 def name_of(machine: Architecture) -> str:
-    return f"{machine.name}-{machine.n_hidden}-{machine.activation}"
+    return f"{machine.name}-{machine.n_hidden}-{machine.activation}" + ("-second" if machine.second_layer else "")
 
 
 def plain_output(machine: Architecture, dense: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -55,7 +61,9 @@ def plain_output(machine: Architecture, dense: np.ndarray, weights: np.ndarray) 
         return hidden[0]
     if machine.name.endswith("parity"):
         return np.prod(machines.ACTIVATIONS["sign"](np.array(hidden)), axis=0)
-    return sum(map(machines.ACTIVATIONS[machine.activation], hidden)) / math.sqrt(k)
+    second = weights[k * size :] if machine.second_layer else np.ones(k)
+    assert len(second) == k
+    return second @ machines.ACTIVATIONS[machine.activation](np.array(hidden)) / math.sqrt(k)
 
 
 # Representation
@@ -351,6 +359,7 @@ def test_ties_of_an_even_committee_are_plus_one():
         (("committee", 9, 0), ["n_hidden: got 0", "1 to 65536"]),
         (("committee", 0, 3), ["n_inputs: got 0", ">= 1"]),
         (("tree-parity", 9, 2), ["n_hidden: got 2", "divisor of n_inputs = 9"]),
+        (("parity", 9, 2, "sign", True), ["second_layer: got True", "expected False for a parity", "only committees"]),
     ],
 )
 def test_an_architecture_that_cannot_be(arguments, fragments):
@@ -359,7 +368,20 @@ def test_an_architecture_that_cannot_be(arguments, fragments):
     assert all(fragment in str(error.value) for fragment in fragments)
 
 
-@pytest.mark.parametrize("machine", MACHINES, ids=name_of)
+@pytest.mark.parametrize("machine", TWO_LAYERS, ids=name_of)
+def test_the_second_layer_comes_last(machine):
+    """One weight more for each unit, and all of them 1 is the machine without."""
+    plain = dataclasses.replace(machine, second_layer=False)
+    assert machine.n_weights == plain.n_weights + machine.n_hidden == plain.n_first + machine.n_hidden
+    weights = np.random.default_rng(1).normal(size=(4, machine.n_weights))
+    assert np.shares_memory(machine.units(weights), weights)
+    np.testing.assert_array_equal(machine.units(weights).reshape(4, -1), weights[:, : plain.n_weights])
+    weights[:, plain.n_weights :] = 1.0
+    inputs = random_instance(3, 0, 42, 100, "gaussian").inputs
+    np.testing.assert_array_equal(machine.output(inputs, weights), plain.output(inputs, weights[:, : plain.n_weights]))
+
+
+@pytest.mark.parametrize("machine", MACHINES + TWO_LAYERS, ids=name_of)
 def test_outputs_of_many_weights_at_once_are_those_of_each(machine):
     inputs = random_instance(3, 0, 42, 600, "gaussian").inputs
     weights = np.random.default_rng(1).normal(size=(2, 3, machine.n_weights))

@@ -17,6 +17,7 @@ from mcmc.analysis.generalisation import (
     disagreement_probability,
     exact_law,
     generalisation_error,
+    machines,
     tie_probability,
     tree_disagreement,
     unit_disagreement,
@@ -105,6 +106,21 @@ TREE = {"architecture": "tree-committee", "n_hidden": 3}
 )
 def test_which_law_is_exact(run_file: dict[str, Any], law: str | None) -> None:
     assert exact_law(run_file) == law
+
+
+def test_no_law_is_exact_with_a_second_layer() -> None:
+    """The sign of the output is not that of the field of one unit, even if there is only one; of neither machine."""
+    model = {"architecture": "committee", "n_hidden": 1, "weights": "gaussian", "activation": "erf"}
+    sampled = {"second_layer": "sampled"}
+    data = {"source": "teacher", "inputs": "gaussian"}
+    assert exact_law({"model": model, "data": data}) == "gaussian"
+    assert exact_law({"model": model | sampled, "data": data}) is None
+    assert exact_law({"model": model, "data": data | {"teacher": sampled}}) is None
+    student = exact_law({"model": model | sampled, "data": data | {"teacher": {"architecture": "perceptron"}}})
+    assert student is None
+    teachers = [{}, {"architecture": "parity"}, {"weights": "ising"}]
+    found = [machines({"model": model | sampled, "data": data | {"teacher": teacher}})[1] for teacher in teachers]
+    assert [teacher["second_layer"] for teacher in found] == ["sampled", "fixed", "fixed"]
 
 
 @pytest.mark.parametrize("norms", [{}, {"norm"}, {"teacher_norm"}, {"norm", "teacher_norm"}])

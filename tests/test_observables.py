@@ -58,7 +58,8 @@ class Made:
         self.kinetic = rng.normal(size=energy.shape)
         self.error = rng.normal(size=shape)
         told = {"kinetic": self.kinetic, "energy_error": self.error} if real else {}
-        self.rows = Rows.by_rung(energy, stored, order, self.accepted, n, 10 * n, architecture.n_hidden, **told)
+        machine = architecture.n_hidden, architecture.second_layer
+        self.rows = Rows.by_rung(energy, stored, order, self.accepted, n, 10 * n, *machine, **told)
         self.weights = np.empty((*shape, n))
         self.energy = np.empty(shape)
         for row, copy, rung in np.ndindex(shape):
@@ -66,7 +67,7 @@ class Made:
             self.weights[row, copy, rung] = by_walker[row, walker]
             self.energy[row, copy, rung] = energy[row, walker]
         self.order = order
-        self.units = self.weights.reshape(*shape, *units)
+        self.units = self.weights[..., : architecture.n_first].reshape(*shape, *units)
 
     @property
     def embedded(self) -> NDArray[np.float64]:
@@ -86,9 +87,15 @@ def embed(units: NDArray, architecture: Architecture) -> NDArray[np.float64]:
 SHAPES = [("perceptron", n, 1) for n in (1, 7, 63, 64, 65, 200)]
 SHAPES += [("committee", 1, 3), ("committee", 65, 2), ("parity", 130, 3), ("committee", 7, 1)]
 SHAPES += [("tree-committee", 3, 3), ("tree-parity", 192, 3), ("tree-committee", 195, 3), ("tree-parity", 140, 2)]
+TWO_LAYERS = [
+    ("committee", 7, 3, "erf", True),
+    ("tree-committee", 12, 3, "linear", True),
+    ("committee", 5, 1, "relu", True),
+]
+MADE = [(shape, False) for shape in SHAPES] + [(shape, True) for shape in (*SHAPES, *TWO_LAYERS)]
 
 
-@pytest.fixture(params=[(shape, real) for real in (False, True) for shape in SHAPES], ids=str)
+@pytest.fixture(params=MADE, ids=str)
 def made(request: pytest.FixtureRequest) -> Made:
     shape, real = request.param
     return Made(Architecture(*shape), real=real)
@@ -106,9 +113,10 @@ def test_rows_are_in_the_order_of_the_rungs(made: Made) -> None:
     later = made.rows.since(2)
     assert np.array_equal(later.energy, made.energy[2:])
     assert np.array_equal(dense(later), made.weights[2:])
-    assert np.array_equal(np.array([later.units(row) for row in range(N_ROWS - 2)]), made.units[2:])
+    assert np.array_equal(np.array([later.numbers(row) for row in range(N_ROWS - 2)]), made.weights[2:])
     assert later.as_reals().weights.dtype == np.float64
-    assert np.array_equal(later.as_reals().weights, made.units[2:])
+    assert np.array_equal(later.as_reals().weights, made.weights[2:])
+    assert np.array_equal(later.as_reals().units, made.units[2:])
     assert set(made.rows.more) == ({"kinetic_temperature", "energy_error"} if made.real else set())
     if not made.real:
         return
@@ -235,20 +243,25 @@ def test_with_a_teacher_and_a_test_set(made: Made, inputs: data.InputLaw, monkey
     expected = (made.weights * teacher).mean(-1)
     assert np.allclose(observables.teacher_overlap(made.rows, teacher), expected, rtol=0, atol=made.tolerance)
     fresh = data.random_instance(1, 0, student.n_inputs, 700, inputs=inputs)
-    fields = np.einsum("rctki,pi->rctkp", made.embedded, fresh.inputs.dense())
-    signs = np.where(fields >= 0, 1.0, -1.0)
-    output = signs.prod(axis=-2) if student.is_parity else signs.sum(axis=-2)
+    if student.second_layer:
+        output = student.output(fresh.inputs, made.weights)
+    else:
+        fields = np.einsum("rctki,pi->rctkp", made.embedded, fresh.inputs.dense())
+        signs = np.where(fields >= 0, 1.0, -1.0)
+        output = signs.prod(axis=-2) if student.is_parity else signs.sum(axis=-2)
     wrong = np.where(output >= 0, 1.0, -1.0) != fresh.labels
     assert np.array_equal(observables.test_error(made.rows, student, fresh.inputs, fresh.labels), wrong.mean(-1))
 
 
+@pytest.mark.parametrize("second_layer", [False, True])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_test_error_of_every_activation(activation: str) -> None:
-    made = Made(Architecture("committee", 33, 3, activation))
+def test_test_error_of_every_activation(activation: str, second_layer: bool) -> None:
+    made = Made(Architecture("committee", 33, 3, activation, second_layer), real=second_layer)
     fresh = data.random_instance(1, 0, 33, 300, inputs="gaussian")  # f = 0 only where it is exact, for relu
     h = np.einsum("rctki,pi->rctkp", made.units, fresh.inputs.dense()) / np.sqrt(33)
     g = {"sign": np.where(h >= 0, 1.0, -1.0), "erf": erf(h / np.sqrt(2)), "tanh": np.tanh(h), "relu": np.maximum(h, 0)}
-    f = g.get(activation, h).sum(axis=-2)
+    v = made.weights[..., 99:] if second_layer else np.ones(3)
+    f = (v[..., None] * g.get(activation, h)).sum(axis=-2)
     wrong = (f >= 0) != (fresh.labels > 0)
     found = observables.test_error(made.rows, made.architecture, fresh.inputs, fresh.labels)
     np.testing.assert_array_equal(found, wrong.mean(-1))
@@ -258,7 +271,7 @@ def test_ties_of_the_test_set_count_as_plus_one() -> None:
     inputs = data.Inputs.from_dense(np.array([[1, 1], [1, -1]], dtype=np.int8))
     instance = data.Instance(inputs, np.ones(2), None, (inputs, np.array([1.0, -1.0])))
     weights = pack(np.ones((1, 1, 1, 1, 2), dtype=np.int8))  # fields 2 and 0
-    rows = Rows(np.zeros((1, 1, 1)), np.zeros((1, 1, 1), np.int32), np.zeros((1, 1, 1), np.int64), weights, 2, 2)
+    rows = Rows(np.zeros((1, 1, 1)), np.zeros((1, 1, 1), np.int32), np.zeros((1, 1, 1), np.int64), weights, 2, 1, 2, 2)
     assert observables.test_error(rows, Architecture("perceptron", 2), *instance.test) == 0.5
 
 
@@ -281,6 +294,22 @@ def test_series_holds_what_there_is() -> None:
     shapes = {name: values.shape for name, values in found.items()}
     assert shapes.pop("overlap") == (N_ROWS, 3, N_RUNGS)
     assert set(shapes.values()) == {(N_ROWS, N_COPIES, N_RUNGS)}
+
+
+def test_series_of_a_second_layer() -> None:
+    """The v_k themselves; R exists where the teacher has a second layer, too, the overlaps of units always."""
+    one, fixed = Architecture("committee", 7, 3, "tanh", True), Architecture("committee", 7, 3, "tanh")
+    for other in (one, fixed):
+        teacher = np.random.default_rng(1).normal(size=other.n_weights)
+        found = observables.series(Made(one, real=True).rows, one, (teacher, other), None)
+        assert ("teacher_overlap" in found) == (other == one)
+        assert found["hidden_teacher_overlap"].shape[3:] == (3, 3)
+        assert "second_layer" in found
+    made = Made(one, real=True)
+    np.testing.assert_array_equal(
+        observables.series(made.rows, one, None, None)["second_layer"], made.weights[..., -3:]
+    )
+    assert "second_layer" not in observables.series(Made(fixed, real=True).rows, fixed, None, None)
 
 
 @pytest.mark.parametrize("n_copies", [1, 3])

@@ -100,6 +100,20 @@ def test_gaussian_weights_are_normals_of_their_stream(precision: float) -> None:
     assert abs((squares**2).mean() - 3) < QUANTILE * math.sqrt(96 / n)
 
 
+def test_a_second_layer_has_the_law_of_the_first() -> None:
+    """And leaves that as it is; Ising and spherical weights have none."""
+    drawn, first = Gaussian(4.0).draw(5, 3, 9, True), Gaussian(4.0).draw(5, 3, 9)
+    assert np.array_equal(drawn[:27], first)
+    assert np.array_equal(drawn, normals(5, 0, 1, 30)[0] / 2)
+    assert np.array_equal(
+        Gaussian(4.0).walkers(1, 2, range(2, 5), 4, 3, 9, True)[:, :27],
+        Gaussian(4.0).walkers(1, 2, range(2, 5), 4, 3, 9),
+    )
+    for prior in (Ising(), Spherical()):
+        with pytest.raises(ValueError, match=f"second_layer: got True, expected False for {prior.name} weights"):
+            prior.draw(5, 3, 9, True)
+
+
 @pytest.mark.parametrize("fan_in", [2, 3, 50])
 def test_spherical_units_have_their_norm_and_no_direction(fan_in: int) -> None:
     n = 40_000

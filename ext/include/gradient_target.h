@@ -28,7 +28,8 @@ typedef struct {
     int has_gradient;
     int64_t n_walkers; /* that count */
     int64_t n_weights;
-    int64_t n_units;   /* hidden units, n_weights / n_units weights each, one unit after the other */
+    int64_t n_units;   /* parts with a sphere, or a mass matrix, of their own: n_weights / n_units weights each, one after the other. The
+                        * hidden units; 1 with a second layer, where not all weights are those of units */
     int64_t width, n_packs; /* n_packs * width >= n_walkers */
     double *weights;   /* (n_packs, n_weights, width); padding lanes repeat the last walker */
     double *energy;    /* (n_packs, width) of these weights */

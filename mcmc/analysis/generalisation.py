@@ -70,24 +70,29 @@ def exact_law(config: dict[str, Any]) -> str | None:
 
 def machines(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tables [model] and [data.teacher] of student and teacher with what they leave out filled in."""
-    defaults = {"architecture": "perceptron", "weights": "ising", "n_hidden": 1, "activation": "sign"}
+    defaults = {"architecture": "perceptron", "weights": "ising", "n_hidden": 1}
+    defaults |= {"activation": "sign", "second_layer": "fixed"}
     student = defaults | config["model"]
     asked = config["data"].get("teacher", {})
     teacher = student | asked
     if teacher["architecture"] == "perceptron":  # has no number of units to take over
         teacher["n_hidden"] = 1
-    if not teacher["architecture"].endswith("committee"):
+    is_committee = teacher["architecture"].endswith("committee")
+    if not is_committee:
         teacher["activation"] = "sign"
+    if not is_committee or teacher["weights"] != "gaussian":
+        teacher["second_layer"] = "fixed"
     return student, teacher
 
 
 def _is_one_field(machine: dict[str, Any]) -> bool:
-    """Whether the sign of the output is that of one field; relu has no negative output."""
-    return machine["n_hidden"] == 1 and machine["activation"] != "relu"
+    """Whether the sign of the output is that of one field; relu has no negative output, a v of its own any sign."""
+    return machine["n_hidden"] == 1 and machine["activation"] != "relu" and machine["second_layer"] == "fixed"
 
 
 def _is_tree_of_signs(machine: dict[str, Any]) -> bool:
-    return machine["architecture"].startswith("tree-") and machine["activation"] == "sign"
+    is_tree = machine["architecture"].startswith("tree-")
+    return is_tree and machine["activation"] == "sign" and machine["second_layer"] == "fixed"
 
 
 def unit_disagreement(law: str, overlap: np.ndarray, fan_in: int) -> np.ndarray:

@@ -5,6 +5,11 @@ also stays the same when the weights of two units change sign, hence of any even
 on top if it is fully connected; an odd number turns f into -f. Two machines that do the same may thus have any overlap
 in units taken one by one; what counts is the best over the symmetry. Being a maximum, it is above zero even where two
 machines have nothing in common, by some 1/sqrt(fan-in).
+
+With a sampled second layer a unit is the vector (w_k, v_k). Units of a fully connected machine can be permuted, turned
+round one by one if the activation is odd, and if it is linear rotated into each other: f is made of W^T v alone, and
+the prior is isotropic. In a tree they can be turned round. There is no specialisation then: how much a unit does is
+free, and of linear units so is the basis.
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ def aligned_series(dataset: xr.Dataset, config: dict[str, Any]) -> dict[str, xr.
     teacher of as many; specialisation, which is that in the teacher, for fully connected machines. `config` is the run
     file.
     """
+    if "second_layer" in dataset:
+        return _aligned_layers(dataset, config)
     architecture = config["model"].get("architecture", "perceptron")
     parity = architecture.endswith("parity")
     found = {}
@@ -46,6 +53,43 @@ def aligned_series(dataset: xr.Dataset, config: dict[str, Any]) -> dict[str, xr.
         elif architecture == "tree-parity" and len(units) == 1:
             found[name] = alone.copy(data=aligned_signs(hidden))
     return found
+
+
+def _aligned_layers(dataset: xr.Dataset, config: dict[str, Any]) -> dict[str, xr.DataArray]:
+    """`aligned_series` of machines with a second layer; R with a teacher that has the same shape."""
+    tree, activation = config["model"]["architecture"].startswith("tree-"), config["model"].get("activation", "sign")
+    if tree and activation == "relu":
+        return {}
+    v = dataset["second_layer"].transpose("instance", "sample", "copy", "rung", "hidden").to_numpy()
+    layers = {}
+    if "hidden_overlap" in dataset:
+        pairs = np.array(list(combinations(range(v.shape[2]), 2))).T
+        layers["aligned_overlap"] = "hidden_overlap", v[:, :, pairs[0]], v[:, :, pairs[1]]
+    if "teacher_overlap" in dataset:
+        of_teacher = dataset["teacher_second_layer"].transpose("instance", "teacher_hidden").to_numpy()
+        layers["aligned_teacher_overlap"] = "hidden_teacher_overlap", v, of_teacher[:, None, None, None]
+    found = {}
+    for name, (source, left, right) in layers.items():
+        units = [dim for dim in UNITS if dim in dataset[source].dims]
+        values = dataset[source].transpose("instance", "sample", ..., "rung", *units)
+        diagonal = len(units) == 1
+        products = left * right if diagonal else left[..., :, None] * right[..., None, :]
+        fan_in = int(dataset.attrs["n_weights"]) // v.shape[-1] - 1
+        whole = (fan_in * values.to_numpy() + products) / (fan_in + 1)
+        found[name] = values.isel(dict.fromkeys(units, 0)).copy(data=aligned_layers(whole, activation, diagonal))
+    return found
+
+
+def aligned_layers(hidden: np.ndarray, activation: str, diagonal: bool = False) -> np.ndarray:
+    """The best overlap of machines with a second layer, from those of their units (w_k, v_k): float64 (...).
+
+    hidden: (..., K, K), or, of trees of an odd activation, the diagonal (..., K)
+    """
+    if diagonal:
+        return np.abs(hidden).mean(axis=-1)
+    if activation == "linear":  # the trace of Q O, best over the orthogonal O, is the sum of the singular values
+        return np.linalg.svd(hidden, compute_uv=False).sum(axis=-1) / _n_units(hidden)
+    return aligned_overlap(hidden if activation == "relu" else np.abs(hidden))
 
 
 def aligned_overlap(hidden: np.ndarray, parity: bool = False) -> np.ndarray:

@@ -47,8 +47,9 @@ ALIGNED = {"overlap": "aligned_overlap", "teacher_overlap": "aligned_teacher_ove
 """What stands in the table, and is judged, in place of an overlap that depends on the order or the signs of units."""
 
 LEGEND_ALIGNED = """\
-q_al, R_al: as q and R, of units in their best order (parity: and with their best signs), which the output does not
-depend on; spec specialisation, mean overlap of a unit with its partner in the teacher less that with the others."""
+q_al, R_al: as q and R, of units in their best order (and with their best signs, or mixed, where the output does not
+depend on these either); spec specialisation, mean overlap of a unit with its partner in the teacher less that with the
+others."""
 
 LEGEND = """\
 1.234(56) = mean(standard error); beta in 1/energy; E/P energy per pattern; C heat capacity beta^2 Var(E) per weight;

@@ -35,7 +35,8 @@ class Block(Protocol):
 class Model(ABC):
     """An architecture under a loss: E(w) = sum over patterns of loss(y, f).
 
-    `block` holds Ising weights, `gradient_block` and `coordinate_block` real ones. A subclass names the architectures
+    `block` holds Ising weights, `gradient_block` and `coordinate_block` real ones; a second layer has `gradient_block`
+    alone. A subclass names the architectures
     that it is for and the losses they can have, and chooses the kernel family that holds Ising walkers. Raises
     ValueError for an architecture or a loss that is not its own.
     """
@@ -60,6 +61,7 @@ class Model(ABC):
 
         Raises ValueError if instance or weights do not fit the model.
         """
+        self._check_one_layer()
         signs = self._check_instance(instance)
         inputs, labels = instance.inputs, instance.labels
         return self._block(self.family(inputs.binary, signs), inputs, labels, weights)
@@ -75,6 +77,10 @@ class Model(ABC):
         if self.loss.name != "square" and not signs:
             raise ValueError(f"labels: expected -1 and +1 only for the {self.loss.name} loss")
         return signs
+
+    def _check_one_layer(self) -> None:
+        if self.architecture.second_layer:
+            raise ValueError("second_layer: got True, expected False where weights move one or two at a time")
 
     @abstractmethod
     def family(self, binary: bool, signs: bool = True) -> str:
@@ -131,6 +137,7 @@ class Model(ABC):
             margin=loss.margin,
             sharpness=loss.sharpness,
             precision=precision,
+            second_layer=architecture.second_layer,
             batch_size=batch_size,
         )
 
@@ -139,6 +146,7 @@ class Model(ABC):
 
         Raises ValueError as `block`.
         """
+        self._check_one_layer()
         self._check_instance(instance)
         return self._of_fields(fields.RealBlock, instance.inputs, instance.labels, weights)
 

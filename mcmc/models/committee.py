@@ -1,6 +1,6 @@
-"""Committee machines, fully connected or trees: f = (1/sqrt K) sum_k g(h_k).
+"""Committee machines, fully connected or trees: f = (1/sqrt K) sum_k v_k g(h_k), v_k = 1 or, of real weights, sampled.
 
-Data and activation decide which kernel family holds the walkers:
+Data and activation decide which kernel family holds walkers of Ising weights:
 
     inputs   activation   labels   kernel
     +-1      sign         +-1      bitslice   the loss is a function of the number of right votes
@@ -21,14 +21,15 @@ from mcmc.models.columns import lowest_right, padded, signed
 
 
 class Committee(Model):
-    """A committee under any loss but the symmetric one. With votes and errors counted at margin 0, K must be odd."""
+    """A committee under any loss but the symmetric one. K must be odd where equal votes can tie at margin 0."""
 
     architectures = ("committee", "tree-committee")
     losses = tuple(name for name in LOSSES if name != "symmetric")
 
     def __init__(self, architecture: Architecture, loss: Loss) -> None:
         super().__init__(architecture, loss)
-        ties = architecture.activation == "sign" and architecture.n_hidden % 2 == 0
+        votes = architecture.activation == "sign" and not architecture.second_layer
+        ties = votes and architecture.n_hidden % 2 == 0
         if ties and loss.name == "error-count" and loss.margin == 0:
             raise ValueError(
                 f"n_hidden: got {architecture.n_hidden}, expected an odd number: an even one has ties of votes"
