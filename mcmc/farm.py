@@ -162,7 +162,7 @@ def _is_complete(files: RunDirectory, text: str) -> bool:
     """Whether a run of this configuration is complete, as far as it says; its files are not verified."""
     with suppress(StorageError):
         if _status(files.path).get("state") == "complete":
-            return files.run_toml() == text and (files.path / RESULTS).exists()
+            return files.run_toml() == text and os.path.exists(files.path / RESULTS)
     return False
 
 
@@ -195,22 +195,30 @@ class _Group:
         self.waited = False
 
     def work(self, pending: Sequence[int]) -> list[_Outcome]:
-        """The tasks of these indices, as far as they are free; what became of them, on every rank."""
+        """The tasks of these indices, as far as they are free; what became of them, on every rank.
+
+        What every rank of one group raises alike must not leave it: the other groups would wait for it at the end.
+        """
         self.queue.extend(pending)
         outcomes = []
-        while not self.world.start_maximum([self.stop.reason(0)])()[0]:
-            index = self.world.broadcast(self._next)
+        while True:
+            reason = self.world.start_maximum([self.stop.reason(0)])()[0]
+            index = self.world.broadcast(lambda wait=not reason: self._next(wait))
             if index is None:
                 return outcomes
+            if reason:
+                return [*outcomes, _Outcome("", "stopped")]
             outcome = self._run(index, self.scan.tasks[index])
             if outcome is not None:
                 outcomes.append(outcome)
                 if outcome.state == "stopped":
                     return outcomes
-        return [*outcomes, _Outcome("", "stopped")]
 
-    def _next(self) -> int | None:
-        """Rank 0: the next task that is neither complete nor held; None if there is none."""
+    def _next(self, wait: bool) -> int | None:
+        """Rank 0: the next task that is neither complete nor held; None if there is none.
+
+        wait: at the end, once, for a sign of life of the holders on other hosts.
+        """
         while self.queue:
             index = self.queue.popleft()
             task = self.scan.tasks[index]
@@ -219,14 +227,14 @@ class _Group:
             if not lock.is_held(self.directory / task.name / LOCK):
                 return index
             self.held.append(index)
-        if self.held and not self.waited:
+        if self.held and wait and not self.waited:
             self.waited = True
             paths = [self.directory / self.scan.tasks[index].name / LOCK for index in self.held]
             with suppress(HeldError, OSError):
                 lock.clear(paths, self._announce)
             self.queue.extend(self.held)
             self.held = []
-            return self._next()
+            return self._next(wait)
         return None
 
     def _announce(self, line: str) -> None:

@@ -123,9 +123,11 @@ def take(path: Path) -> Lock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether `take` would raise HeldError now."""
-    found = _read(path)
-    return found is not None and not found.is_stale()
+    """Whether `take` would raise HeldError now. False if the disk fails: `take` tells why."""
+    with suppress(OSError):
+        found = _read(path)
+        return found is not None and not found.is_stale()
+    return False
 
 
 def clear(paths: Iterable[Path], announce: Callable[[str], object]) -> None:

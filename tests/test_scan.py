@@ -19,6 +19,7 @@ from mcmc import config, farm, lock
 from mcmc.cli import run_command
 from mcmc.parallel import Serial
 from mcmc.scan import Scan
+from mcmc.stop import REASONS, Stop
 from running import MCMC, assert_same_results, contents, status, tables, wait_for
 
 SETTINGS = [{"sampler.method": "heat-bath"}, {"ladder.beta": [0.5, 1.0]}, {"data.n_instances": 3, "seed": 5}, {}]
@@ -257,6 +258,7 @@ def test_wrong_scan_files(added: str, fragments: list[str], tmp_path: Path, caps
         (["-o", "out", "--task", "2"], "--task: got 2, expected a number from 0 to 1"),
         (["-o", "out", "--task", "-1"], "--task"),
         (["-o", "out", "--ranks-per-task", "0"], "--ranks-per-task"),
+        (["-o", "out", "--ranks-per-task", "1", "--task", "0"], "--ranks-per-task"),
         (["-o", "out", "--ranks-per-task", "2"], "--ranks-per-task: got 2, expected at most 1"),
         (["-o", "out", "--set", "seed=3"], "--set: got seed=3, expected another key: the scan varies seed"),
         (["-o", "out", "--set", "ladder.n_copies=0"], "ladder.n_copies: got 0"),
@@ -425,6 +427,19 @@ def test_stopping_at_the_walltime(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert codes[-1] == 0
     run_singly(tmp_path / "out", tmp_path / "single")
     assert_same_scans(tmp_path / "out", tmp_path / "single", 6)
+
+
+def test_a_signal_between_two_tasks_counts() -> None:
+    """Whoever watches when it comes, all know: the scan, the task at work and the next one."""
+    with Stop(None) as outer:
+        with Stop(None) as task:
+            assert (outer.reason(0), task.reason(0)) == (0, 0)
+            signal.raise_signal(signal.SIGUSR1)
+            assert REASONS[outer.reason(0)] == REASONS[task.reason(0)] == "SIGUSR1"
+        with Stop(None) as late:
+            assert REASONS[late.reason(0)] == "SIGUSR1"
+    with Stop(None) as other:
+        assert other.reason(0) == 0
 
 
 def test_the_walltime_of_the_file_is_that_of_the_scan(tmp_path: Path) -> None:

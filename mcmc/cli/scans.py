@@ -69,6 +69,8 @@ def scan(
 
     if output is None and not (dry_run or as_list):
         raise click.UsageError("-o DIR: missing, expected the directory for the results")
+    if index is not None and ranks_per_task is not None:
+        raise click.UsageError("--ranks-per-task: got it with --task, which is for all ranks")
 
     def text() -> str:
         if output is not None and output.exists() and not output.is_dir():
