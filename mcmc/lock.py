@@ -108,8 +108,8 @@ def take(path: Path) -> Lock:
     text = _signature()
     # named as all temporary files of a run are, so that it is removed if this process is killed
     mine = path.with_name(f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}@{socket.gethostname()}.tmp")
-    mine.write_bytes(text)
     try:
+        mine.write_bytes(text)
         while not _create(path, mine, text):
             found = _read(path)
             if found is None:

@@ -20,7 +20,7 @@ import launchers
 import mcmc
 from launchers import Launcher
 from mcmc import lock
-from mcmc.errors import HeldError, StorageError
+from mcmc.errors import ConfigError, HeldError, StorageError
 from mcmc.storage import RunDirectory
 from running import MCMC, status, tables, wait_for, write_run_file
 
@@ -217,14 +217,23 @@ lock.take(Path(sys.argv[1]))
     assert codes.count(-signal.SIGKILL) >= 6
 
 
-def test_an_error_of_the_disk_is_no_holder(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["link", "write"])
+def test_an_error_of_the_disk_is_no_holder(call: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any) -> None:
+        if call == "write":
+            args[0].touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "link", full)
+    monkeypatch.setattr(*((os, "link") if call == "link" else (Path, "write_bytes")), full)
     with pytest.raises(OSError, match="No space left"):
         lock.take(path)
     assert names(path.parent) == []
+    with pytest.raises(ConfigError, match=r"cannot create .*: No space left"):
+        RunDirectory(path.parent / "new" / "run").lock()
+    assert names(path.parent) == []
+    RunDirectory(path.parent / "run").create("seed = 1\n")
+    with pytest.raises(StorageError, match="lock: cannot write: No space left"):
+        RunDirectory(path.parent / "run").lock()
 
 
 # --- the directory of a run ---

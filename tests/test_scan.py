@@ -592,9 +592,8 @@ def test_ranks(n_ranks: int, options: list[str], launcher: Launcher, reference: 
     program = [*MCMC, "scan", str(reference / "scan.toml"), "-o", str(tmp_path / "out"), *options]
     done = launchers.run(launcher, n_ranks, program)
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert sum(": complete, " in line for line in lines) >= 8
-    assert sum("8 of 8 tasks complete" in line for line in lines) == 1
+    assert done.stdout.count(": complete, ") == 8  # MPICH may put two lines on one
+    assert done.stdout.count("8 of 8 tasks complete") == 1
     assert_same_scans(tmp_path / "out", reference / "single", 8)
 
 
