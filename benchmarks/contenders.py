@@ -24,10 +24,10 @@ from mcmc import priors
 from mcmc.architectures import Architecture
 from mcmc.data import Instance
 from mcmc.kernels import cpu
+from mcmc.kernels.flips import Flips
 from mcmc.losses import Loss
 from mcmc.models import MODELS
 from mcmc.samplers import SAMPLERS
-from mcmc.samplers.flips import Chain
 
 SEED = 1
 MEASURE_EVERY = 10
@@ -79,14 +79,13 @@ class Engine:
     ) -> None:
         cpu.use(level or cpu.available()[-1])
         self.block = MODELS[architecture.name](architecture, loss).block(instance, weights)
-        fixed = {} if constraint is None else {"constraint": constraint}
-        self.chain: Chain = SAMPLERS[sampler]().chain(
+        self.chain: Flips = SAMPLERS[sampler]().chain(
             self.block,
             seed=SEED,
             beta=np.full(n_rungs, beta),
             n_copies=len(weights) // n_rungs,
             measure_every=MEASURE_EVERY,
-            **fixed,
+            constraint=constraint,
         )
         self.sweep = 0
 

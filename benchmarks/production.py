@@ -17,11 +17,12 @@ import numpy as np
 
 from mcmc import config, data, engine, parallel
 from mcmc.architectures import Architecture
+from mcmc.kernels.flips import Flips
 from mcmc.losses import Loss
 from mcmc.models import MODELS
 from mcmc.priors import Ising
 from mcmc.samplers import Metropolis
-from mcmc.samplers.flips import Chain, FlipSampler
+from mcmc.samplers.flips import FlipSampler
 
 N_RUNGS, N_COPIES = 16, 2
 
@@ -48,7 +49,7 @@ class _Timed:
     began = 0.0
     seconds = 0.0
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Flips) -> None:
         self._chain = chain
 
     def __getattr__(self, name: str) -> Any:
@@ -85,7 +86,7 @@ def overhead(sweeps: int, n: int = 1000) -> dict[str, float]:
     return {"seconds": total, **shares, "all": sum(shares.values())}
 
 
-def _chain(n: int, first: int = 0, stop: int = N_COPIES * N_RUNGS) -> Chain:
+def _chain(n: int, first: int = 0, stop: int = N_COPIES * N_RUNGS) -> Flips:
     """Walkers first .. stop - 1 of the run that `overhead` makes."""
     weights = Ising().walkers(1, 0, range(first, stop), N_RUNGS, 1, n)
     model = MODELS["perceptron"](Architecture("perceptron", n), Loss("error-count"))

@@ -22,7 +22,7 @@ void products_alone(const gradient_target *t, int64_t n, double *gradient)
                 const int64_t rows = p->rows - first < m->stretch ? p->rows - first : m->stretch;
                 for (int64_t i = 0; i < p->n_units; i++)
                     m->forward(p, i, t->weights + pack * t->n_weights * t->width + i * unit, first, rows, m->field + i * plane);
-                for (int64_t i = 0; i < p->n_units; i++)
+                for (int64_t i = p->n_units - 1; i >= 0; i--)
                     m->backward(p, i, m->field + i * plane, first, rows, gradient + i * unit);
             }
 }

@@ -1,84 +1,96 @@
 """What the chains of all samplers have in common: rungs, exchange, adaptation and rows; see chain.h."""
+from libc.string cimport memcpy
+from memory cimport address
+
+import math
+
 import numpy as np
 
 from mcmc.errors import DivergenceError
-
-
-cdef grown(held, int64_t n, int64_t room, shape, dtype):
-    """An array of `room` rows of the given shape that begins with the n rows held."""
-    out = np.empty((room, *shape), dtype=dtype)
-    if n:
-        out[:n] = held[:n]
-    return out
+from mcmc.kernels import NEVER, aligned, check, check_on_sphere
+from mcmc.kernels.tuning import Tuning
 
 
 cdef class Chain:
-    """Walkers first, first + 1, ... of the flattened (copy, rung of birth) of one instance; a subclass moves them.
+    """Walkers of one instance under exchange; a subclass moves them.
+
+    block: of a kernel family, with `capsule`: walkers first .. first + n_walkers - 1 of the flattened (copy, rung of
+        birth) of the instance, with n_weights weights each
+    proposals: of a walker in a sweep; 0 where there is nothing to accept
+    beta: float64 (n_rungs,), finite and >= 0
+    swap_keys: uint64 (n_copies,), random streams of the exchange
+    exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
+
+    ValueError for sizes that do not fit together.
 
     Arrays kept from call to call: walker_at int32 (n_copies, n_rungs), the walker on each rung; accepted int64
     (n_copies, n_rungs), moves at each rung since the last row; counts int64, what was counted by the walkers of this
     block since the last adaptation; exchange_accepted and exchange_proposed int64 (n_copies, n_rungs - 1), after
     burn-in.
+
+    A subclass sets energy, sampler, sweep and record of `chain`, calls `record_into` for its weights, and where
+    something adapts, `count`; then it has next_adaptation and adapt(sweep, counts), which adapts at the end of such a
+    sweep by what all blocks of the instance have counted together.
     """
 
-    cdef int join(self, block, const double *energy, int64_t n_walkers, int64_t instance, int64_t n_copies,
-                  int64_t first, const double[::1] beta, const uint64_t[::1] swap_keys, int64_t exchange_every,
-                  int64_t burn_in, int64_t measure_every) except -1:
-        """Take a block, whose energies (n_walkers,) stay where they are. ValueError for sizes that do not fit."""
+    def __init__(self, block, int64_t n_walkers, int64_t n_weights, int64_t proposals, *, int64_t n_copies,
+                 int64_t first, const double[::1] beta, swap_keys, int64_t exchange_every=0, int64_t burn_in=0,
+                 int64_t measure_every=1, int64_t instance=0):
         cdef int64_t n_rungs = beta.shape[0]
         n = n_copies * n_rungs
-        if not 0 <= first < first + n_walkers <= n:
-            raise ValueError(f"block: got walkers {first} to {first + n_walkers - 1}, expected some of the {n} "
-                             f"of {n_copies} copies x {n_rungs} rungs")
-        if swap_keys.shape[0] != n_copies:
-            raise ValueError(f"keys: got {swap_keys.shape[0]} of swaps, expected {n_copies}")
-        if not (np.isfinite(beta) & (np.asarray(beta) >= 0)).all():
-            raise ValueError("beta: expected finite numbers >= 0")
-        if min(exchange_every, burn_in, measure_every) < 0:
-            raise ValueError("exchange_every, burn_in, measure_every: expected integers >= 0")
-        self.block, self.instance, self.beta, self.swap_keys = block, instance, beta.base, swap_keys.base
+        check(0 <= first < first + n_walkers <= n,
+              f"block: got walkers {first} to {first + n_walkers - 1}, expected some of the {n} of {n_copies} copies x "
+              f"{n_rungs} rungs")
+        check(bool((np.isfinite(beta) & (np.asarray(beta) >= 0)).all()), "beta: expected finite numbers >= 0")
+        check(min(exchange_every, burn_in, measure_every) >= 0,
+              "exchange_every, burn_in, measure_every: expected integers >= 0")
+        self.block, self.instance, self.beta = block, instance, beta.base
+        self.n_weights, self.proposals = n_weights, proposals
+        self.memory, self.row_kinds, self.row_arrays = [], {}, {}
         self.walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
         self.rung_of = self.walker_at.copy()
         self.accepted = np.zeros((n_copies, n_rungs), dtype=np.int64)
         self.counts = np.zeros(0, dtype=np.int64)
         self.exchange_accepted = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
         self.exchange_proposed = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
-        self.swapped = np.zeros(n_rungs, dtype=np.int8)
-        cdef int32_t[:, ::1] walker_at = self.walker_at, rung_of = self.rung_of
-        cdef int64_t[:, ::1] accepted = self.accepted
-        cdef int64_t[:, ::1] exchange_accepted = self.exchange_accepted, exchange_proposed = self.exchange_proposed
-        cdef int8_t[::1] swapped = self.swapped
         cdef chain_run *c = &self.chain
         c.n_copies, c.n_rungs, c.first, c.n_walkers = n_copies, n_rungs, first, n_walkers
-        c.beta, c.energy, c.swap_key = &beta[0], energy, &swap_keys[0]
-        c.walker_at, c.rung_of, c.accepted = &walker_at[0, 0], &rung_of[0, 0], &accepted[0, 0]
-        if n_rungs > 1:
-            c.exchange_accepted, c.exchange_proposed = &exchange_accepted[0, 0], &exchange_proposed[0, 0]
-        c.swapped = &swapped[0]
+        c.beta, c.swap_key = &beta[0], self.keys("swaps", swap_keys, n_copies)
+        c.walker_at, c.rung_of = <int32_t *>address(self.walker_at), <int32_t *>address(self.rung_of)
+        c.accepted = <int64_t *>address(self.accepted)
+        c.exchange_accepted = <int64_t *>address(self.exchange_accepted)
+        c.exchange_proposed = <int64_t *>address(self.exchange_proposed)
+        c.swapped = <int8_t *>self.scratch((n_rungs,), np.int8)
         c.exchange_every, c.burn_in, c.measure_every = exchange_every, burn_in, measure_every
+        self.record_into("energy", (n_walkers,), np.float64, &c.row_energy)
+        self.record_into("walker_at", (n_copies, n_rungs), np.int32, &c.row_walker_at)
+        self.record_into("accepted", (n_copies, n_rungs), np.int64, &c.row_accepted)
+
+    # --- for a subclass ---
+
+    cdef const uint64_t *keys(self, str what, keys, int64_t n) except NULL:
+        """Keys of n random streams, kept. ValueError for another number of them."""
+        check(np.shape(keys) == (n,), f"keys: got {np.size(keys)} of {what}, expected {n}")
+        self.memory.append(np.ascontiguousarray(keys, dtype=np.uint64))
+        return <const uint64_t *>address(self.memory[len(self.memory) - 1])
+
+    cdef void *scratch(self, shape, dtype) except NULL:
+        """Zeros, kept."""
+        self.memory.append(aligned(shape, dtype))
+        return address(self.memory[len(self.memory) - 1])
+
+    cdef int record_into(self, str name, tuple shape, dtype, void *pointer) except -1:
+        """Rows have an array of that name and shape; `pointer` leads to the kernel's pointer to the first of them."""
+        self.row_kinds[name] = shape, dtype, <size_t>pointer
         return 0
 
-    # --- what a subclass says ---
-
-    cdef int grow(self, int64_t held, int64_t room) except -1:
-        """Give the arrays of rows room for `room` rows, of which `held` are kept."""
-        copies_rungs = (self.chain.n_copies, self.chain.n_rungs)
-        cdef double[:, ::1] energy = grown(self.row_energy, held, room, (self.chain.n_walkers,), np.float64)
-        cdef int32_t[:, :, ::1] walker_at = grown(self.row_walker_at, held, room, copies_rungs, np.int32)
-        cdef int64_t[:, :, ::1] accepted = grown(self.row_accepted, held, room, copies_rungs, np.int64)
-        self.row_energy, self.row_walker_at, self.row_accepted = energy.base, walker_at.base, accepted.base
-        self.chain.row_energy = &energy[0, 0]
-        self.chain.row_walker_at, self.chain.row_accepted = &walker_at[0, 0, 0], &accepted[0, 0, 0]
+    cdef int count(self, tuple shape) except -1:
+        """The kernel counts what this chain adapts by."""
+        self.counts = np.zeros(shape, dtype=np.int64)
+        self.chain.counts = <int64_t *>address(self.counts)
         return 0
 
-    cdef dict rows(self, int64_t n):
-        """The first n rows: name -> array, not copied."""
-        return {"energy": self.row_energy[:n], "walker_at": self.row_walker_at[:n], "accepted": self.row_accepted[:n]}
-
-    @property
-    def proposals(self):
-        """Proposals of a walker in a sweep; 0 where there is nothing to accept."""
-        raise NotImplementedError
+    # --- adaptation ---
 
     @property
     def step_size(self):
@@ -89,10 +101,6 @@ cdef class Chain:
         """The first sweep after `done` at whose end the chain adapts; a number beyond every sweep if there is none."""
         return NEVER
 
-    def adapt(self, int64_t sweep, counts):
-        """Adapt at the end of such a sweep; counts: those of all blocks of the instance added."""
-        raise NotImplementedError
-
     # --- rows ---
 
     @property
@@ -102,9 +110,18 @@ cdef class Chain:
 
     def reserve(self, int64_t rows):
         """Make room for that many rows besides those that are held."""
-        if self.chain.n_rows + rows > self.room:
-            self.grow(self.chain.n_rows, self.chain.n_rows + rows)
-            self.room = self.chain.n_rows + rows
+        cdef int64_t held = self.chain.n_rows
+        cdef void *first
+        if held + rows <= self.room:
+            return
+        self.room = held + rows
+        for name, (shape, dtype, pointer) in self.row_kinds.items():
+            array = np.empty((self.room, *shape), dtype=dtype)
+            if held:
+                array[:held] = self.row_arrays[name][:held]
+            self.row_arrays[name] = array
+            first = address(array)
+            memcpy(<void *><size_t>pointer, &first, sizeof(first))  # whatever type it points to
 
     def record(self):
         """Append a row."""
@@ -120,14 +137,15 @@ cdef class Chain:
         """
         self.reserve(1)
         n, self.chain.n_rows = self.chain.n_rows, 0
-        return {name: array.copy() for name, array in self.rows(n).items()}
+        return {name: array[:n].copy() for name, array in self.row_arrays.items()}
 
     # --- checkpoints ---
 
     def state(self):
         """Permutation and counters, what a checkpoint must hold of the instance: name -> array, not copied."""
-        return {"walker_at": self.walker_at, "accepted": self.accepted, "exchange_accepted": self.exchange_accepted,
-                "exchange_proposed": self.exchange_proposed}
+        state = {"walker_at": self.walker_at, "accepted": self.accepted, "exchange_accepted": self.exchange_accepted,
+                 "exchange_proposed": self.exchange_proposed}
+        return state | ({} if self.chain.counts == NULL else {"counts": self.counts})
 
     def walker_state(self):
         """What a checkpoint must hold of the walkers besides the block: name -> array (n_walkers, ...), copies."""
@@ -195,3 +213,71 @@ cdef class Chain:
             raise ValueError(f"exchange: got {energy.shape[0]} energies, exchange_every = {self.chain.exchange_every}; "
                              f"expected {self.chain.n_copies * self.chain.n_rungs} and > 0")
         chain_exchange(&self.chain, sweep, sweep // self.chain.exchange_every, &energy[0])
+
+
+cdef class RealChain(Chain):
+    """A chain of real weights, with the step sizes of its moves.
+
+    n_units: units of n_weights / n_units weights each
+    precision: of the gaussian prior, > 0; None for spherical weights, every unit on |w_k|^2 = fan-in
+    step_size: float64 (n_rungs,), > 0 and at most largest_step, copied; None where moves have none
+    target: mean acceptance to which the step size of each rung is tuned in the burn-in; None leaves it alone
+    half_turn: step size beyond which there is nothing new on the sphere
+    full_count: what a walker whose proposals are accepted with certainty adds to the `counts`, int64 (n_rungs,), in a
+        sweep
+
+    Rows have weights float64 (rows, n_walkers, n_weights). ValueError for what does not fit together.
+    """
+
+    def __init__(self, block, int64_t n_walkers, int64_t n_weights, int64_t proposals, *, int64_t n_units, precision,
+                 step_size, target, double largest_step, double half_turn, double full_count, **around):
+        super().__init__(block, n_walkers, n_weights, proposals, **around)
+        check(precision is None or 0 < precision < math.inf,
+              f"precision: got {precision}, expected a finite number > 0")
+        self.n_units, self.spherical, self.precision = n_units, precision is None, precision or 0.0
+        self._check_norms()
+        self.record_into("weights", (n_walkers, n_weights), np.float64, &self.chain.row_weights)
+        if step_size is None:
+            return
+        self.steps = np.array(step_size, dtype=np.float64)
+        check(self.steps.shape == (self.chain.n_rungs,) and bool(np.isfinite(self.steps).all())
+              and bool(((self.steps > 0) & (self.steps <= largest_step)).all()),
+              f"step_size: got {step_size}, expected {self.chain.n_rungs} finite numbers > 0 and <= {largest_step:g}")
+        if target is not None:
+            largest = min(largest_step, half_turn) if self.spherical else largest_step
+            self.tuning, self.full_count = Tuning(self.steps, target, largest, self.chain.burn_in), full_count
+            self.count((self.chain.n_rungs,))
+
+    cdef const double *step_sizes(self) noexcept:
+        """The kernel's view of them, or NULL."""
+        if self.steps is None:
+            return NULL
+        return <const double *>address(self.steps)
+
+    def _check_norms(self):
+        if self.spherical:
+            check_on_sphere(self.block.weights, self.n_units, self.chain.first)
+
+    @property
+    def step_size(self):
+        """Step size of each rung as used, float64 (n_rungs,), a copy; None where moves have none."""
+        return None if self.steps is None else self.steps.copy()
+
+    def next_adaptation(self, int64_t done):
+        """The end of the next window of the burn-in, while step sizes are tuned."""
+        return self.tuning.next(done) if self.tuning else NEVER
+
+    def adapt(self, int64_t sweep, counts):
+        """Tune the step sizes; counts: int64 (n_rungs,) of the window, of all blocks of the instance."""
+        sweeps = self.tuning.sweeps(sweep) * self.chain.n_copies
+        self.tuning.adapt(sweep, np.asarray(counts) / (self.full_count * sweeps))
+        self.counts[...] = 0
+
+    def state(self):
+        """Permutation, counters and tuning: name -> array, not copied."""
+        return Chain.state(self) | (self.tuning.state() if self.tuning else {})
+
+    def restore(self, state):
+        """Continue from a state, the block having been restored before. ValueError as in __init__, for weights."""
+        Chain.restore(self, state)
+        self._check_norms()

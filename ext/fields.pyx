@@ -120,6 +120,8 @@ def _padded(values):
 cdef class _Machine:
     """Walkers of one instance, with their fields, outputs and losses; how they move is left open.
 
+    A subclass has `checked`, which gives weights as an array (n_walkers, n_sites) of their type.
+
     columns: float64 (n_columns, at least n_patterns): inputs, copied; n_columns = n_sites / n_units if the units share
         their inputs, n_sites if each has its own
     labels: float64 (at least n_patterns,): -1 or +1; any real number for the square loss
@@ -197,10 +199,6 @@ cdef class _Machine:
             self.model.unit, self.model.new_unit = &unit[0, 0, 0], &new_unit[0]
         self.load_walker, self.settle_walker = fields_load[<int>cpu.index()], fields_settle[<int>cpu.index()]
         self.load(weights)
-
-    def checked(self, weights, int64_t n_sites):
-        """Weights as an array (n_walkers, n_sites) of their type; ValueError for others."""
-        raise NotImplementedError
 
     def load(self, weights):
         """Take over weights (n_walkers, n_sites) and rebuild everything from them."""

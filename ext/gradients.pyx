@@ -1,8 +1,9 @@
 """Blocks of machines with real weights, whose energies and gradients are matrix products; see gradients.h."""
 from gradient_target cimport evaluate_fn, gradient_capsule, gradient_target
 from libc.stdint cimport int32_t, int64_t
+from memory cimport address
 from mcmc.kernels.products cimport (
-    ONE_WALKER_STRETCH, TILE, Products, backward_fn, forward_fn, products, rounded_up,
+    ONE_WALKER_STRETCH, TILE, WORD, Products, backward_fn, forward_fn, products, rounded_up,
 )
 
 import math
@@ -48,11 +49,14 @@ CURVATURES = {"square": 1.0, "logistic": 0.25, "squared-hinge": 1.0, "hinge": 0.
 straight but for its corner: what stands here is that of the logistic loss, its smooth relative."""
 FEWEST_LANES = 4
 """Walkers of a block that are interleaved; fewer go one by one."""
+MOST_LANES = 32
+"""Of a pack: the weights of more walkers, with noise and gradients, leave the second cache."""
 
 
 def pack_width(int64_t n_walkers):
-    """Lanes of the packs that hold so many walkers."""
-    return 1 if n_walkers < FEWEST_LANES else rounded_up(n_walkers, 8)
+    """Lanes of the packs that hold so many walkers: equal packs, with little padding."""
+    cdef int64_t n_packs = rounded_up(n_walkers, MOST_LANES) // MOST_LANES
+    return 1 if n_walkers < FEWEST_LANES else rounded_up((n_walkers + n_packs - 1) // n_packs, 8)
 
 
 cdef class Machine:
@@ -69,10 +73,10 @@ cdef class Machine:
     def __init__(self, int64_t n_units, int64_t fan_in, int64_t n_inputs, int64_t n_patterns, int64_t width,
                  bint packed, *, activation, parity, loss, margin, sharpness, precision, second_layer):
         cdef int level = cpu.index()
-        cdef int64_t tile = ONE_WALKER_STRETCH if width == 1 else TILE
+        cdef int64_t tile = WORD if width == 1 and packed else TILE
         self.products = Products(n_units, fan_in, n_inputs, n_patterns, width, packed, precision)
         cdef int64_t rows = self.products.p.rows, stretch = ONE_WALKER_STRETCH if width == 1 and not packed else rows
-        self.labels, self.memory = aligned((rounded_up(rows, tile),), np.float64), []
+        self.labels, self.memory = aligned((rows,), np.float64), []
         self.labels[...] = 1.0
         cdef double[::1] labels = self.labels
         self.model.products = self.products.p
@@ -92,7 +96,7 @@ cdef class Machine:
 
     cdef void *_room(self, shape, dtype) except NULL:
         self.memory.append(aligned(shape, dtype))
-        return _address(self.memory[len(self.memory) - 1])
+        return address(self.memory[len(self.memory) - 1])
 
     def fill(self, inputs, labels):
         """Take over inputs and labels of all patterns, as Block gets them."""
@@ -240,7 +244,3 @@ cdef class Block:
     def restore(self, weights, caches):
         """Continue from a checkpoint."""
         self.load(weights)
-
-
-cdef void *_address(array):
-    return <void *><size_t>array.ctypes.data

@@ -1,5 +1,6 @@
 """Inputs in the forms in which packs of walkers are multiplied with them; see products.h."""
 from libc.stdint cimport int64_t, uint64_t
+from memory cimport address
 
 import numpy as np
 
@@ -42,9 +43,9 @@ cdef class Products:
             p.row_words = p.inputs // WORD
             self.by_pattern = aligned((n_views, p.row_words, rows), np.uint64)
             self.by_input = aligned((n_views, rows // WORD, p.inputs), np.uint64)
-            p.pattern_bits, p.input_bits = <uint64_t *>_address(self.by_pattern), <uint64_t *>_address(self.by_input)
+            p.pattern_bits, p.input_bits = <uint64_t *>address(self.by_pattern), <uint64_t *>address(self.by_input)
             self.scratch = aligned((max(rows, p.inputs), 16), np.float64)
-            p.scratch = _address(self.scratch)
+            p.scratch = address(self.scratch)
             return
         p.row_length = rounded_up(fan_in, 64 // np.dtype(self.real).itemsize)
         if width == 1:
@@ -52,10 +53,11 @@ cdef class Products:
         else:
             self.by_pattern = aligned((n_views, rows // TILE, fan_in, TILE), self.real)
             self.by_input = aligned((n_views, rounded_up(fan_in, TILE) // TILE, rows, TILE), self.real)
-            p.by_input = _address(self.by_input)
-        p.by_pattern = _address(self.by_pattern)
-        self.scratch = aligned((max(rows, p.row_length) * (width + 64),), self.real)
-        p.scratch = _address(self.scratch)
+            p.by_input = address(self.by_input)
+        p.by_pattern = address(self.by_pattern)
+        scratch = 2 * n_units * p.row_length if width == 1 else max(rows, p.row_length) * (width + 64)
+        self.scratch = aligned((scratch,), self.real)
+        p.scratch = address(self.scratch)
 
     def fill(self, inputs):
         """Take over inputs: columns of bits uint64 (n_inputs, words), or values (n_patterns, n_inputs)."""
@@ -97,7 +99,3 @@ def _pack_words(bits, words):
     packed = np.packbits(bits, axis=2, bitorder="little")
     octets[:, :n, : packed.shape[2]] = packed
     words[...] = octets.view(np.uint64).swapaxes(1, 2)
-
-
-cdef void *_address(array):
-    return <void *><size_t>array.ctypes.data

@@ -9,7 +9,7 @@ import numpy as np
 from mcmc.kernels import cpu
 
 (INPUTS, LABELS, TEACHER, WEIGHTS, SITES, MOVES, SWAPS, TEST_INPUTS, CONSTRAINED, WAITING, NOISE, PARTNERS,
- BATCHES) = range(13)
+ BATCHES, LENGTHS) = range(14)
 """Purposes of streams."""
 
 

@@ -5,10 +5,8 @@ from numerics cimport num_exp1, num_log1
 
 import numpy as np
 
-from mcmc.kernels import check
+from mcmc.kernels import NEVER, check
 
-NEVER = 2**62
-"""A sweep beyond every sweep."""
 LEAST_BURN_IN = 40
 """Sweeps of burn-in that tuning takes at the least."""
 MOST_WINDOWS = 64

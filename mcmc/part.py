@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcmc import observables
+from mcmc.kernels import NEVER
 from mcmc.parallel import Piece, World
 from mcmc.problem import Problem
 from mcmc.two_time import TwoTime
@@ -41,14 +42,14 @@ class Part:
             self.block,
             seed=config.seed,
             beta=problem.beta,
+            prior=problem.prior,
+            constraint=self.constraint,
             instance=piece.instance,
             n_copies=problem.n_copies,
             first=piece.start,
             exchange_every=self.exchange_every,
             burn_in=self.burn_in,
             measure_every=self.measure_every,
-            **({"constraint": self.constraint} if self.constraint else {}),
-            **({"prior": problem.prior} if problem.prior.is_real else {}),
         )
         self.two_time = TwoTime(config.output.waiting_times, config.schedule.sweeps, len(walkers), problem.n_weights)
         self._note_times(0)
@@ -207,4 +208,4 @@ class Part:
 
 def _next(sweep: int, every: int) -> int:
     """The first multiple of `every` after a sweep; never for 0."""
-    return (sweep // every + 1) * every if every else 2**62
+    return (sweep // every + 1) * every if every else NEVER

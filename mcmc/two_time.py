@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mcmc.kernels import NEVER
 from mcmc.observables import machine_overlap
 
 PER_DECADE = 8
 """Lags to a decade, where there are as many whole numbers."""
-NEVER = 2**62
 
 
 def lags(longest: int) -> NDArray[np.int64]:

@@ -9,9 +9,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from mcmc.priors import Gaussian, Spherical
 from mcmc.samplers import CONTINUOUS
+from mcmc.samplers.hmc import Hmc
 from problems import Problem
 
 Floats = NDArray[np.float64]
+
+
+class Leapfrog(Hmc):
+    """Trajectories that are all accepted, which no run can ask for."""
+
+    name = "leapfrog"
+
+
+METHODS = CONTINUOUS | {Leapfrog.name: Leapfrog}
 
 
 def prior(precision: float | None) -> Gaussian | Spherical:
@@ -45,7 +55,7 @@ def run(
     precision: of the Gaussian prior; None: spherical weights
     """
     block = task.model.gradient_block(task.instance, start)
-    chain = CONTINUOUS[method](**parameters).chain(
+    chain = METHODS[method](**parameters).chain(
         block,
         prior=prior(precision),
         seed=seed,

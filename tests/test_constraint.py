@@ -189,8 +189,10 @@ def test_weights_off_the_constraint_are_refused() -> None:
     chain.block.restore(damaged, chain.block.caches())
     with pytest.raises(ValueError, match="walker 2 differs"):
         chain.restore(chain.state())
+    with pytest.raises(ValueError, match="constraint: got one, expected none for waiting-time"):
+        SAMPLERS["waiting-time"]().chain(chain.block, seed=1, beta=BETA, constraint=constraint)
     with pytest.raises(ValueError, match="random order"):
-        SAMPLERS["metropolis"]("sequential").chain(
+        SAMPLERS["metropolis"](order="sequential").chain(
             task.model.block(task.instance, constraint.draw(1, 0, range(4), 4)),
             seed=1,
             beta=BETA,

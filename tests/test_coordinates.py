@@ -18,8 +18,8 @@ from scipy import stats
 from mcmc.architectures import Architecture
 from mcmc.data import Inputs, Instance
 from mcmc.errors import DivergenceError
-from mcmc.kernels import coordinates, cpu
-from mcmc.kernels.coordinates import REFRESH_EVERY, TARGET, Coordinates
+from mcmc.kernels import cpu, visits
+from mcmc.kernels.coordinates import REFRESH_EVERY, Coordinates
 from mcmc.losses import Loss
 from mcmc.models import MODELS
 from mcmc.priors import Gaussian, Prior, Spherical
@@ -46,7 +46,7 @@ def precision_of(prior: Prior) -> float | None:
 
 priors = pytest.mark.parametrize("prior", [GAUSSIAN, SPHERICAL], ids=lambda prior: prior.name)
 laws = pytest.mark.parametrize("law", INPUT_LAWS)
-orders = pytest.mark.parametrize("order", coordinates.ORDERS)
+orders = pytest.mark.parametrize("order", visits.ORDERS)
 every_pair = pytest.mark.parametrize(("machine", "loss"), PAIRS, ids=label)
 SOME = [
     (PERCEPTRON, Loss("error-count")),
@@ -70,7 +70,7 @@ def chain_of(
 ) -> Coordinates:
     block = task.model.coordinate_block(task.instance, weights)
     keywords = {"seed": SEED, "beta": BETA, "n_copies": N_COPIES} | keywords
-    return CoordinateMetropolis(step, order).chain(block, prior=prior, **keywords)
+    return CoordinateMetropolis(step_size=step, order=order).chain(block, prior=prior, **keywords)
 
 
 def assert_same(task: Problem, prior: Prior, sweeps: int, order: str = "random", **keywords: object) -> None:
@@ -515,8 +515,9 @@ def test_tuned_step_gives_the_acceptance_wanted(machine, loss, prior):
     chain.advance(burn_in + 1, 3 * burn_in)
     np.testing.assert_array_equal(chain.step_size, tuned)  # frozen
     acceptance = chain.take()["accepted"].sum(axis=(0, 1)) / (2 * burn_in * N_COPIES * task.n_weights)
-    wide = (tuned > 3.1) & (acceptance > TARGET)
-    assert ((np.abs(acceptance - TARGET) < 0.06) | (wide & (prior == SPHERICAL))).all(), (acceptance, tuned)
+    wanted = CoordinateMetropolis.target
+    wide = (tuned > 3.1) & (acceptance > wanted)
+    assert ((np.abs(acceptance - wanted) < 0.06) | (wide & (prior == SPHERICAL))).all(), (acceptance, tuned)
 
 
 def test_given_steps_stay():

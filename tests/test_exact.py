@@ -164,7 +164,7 @@ def chain_of(case: Case, beta: ArrayLike | None = None) -> flips.Flips:
     """The compiled kernel at random weights."""
     task, beta = task_of(case), case.beta if beta is None else beta
     block = task.model.block(task.instance, random_weights(case.n_copies * len(beta), case.n_weights, SEED))
-    sampler = SAMPLERS[case.method](case.order)
+    sampler = SAMPLERS[case.method](order=case.order)
     return sampler.chain(block, seed=SEED, beta=beta, n_copies=case.n_copies, burn_in=case.burn_in)
 
 

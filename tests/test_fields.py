@@ -14,6 +14,7 @@ import pytest
 from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.data import Inputs, teacher_instance
 from mcmc.kernels import cpu, fields
+from mcmc.kernels.flips import Flips
 from mcmc.losses import LOSSES, Loss
 from mcmc.models import MODELS
 from mcmc.priors import unpack
@@ -22,7 +23,6 @@ from mcmc.reference import losses as reference_losses
 from mcmc.reference import machines
 from mcmc.reference.machines import Energy
 from mcmc.samplers import Metropolis
-from mcmc.samplers.flips import Chain
 from problems import INPUT_LAWS, label, random_weights
 
 SEED = 5
@@ -122,7 +122,7 @@ def start_of(case: Case) -> np.ndarray:
     return random_weights(N_COPIES * BETA.size, case.architecture.n_weights)
 
 
-def chain_of(case: Case, data: Data, weights: np.ndarray, **keywords: object) -> Chain:
+def chain_of(case: Case, data: Data, weights: np.ndarray, **keywords: object) -> Flips:
     block = block_of(case, data, weights)
     return Metropolis().chain(block, seed=SEED, beta=BETA, n_copies=N_COPIES, **keywords)
 
@@ -230,7 +230,7 @@ def levels():
     cpu.use(level)
 
 
-def state_of(chain: Chain) -> list[bytes]:
+def state_of(chain: Flips) -> list[bytes]:
     caches = chain.block.caches()
     arrays = [
         *chain.take().values(),

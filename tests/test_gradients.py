@@ -88,11 +88,11 @@ def level() -> Iterator[None]:
 @pytest.mark.parametrize("machine", [PERCEPTRON, Machine("committee", 3, "tanh"), Machine("tree-committee", 3, "erf")])
 def test_bits_do_not_depend_on_the_block_nor_on_the_instruction_set(machine: Machine, law: str, precision: str) -> None:
     for shape in SHAPES:
-        instance, weights = draw(machine, Loss("logistic", 0.2, 1.5), law, *shape, 21)
+        instance, weights = draw(machine, Loss("logistic", 0.2, 1.5), law, *shape, 40)
         expected = None
         for name in cpu.available():
             cpu.use(name)
-            for n_walkers in (1, 3, 4, 9, 21):
+            for n_walkers in (1, 3, 4, 9, 21, 40):
                 block = block_of(machine, Loss("logistic", 0.2, 1.5), instance, weights[:n_walkers], precision)
                 found = block.evaluate(weights)
                 expected = found if expected is None else expected

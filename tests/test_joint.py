@@ -120,7 +120,11 @@ UPDATES = {
 def is_possible(method: str, case: Case) -> bool:
     sampler = CONTINUOUS[method]
     law = "spherical" if case.precision is None else "gaussian"
-    return law in sampler.laws and not (sampler.needs_gradient and case.loss.name == "error-count")
+    return (
+        law in sampler.laws
+        and not (sampler.needs_gradient and case.loss.name == "error-count")
+        and not (sampler.by_coordinate and case.machine.second_layer)
+    )
 
 
 WITHOUT_GRADIENT = ("elliptical-slice", "random-walk", "metropolis")

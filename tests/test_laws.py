@@ -22,7 +22,7 @@ from moving import Floats, Rows, deviations, run
 from problems import PERCEPTRON, Machine, Problem, problem
 
 FAMILY_ERROR = 1e-3
-N_AVERAGES = 2500
+N_AVERAGES = 3000
 """At least the number of averages in this file."""
 THRESHOLD = float(stats.norm.isf(FAMILY_ERROR / N_AVERAGES / 2))
 RNG_SEED = 20240607
@@ -223,6 +223,23 @@ def test_underdamped_langevin_has_the_exact_law_of_weights(part, friction):
     kinetic = rows.rows["kinetic"]
     assert abs(deviations(kinetic, posterior.baoab_momenta(eps).mean())) < THRESHOLD
     assert abs(deviations(kinetic, 1.0)) > THRESHOLD
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.8])
+def test_leapfrog_without_decision_has_its_biased_law(part, n_steps):
+    """What hmc would sample without its decision, which hides errors: the same law for trajectories of any length."""
+    task, posterior = regression()
+    eps = part * 2 / math.sqrt(posterior.curvatures.max())
+    rows = sampled(task, "leapfrog", {"step_size": eps, "n_steps": n_steps})
+
+    def off(variances: Floats) -> float:
+        return worst(gaussian_deviations(posterior, rows.weights, rows.energy, variances))
+
+    assert off(posterior.leapfrog(eps)) < THRESHOLD
+    assert off(posterior.exact) > THRESHOLD
+    if part > 0.3:  # at the smallest step the law hardly depends on it
+        assert off(posterior.leapfrog(1.05 * eps)) > THRESHOLD
 
 
 # Decisions

@@ -109,7 +109,7 @@ def sample(
         weights = Ising().walkers(3, number, range(2), 1, 1, n_weights)
         weights[list(planted)] = instance.teacher
         method, order = sampler
-        chain = SAMPLERS[method](order).chain(
+        chain = SAMPLERS[method](order=order).chain(
             model.block(instance, weights), seed=3, beta=[factor * case.beta], instance=number, n_copies=2, burn_in=2
         )
         chain.advance(1, sweeps[-1])

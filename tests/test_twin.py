@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mcmc.data import Inputs, Instance
-from mcmc.kernels import cpu, flips
+from mcmc.kernels import cpu, flips, visits
 from mcmc.kernels.random import MOVES, SITES, SWAPS, stream_key
 from mcmc.losses import LOSSES, Loss
 from mcmc.priors import unpack
@@ -37,7 +37,7 @@ losses = pytest.mark.parametrize("loss", VARIANTS, ids=label)
 pairs = pytest.mark.parametrize(("machine", "loss"), MULTI_UNIT_PAIRS, ids=label)
 laws = pytest.mark.parametrize("inputs", INPUT_LAWS)
 methods = pytest.mark.parametrize("method", flips.RULES)
-orders = pytest.mark.parametrize("order", flips.ORDERS)
+orders = pytest.mark.parametrize("order", visits.ORDERS)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def levels():
 
 
 def chain_of(task: Problem, method: str, order: str, walkers: np.ndarray, **keywords: object) -> flips.Flips:
-    return SAMPLERS[method](order).chain(task.model.block(task.instance, walkers), seed=SEED, **keywords)
+    return SAMPLERS[method](order=order).chain(task.model.block(task.instance, walkers), seed=SEED, **keywords)
 
 
 def assert_same(task: Problem, method: str, order: str, sweeps: int, *, exact: bool, **keywords: object) -> None:

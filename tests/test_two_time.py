@@ -14,10 +14,11 @@ from scipy import stats
 from enumeration import all_states
 from mcmc import config
 from mcmc.errors import ConfigError
+from mcmc.kernels import NEVER
 from mcmc.losses import Loss
 from mcmc.priors import Gaussian, Ising, Prior
 from mcmc.samplers import CONTINUOUS, SAMPLERS
-from mcmc.two_time import NEVER, TwoTime, lags
+from mcmc.two_time import TwoTime, lags
 from problems import PERCEPTRON, problem
 from running import tables
 
@@ -98,7 +99,7 @@ def test_metropolis_follows_the_transition_matrix() -> None:
     task = problem(Loss("error-count"), "binary", n, 14, PERCEPTRON, labels="random")
     n_copies = 20_000
     block = task.model.block(task.instance, Ising().walkers(3, 0, range(n_copies), 1, 1, n))
-    chain = SAMPLERS["metropolis"]("random").chain(block, seed=3, beta=[beta], n_copies=n_copies, measure_every=0)
+    chain = SAMPLERS["metropolis"](order="random").chain(block, seed=3, beta=[beta], n_copies=n_copies, measure_every=0)
     two_time = correlations(chain, block, Ising(), waiting, sweeps)
     states = all_states(n).astype(float)
     sweep_of = np.linalg.matrix_power(transition_matrix(task, beta), n)

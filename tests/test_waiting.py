@@ -393,9 +393,9 @@ def test_auto_needs_a_burn_in():
 
 
 def test_orders_play_no_part():
-    assert Auto("sequential").order == "sequential"
+    assert Auto(order="sequential").order == "sequential"
     with pytest.raises(ValueError, match="order: got 'sequential', expected one of random"):
-        SAMPLERS["waiting-time"]("sequential")
+        SAMPLERS["waiting-time"](order="sequential")
 
 
 ASKED = {"sampler.method": "auto", "data.n_instances": 2, "ladder.beta": [0.5, 2.0, 4.0, 6.0], "data.alpha": 2.0}

@@ -8,8 +8,6 @@
 
 #include "exchange.h"
 
-#define NEVER ((int64_t)1 << 62) /* a sweep beyond every sweep */
-
 /* One sweep of every walker of the block; returns the first walker whose state is no number any more, or -1. */
 typedef int64_t (*chain_sweep_fn)(void *sampler, int64_t sweep);
 /* Writes what the observables need of the walkers, besides their energies, into row `row`. */
@@ -24,6 +22,7 @@ typedef struct {
     int32_t *walker_at;        /* (n_copies, n_rungs): rung of birth of the walker on each rung */
     int32_t *rung_of;          /* (n_copies, n_rungs): its inverse */
     int64_t *accepted;         /* (n_copies, n_rungs): moves at each rung since the last row, of the walkers of this block */
+    int64_t *counts;           /* what the sampler counts of the walkers of this block, to adapt by; or NULL */
     int64_t exchange_every;    /* 0: no exchange in here */
     int64_t burn_in;
     int64_t *exchange_accepted, *exchange_proposed; /* (n_copies, n_rungs - 1): after burn-in */
@@ -34,6 +33,7 @@ typedef struct {
     double *row_energy;        /* (rows, n_walkers) */
     int32_t *row_walker_at;    /* (rows, n_copies, n_rungs) */
     int64_t *row_accepted;     /* (rows, n_copies, n_rungs) */
+    void *row_weights;         /* (rows, n_walkers, ...), in the form of the sampler, which writes it */
     void *sampler;
     chain_sweep_fn sweep;
     chain_record_fn record;

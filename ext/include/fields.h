@@ -3,8 +3,7 @@
  * Design. A walker keeps of every pattern the unscaled field w_k.x of each unit (integer-valued inputs stay exact, so ties at zero are
  * decided rightly), the output of each unit and the loss. A move changes one weight of a unit, or two, by any amount: a flip changes
  * one by -2 w. It gives the new fields and outputs of that unit; the output of the machine is put together anew, units in order, so it
- * does not drift. dE adds the losses after minus before; its order is stated: pattern mu goes to
- * partial sum mu % 8, the eight are added pairwise. Eight lanes do just that at every level. Fields and energy drift with rounding
+ * does not drift. dE adds the losses after minus before, in the order of sums.h. Fields and energy drift with rounding
  * and are recomputed at fixed sweeps, sites in order; outputs of units and losses are always those of the fields.
  *
  * A homogeneous activation works on the unscaled field and leaves all scaling to the output: sums of integers stay exact there too.
@@ -20,6 +19,7 @@
 #include "flip_target.h"
 #include "isa.h"
 #include "losses.h"
+#include "sums.h"
 
 #define STRETCH 128 /* patterns; a multiple of 8 */
 
@@ -99,12 +99,6 @@ static inline __attribute__((always_inline)) fields_move fields_two(const fields
 static inline __attribute__((always_inline)) fields_move fields_flip(const fields_view *v, int64_t site)
 {
     return fields_one(v, site, -2.0 * v->signs[site]);
-}
-
-/* The eight partial sums of a sum over patterns, added pairwise. */
-static inline double fields_total(const double sum[8])
-{
-    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
 /* One term of the sum over sites, for n patterns; lanes run over patterns. */

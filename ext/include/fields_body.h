@@ -51,18 +51,16 @@ ISA_CODE void FN(fields_load)(void *model, int64_t walker)
     double sum[8] = {0};
     for (int64_t mu = 0; mu < m->n_patterns; mu++)
         sum[mu % 8] += v.loss[mu];
-    *v.energy = fields_total(sum);
+    *v.energy = sums_pairwise(sum, 1);
 }
 
-/* Every unit of real weights back to |w_k|^2 = fan-in, the sum over weights in the order of fields_total; then everything anew. */
+/* Every unit of real weights back to |w_k|^2 = fan-in; then everything anew. */
 ISA_CODE void FN(fields_rescale)(void *model, int64_t walker)
 {
     const fields_model *m = model;
     for (int64_t unit = 0; unit < m->n_units; unit++) {
-        double *w = m->reals + walker * m->n_sites + unit * m->fan_in, sum[8] = {0};
-        for (int64_t i = 0; i < m->fan_in; i++)
-            sum[i % 8] += w[i] * w[i];
-        const double scale = sqrt(m->fan_in / fields_total(sum));
+        double *w = m->reals + walker * m->n_sites + unit * m->fan_in;
+        const double scale = sqrt(m->fan_in / FN(sums_dot)(w, w, m->fan_in));
         for (int64_t i = 0; i < m->fan_in; i++)
             w[i] *= scale;
     }
@@ -97,7 +95,7 @@ INLINE double FN(fields_delta)(const fields_view *v, const fields_move *move, in
             for (int64_t k = 0; k < 8 / N_REALS; k++)
                 sum[k] += *(const REALS *)(new_loss + at + k * N_REALS) - *(const REALS *)(loss + at + k * N_REALS);
     }
-    return fields_total((const double *)sum);
+    return sums_pairwise((const double *)sum, 1);
 }
 
 /* Carries out the move that fields_delta has looked at, but for the weights. */

@@ -24,7 +24,7 @@ INLINE double LN(fields_delta)(const fields_view *v, const fields_move *move, in
             if (KEPT)
                 *(REALS *)(m.new_loss + at) = after;
         }
-    return fields_total((const double *)sum);
+    return sums_pairwise((const double *)sum, 1);
 }
 
 /* Carries out the move that fields_delta has looked at, but for the weights. */

@@ -24,28 +24,22 @@ static const flips_sum_weights_fn flips_sum_weights[N_ISA] = ISA_TABLE(flips_sum
 typedef struct {
     chain_run *chain;
     const flip_target *target;
-    int level; /* instruction set */
-    int rule, order;
+    visits visits;             /* pair flips: with site_key (n_walkers,) */
+    int rule;
     const uint64_t *threshold; /* (n_rungs, 2 max_delta + 1), integer energies; pair flips: (n_rungs, 4 max_delta + 1) */
     const int8_t *reference;   /* (n_sites,): pair flips that keep the overlap with it, see pairs.h; NULL: single flips */
-    const uint64_t *site_key;  /* (n_copies,); pair flips: (n_walkers,) */
-    const uint64_t *move_key;  /* (n_walkers,) */
-    waiting_times waiting;     /* the sampler of the rungs that have it */
-    int8_t *waits;             /* (n_rungs,): 1 where a rung is sampled by waiting times, without rule and order */
-    int64_t *burn_in_flips;    /* (n_copies, n_rungs): flips in the second half of the burn-in, of the walkers of this block; or NULL */
+    waiting_times waiting;     /* the sampler of the rungs that make no visits, without rule and order */
     int64_t n_words;           /* 64-bit words of the packed weights of a unit, which begin on a word of their own */
-    uint64_t *row_weights;     /* (rows, n_walkers, n_units, n_words): bit i % 64 of word i / 64 set where weight i of the unit is +1 */
-    int32_t *sites;            /* (n_sites rounded up to 4,): scratch */
-    uint16_t *high;            /* (n_walkers, CHUNK): scratch */
     double limits[2][ACCEPTANCE_CELLS][2]; /* by rule, see acceptance.h */
 } flip_run;
 
+/* Flips at a rung of a copy; those of the second half of the burn-in are the counts (n_copies, n_rungs) to adapt by. */
 static inline void flips_count(const flip_run *r, int64_t copy, int64_t rung, int64_t sweep, int64_t flips)
 {
     const chain_run *c = r->chain;
     c->accepted[copy * c->n_rungs + rung] += flips;
-    if (r->burn_in_flips && sweep <= c->burn_in && sweep > c->burn_in / 2)
-        r->burn_in_flips[copy * c->n_rungs + rung] += flips;
+    if (c->counts && sweep <= c->burn_in && sweep > c->burn_in / 2)
+        c->counts[copy * c->n_rungs + rung] += flips;
 }
 
 /* How the proposals of a walker on a rung are decided; which they are is left open. */
@@ -55,38 +49,26 @@ static inline flip_moves flips_moves(const flip_run *r, int64_t walker, int64_t 
     const double beta = r->chain->beta[rung];
     const int rule = acceptance_rule(r->rule, beta);
     return (flip_moves){.thresholds = r->threshold + rung * (2 * most + 1) + most, .beta = beta,
-                        .decisions = {.key = r->move_key[walker], .row = sweep, .rule = rule, .limits = r->limits[rule]}};
+                        .decisions = {.key = r->visits.move_key[walker], .row = sweep, .rule = rule, .limits = r->limits[rule]}};
 }
 
 #include "pairs.h"
 
-/* One sweep of those among walkers first .. last - 1 of the block, which belong to one copy, whose rungs have proposals. */
-static void flips_sweep_copy(const flip_run *r, int64_t copy, int64_t first, int64_t last, int64_t sweep)
+/* A visits_make_fn. */
+static void flips_make(const void *run, int64_t copy, int64_t walker, int64_t rung, int64_t sweep, int64_t slot, int64_t n,
+                       const uint16_t *high)
 {
+    const flip_run *r = run;
     const flip_target *t = r->target;
-    const int64_t n = t->n_sites, tile = last - first > 1 ? visits_tile(t->site_bytes) : CHUNK;
-    visits_fill(r->level, r->order, r->site_key[copy], sweep, n, r->sites);
-    for (int64_t chunk = 0; chunk < n; chunk += CHUNK) {
-        const int64_t end = n - chunk < CHUNK ? n : chunk + CHUNK;
-        for (int64_t w = first; w < last; w++)
-            if (!r->waits[chain_rung_of(r->chain, w)])
-                philox_fill[r->level](r->move_key[w], sweep, chunk / 8, (end - chunk + 7) / 8, HALF_HIGH, (uint32_t *)(r->high + w * CHUNK));
-        for (int64_t slot = chunk; slot < end; slot += tile)
-            for (int64_t w = first; w < last; w++) {
-                const int64_t rung = chain_rung_of(r->chain, w);
-                if (r->waits[rung])
-                    continue;
-                flip_moves moves = flips_moves(r, w, rung, sweep);
-                moves.sites = r->sites + slot;
-                moves.n = end - slot < tile ? end - slot : tile;
-                moves.decisions.slot = slot;
-                moves.decisions.high = r->high + w * CHUNK + (slot - chunk);
-                flips_count(r, copy, rung, sweep, t->call.flips(t->model, w, &moves));
-            }
-    }
+    flip_moves moves = flips_moves(r, walker, rung, sweep);
+    moves.sites = r->visits.sites + slot;
+    moves.n = n;
+    moves.decisions.slot = slot;
+    moves.decisions.high = high;
+    flips_count(r, copy, rung, sweep, t->call.flips(t->model, walker, &moves));
 }
 
-/* The same with pair flips. */
+/* One sweep of walkers first .. last - 1 of the block, which belong to one copy, with pair flips. */
 static void flips_sweep_pairs(const flip_run *r, int64_t copy, int64_t first, int64_t last, int64_t sweep)
 {
     for (int64_t w = first; w < last; w++) {
@@ -101,7 +83,7 @@ static int64_t flips_wait_copy(const flip_run *r, int64_t copy, int64_t first, i
     int64_t others = 0;
     for (int64_t w = first; w < last; w++) {
         const int64_t rung = chain_rung_of(r->chain, w);
-        if (r->waits[rung]) {
+        if (r->visits.absent[rung]) {
             flips_count(r, copy, rung, sweep, waiting_sweep(&r->waiting, w, rung, sweep));
         } else {
             waiting_forget(&r->waiting, w);
@@ -120,10 +102,12 @@ static int64_t flips_sweep(void *run, int64_t sweep)
     for (int64_t w = 0, last; w < t->n_walkers; w = last) {
         const int64_t copy = (c->first + w) / c->n_rungs;
         last = chain_end_of_copy(c, w);
-        if (r->reference)
+        if (r->reference) {
             flips_sweep_pairs(r, copy, w, last, sweep);
-        else if (flips_wait_copy(r, copy, w, last, sweep))
-            flips_sweep_copy(r, copy, w, last, sweep);
+        } else if (flips_wait_copy(r, copy, w, last, sweep)) {
+            visits_choose(&r->visits, copy, sweep);
+            visits_deal(&r->visits, c, copy, w, last, sweep, flips_make, r);
+        }
     }
     if (t->refresh && sweep % (r->reference ? PAIRS_REFRESH_EVERY : REFRESH_EVERY) == 0)
         for (int64_t w = 0; w < t->n_walkers; w++) {
@@ -133,13 +117,14 @@ static int64_t flips_sweep(void *run, int64_t sweep)
     return -1;
 }
 
-/* The weights of all walkers into a row. */
+/* The weights of all walkers into a row (n_walkers, n_units, n_words): bit i % 64 of word i / 64 is set where weight i of the unit is +1. */
 static void flips_record(void *run, int64_t row)
 {
     const flip_run *r = run;
     const flip_target *t = r->target;
     const int64_t units = t->n_walkers * t->n_units;
-    flips_pack[r->level](t->weights, units, t->n_sites / t->n_units, r->n_words, r->row_weights + row * units * r->n_words);
+    uint64_t *rows = r->chain->row_weights;
+    flips_pack[r->visits.level](t->weights, units, t->n_sites / t->n_units, r->n_words, rows + row * units * r->n_words);
 }
 
 #endif

@@ -26,7 +26,7 @@ typedef struct {
     loss_params params;
     responses_fn respond;
     slopes_fn slopes;
-    double *labels;       /* (rows, rounded up to a multiple of `tile`): of the padding, 1 */
+    double *labels;       /* (rows,): of the padding, 1 */
     double *field;        /* (n_units, stretch, width): scratch */
     int second_layer;     /* whether the v_k are weights */
     double *energy;       /* (8, width): partial sums */

@@ -28,7 +28,8 @@ static int64_t pairs_arrange(const int8_t *weights, const int8_t *reference, int
 static int64_t pairs_sweep(const flip_run *r, int64_t walker, int64_t rung, int64_t sweep)
 {
     const flip_target *t = r->target;
-    const int64_t n = t->n_sites, n_agree = pairs_arrange(t->weights + walker * n, r->reference, n, r->sites);
+    const visits *v = &r->visits;
+    const int64_t n = t->n_sites, n_agree = pairs_arrange(t->weights + walker * n, r->reference, n, v->sites);
     flip_moves moves = flips_moves(r, walker, rung, sweep);
     uint32_t place_high[CHUNK], place_low[CHUNK];
     uint16_t high[CHUNK];
@@ -39,14 +40,14 @@ static int64_t pairs_sweep(const flip_run *r, int64_t walker, int64_t rung, int6
         const int64_t chunk = n - slot < CHUNK ? n - slot : CHUNK, blocks = (chunk + 7) / 8;
         moves.decisions.slot = slot;
         moves.decisions.high = high;
-        philox_fill[r->level](r->site_key[walker], sweep, slot / 4, 2 * blocks, HALF_HIGH, place_high);
-        philox_fill[r->level](r->site_key[walker], sweep, slot / 4, 2 * blocks, HALF_LOW, place_low);
-        philox_fill[r->level](r->move_key[walker], sweep, slot / 8, blocks, HALF_HIGH, (uint32_t *)high);
+        philox_fill[v->level](v->site_key[walker], sweep, slot / 4, 2 * blocks, HALF_HIGH, place_high);
+        philox_fill[v->level](v->site_key[walker], sweep, slot / 4, 2 * blocks, HALF_LOW, place_low);
+        philox_fill[v->level](v->move_key[walker], sweep, slot / 8, blocks, HALF_HIGH, (uint32_t *)high);
         for (int64_t k = 0; k < chunk; k++) {
             /* 64 bits for both places: the second takes what the first leaves; uniform to n^2/4 parts in 2^64 */
             const unsigned __int128 first = (unsigned __int128)((uint64_t)place_high[k] << 32 | place_low[k]) * (uint64_t)n_agree;
             const unsigned __int128 second = (unsigned __int128)(uint64_t)first * (uint64_t)(n - n_agree);
-            int32_t *a = r->sites + (int64_t)(first >> 64), *b = r->sites + n_agree + (int64_t)(second >> 64);
+            int32_t *a = v->sites + (int64_t)(first >> 64), *b = v->sites + n_agree + (int64_t)(second >> 64);
             const double before = t->energy[walker];
             t->call.flip(t->model, walker, *a);
             const double delta = t->energy[walker] - before + t->call.delta(t->model, walker, *b);

@@ -8,7 +8,8 @@
  *          Several walkers: the inputs are kept twice, in tiles of 8 patterns and in tiles of 8 inputs, weights and forces are packed into
  *          panels of a few vectors of walkers, and one loop multiplies a tile with a panel for both directions (products_real.h).
  *          One walker: the inputs are kept once, by rows. The lanes are the partial sums of the fields and the inputs of the
- *          gradient, so that a row is read once from memory for both.
+ *          gradient. A few rows at a time are read from memory for both: for the fields from their beginning, and then for the gradient
+ *          from their end, which is still in the first cache.
  *   +-1    packed bits. Four numbers have 16 signed sums ((+-a +-b) + (+-c +-d)); a table of them replaces four multiply-adds by one
  *          addition (the method of four Russians). A sum over inputs, or over patterns, adds the groups of four in order.
  *          One walker with AVX-512: the table lies in two registers and a permutation looks up 8 patterns (or inputs) at once.
@@ -36,17 +37,18 @@ typedef struct {
     const uint64_t *pattern_bits; /* (n_views, row_words, rows): bit i % 64 of word i / 64 of a pattern */
     const uint64_t *input_bits;   /* (n_views, rows / WORD, inputs): bit mu % 64 of word mu / 64 of an input */
     int64_t row_words, inputs;    /* inputs: fan_in rounded up to a multiple of WORD */
-    void *scratch;                /* products_scratch bytes, of 64-byte alignment */
+    void *scratch;                /* of 64-byte alignment; one walker, real inputs: weights, sums of each unit (n_units, 2, row_length) */
 } products;
 
-/* Fields (n, width) of a unit with weights (fan_in, width), for the patterns first .. first + n - 1. */
+/* Fields (n, width) of a unit with weights (fan_in, width), for the patterns first .. first + n - 1. One walker: where first > 0, of
+ * the weights of the last call with first = 0. */
 typedef void (*forward_fn)(const products *p, int64_t unit, const double *weights, int64_t first, int64_t n, double *field);
-/* gradient (fan_in, width) = sum over the patterns of force (n, width) times inputs; where first > 0 it goes on from what is there. */
+/* gradient (fan_in, width) = sum over the patterns of force (n, width) times inputs. One walker: where first > 0 the sum goes on, and it is
+ * written with the last of the patterns. */
 typedef void (*backward_fn)(const products *p, int64_t unit, const double *force, int64_t first, int64_t n, double *gradient);
 
-/* Patterns to go through at a time, a divisor of WORD, so that the rows of one walker's stretch stay in the cache between forward and
- * backward; all others want all rows in one call. */
-#define ONE_WALKER_STRETCH 32
+/* Patterns of one walker with real inputs to go through at a time; all others want all rows in one call. */
+#define ONE_WALKER_STRETCH TILE
 
 #define ISA_BODY "products_body.h"
 #include "each_isa.h"

@@ -7,7 +7,7 @@
 #define VR REAL_VECTOR
 #define N_VR ((int64_t)(VEC_BYTES / sizeof(REAL)))
 #define ORDER ((int64_t)(64 / sizeof(REAL))) /* partial sums of a sum over inputs; also the walkers that go together where inputs are bits */
-#define VR_ALL(x) ((VR){0} + (x))
+#define VR_ALL(x) ((x) - (VR){0}) /* x + 0 would cost an addition: it is not x where x = -0 */
 
 /* a b + c, rounded once. */
 INLINE VR RN(multiply_add)(VR a, VR b, VR c)
@@ -22,12 +22,4 @@ INLINE VR RN(multiply_add)(VR a, VR b, VR c)
         out[lane] = sizeof(REAL) == 8 ? __builtin_fma(a[lane], b[lane], c[lane]) : __builtin_fmaf(a[lane], b[lane], c[lane]);
     return out;
 #endif
-}
-
-/* Partial sums, each a row of n numbers, added pairwise into the first. */
-INLINE void RN(add_pairwise)(REAL *partial, int64_t n)
-{
-    for (int64_t half = ORDER / 2; half > 0; half /= 2)
-        for (int64_t k = 0; k < half * n; k++)
-            partial[k] += partial[half * n + k];
 }

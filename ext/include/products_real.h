@@ -45,8 +45,9 @@ INLINE void RN(real_block)(const REAL *a, const REAL *b, int64_t n, const int sp
         a += terms * TILE;
         b += terms * size;
     }
-    if (split)
-        RN(add_pairwise)(partial, TILE_ROWS * size);
+    for (int64_t half = order / 2, row = TILE_ROWS * size; half > 0; half /= 2)
+        for (int64_t k = 0; k < half * row; k++)
+            partial[k] += partial[half * row + k];
     for (int m = 0; m < TILE_ROWS; m++)
         for (int64_t lane = 0; lane < lanes && lane < size; lane++)
             out[m * width + lane] = partial[m * size + lane];
@@ -105,42 +106,56 @@ INLINE void RN(real_product)(const products *p, const REAL *tiles, int64_t n_out
 /* One walker: rows (n, row_length) times x (row_length,), the lanes being the partial sums. */
 INLINE void RN(real_rows)(const REAL *rows, int64_t n, int64_t length, const REAL *x, double *out)
 {
-    enum { PARTS = 64 / VEC_BYTES, ROWS = 4 }; /* n is a multiple of TILE */
-    for (int64_t mu = 0; mu < n; mu += ROWS) {
-        VR sum[ROWS][PARTS];
-        REAL partial[ROWS][16] __attribute__((aligned(64)));
-        memset(sum, 0, sizeof sum);
+    enum { PARTS = 64 / VEC_BYTES }; /* n is a multiple of TILE */
+    for (int64_t mu = 0; mu < n; mu += TILE_ROWS) {
+        VR sum[TILE_ROWS][PARTS];
+        REAL partial[TILE_ROWS][16] __attribute__((aligned(64)));
+#pragma GCC unroll 8
+        for (int m = 0; m < TILE_ROWS; m++)
+#pragma GCC unroll 4
+            for (int part = 0; part < PARTS; part++)
+                sum[m][part] = VR_ALL(0);
         for (int64_t i = 0; i < length; i += ORDER)
 #pragma GCC unroll 4
             for (int part = 0; part < PARTS; part++) {
                 const VR factor = *(const VR *)(x + i + part * N_VR);
-#pragma GCC unroll 4
-                for (int m = 0; m < ROWS; m++)
+#pragma GCC unroll 8
+                for (int m = 0; m < TILE_ROWS; m++)
                     sum[m][part] = RN(multiply_add)(*(const VR *)(rows + (mu + m) * length + i + part * N_VR), factor, sum[m][part]);
             }
-        for (int m = 0; m < ROWS; m++) {
+#pragma GCC unroll 8
+        for (int m = 0; m < TILE_ROWS; m++)
+#pragma GCC unroll 4
             for (int part = 0; part < PARTS; part++)
                 *(VR *)&partial[m][part * N_VR] = sum[m][part];
-            RN(add_pairwise)(partial[m], 1);
+#pragma GCC unroll 4
+        for (int half = ORDER / 2; half > 0; half /= 2) /* of all rows together: the compiler keeps them in registers */
+#pragma GCC unroll 8
+            for (int m = 0; m < TILE_ROWS; m++)
+                for (int k = 0; k < half; k++)
+                    partial[m][k] += partial[m][half + k];
+        for (int m = 0; m < TILE_ROWS; m++)
             out[mu + m] = partial[m][0];
-        }
     }
 }
 
-/* One walker: sum (length,) += rows^T force, patterns in order. */
+/* One walker: sum (length,) += rows^T force, patterns in order. From the last input to the first: the last ones have just been read for the
+ * fields. */
 INLINE void RN(real_columns)(const REAL *rows, int64_t n, int64_t length, const double *force, REAL *sum)
 {
-    for (int64_t mu = 0; mu < n; mu += TILE)
-        for (int64_t i = 0; i < length; i += N_VR) {
+    for (int64_t mu = 0; mu < n; mu += TILE) {
+        VR factor[TILE];
+#pragma GCC unroll 8
+        for (int m = 0; m < TILE; m++)
+            factor[m] = VR_ALL((REAL)force[mu + m]);
+        for (int64_t i = length - N_VR; i >= 0; i -= N_VR) {
             VR total = *(const VR *)(sum + i);
 #pragma GCC unroll 8
-            for (int m = 0; m < TILE; m++) {
-                const REAL *x = rows + (mu + m) * length + i;
-                __builtin_prefetch(x + n * length, 0, 2);
-                total = RN(multiply_add)(*(const VR *)x, VR_ALL((REAL)force[mu + m]), total);
-            }
+            for (int m = 0; m < TILE; m++)
+                total = RN(multiply_add)(*(const VR *)(rows + (mu + m) * length + i), factor[m], total);
             *(VR *)(sum + i) = total;
         }
+    }
 }
 
 ISA_CODE void RN(real_forward)(const products *p, int64_t unit, const double *weights, int64_t first, int64_t n, double *field)
@@ -151,8 +166,8 @@ ISA_CODE void RN(real_forward)(const products *p, int64_t unit, const double *we
         RN(real_product)(p, tiles, n, weights, p->fan_in, 1, field);
         return;
     }
-    REAL *x = p->scratch;
-    for (int64_t i = 0; i < length; i++)
+    REAL *x = (REAL *)p->scratch + 2 * unit * length;
+    for (int64_t i = 0; first == 0 && i < length; i++)
         x[i] = i < p->fan_in ? (REAL)weights[i] : 0;
     RN(real_rows)((const REAL *)p->by_pattern + (view * p->rows + first) * length, n, length, x, field);
 }
@@ -165,11 +180,11 @@ ISA_CODE void RN(real_backward)(const products *p, int64_t unit, const double *f
         RN(real_product)(p, (const REAL *)p->by_input + view * tiles * p->rows * TILE, p->fan_in, force, n, 0, gradient);
         return;
     }
-    REAL *sum = p->scratch;
-    for (int64_t i = 0; i < length; i++)
-        sum[i] = first > 0 && i < p->fan_in ? (REAL)gradient[i] : 0;
+    REAL *sum = (REAL *)p->scratch + (2 * unit + 1) * length;
+    if (first == 0)
+        memset(sum, 0, sizeof(REAL) * length);
     RN(real_columns)((const REAL *)p->by_pattern + (view * p->rows + first) * length, n, length, force, sum);
-    for (int64_t i = 0; i < p->fan_in; i++)
+    for (int64_t i = 0; first + n == p->rows && i < p->fan_in; i++)
         gradient[i] = sum[i];
 }
 

@@ -10,5 +10,5 @@ ISA_CODE double FN(sums_dot)(const double *a, const double *b, int64_t n)
     memcpy(total, &sum, sizeof total);
     for (int64_t i = whole; i < n; i++)
         total[i - whole] += a[i] * b[i];
-    return ((total[0] + total[4]) + (total[2] + total[6])) + ((total[1] + total[5]) + (total[3] + total[7]));
+    return sums_pairwise(total, 1);
 }

@@ -21,6 +21,7 @@
 #include "flip_target.h"
 #include "numerics.h"
 #include "philox.h"
+#include "sums.h"
 
 #define WAITING_BLOCK 64 /* sites whose rates are added first */
 

@@ -50,12 +50,12 @@ ISA_CODE void FN(waiting_rates)(double beta, const double *deltas, int64_t n_sit
         rates[i] = 0;
 }
 
-/* Sum of WAITING_BLOCK rates: rate i goes to partial sum i % 8, the eight are added pairwise. */
+/* Sum of WAITING_BLOCK rates, in the order of sums.h. */
 ISA_CODE double FN(waiting_block)(const double *rates)
 {
     double sum[8] = {0};
     for (int64_t i = 0; i < WAITING_BLOCK; i += 8)
         for (int64_t k = 0; k < 8; k += N_REALS)
             *(REALS *)(sum + k) += *(const REALS *)(rates + i + k);
-    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    return sums_pairwise(sum, 1);
 }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+NEVER = 2**62
+"""A sweep beyond every sweep."""
+
 
 def aligned(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
     """Zeros that start on a cache line (64 bytes), so that no vector load straddles two."""

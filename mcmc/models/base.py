@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,22 +98,23 @@ class Model(ABC):
         """Walkers in the family of float64 fields, which can hold every machine."""
         return self._of_fields(fields.Block, inputs, labels, weights)
 
+    @property
+    def _machine(self) -> dict[str, Any]:
+        """Arguments of the blocks that hold every machine."""
+        architecture, loss = self.architecture, self.loss
+        return {
+            "n_units": architecture.n_hidden,
+            "activation": "linear" if architecture.name == "perceptron" else architecture.activation,
+            "parity": architecture.is_parity,
+            "loss": loss.name,
+            "margin": loss.margin,
+            "sharpness": loss.sharpness,
+        }
+
     def _of_fields(
         self, kind: type[AnyFields], inputs: Inputs, labels: NDArray[np.float64], weights: NDArray
     ) -> AnyFields:
-        architecture, loss = self.architecture, self.loss
-        return kind(
-            inputs.dense().T,
-            labels,
-            inputs.n_patterns,
-            weights,
-            n_units=architecture.n_hidden,
-            activation="linear" if architecture.name == "perceptron" else architecture.activation,
-            parity=architecture.is_parity,
-            loss=loss.name,
-            margin=loss.margin,
-            sharpness=loss.sharpness,
-        )
+        return kind(inputs.dense().T, labels, inputs.n_patterns, weights, **self._machine)
 
     def gradient_block(
         self, instance: Instance, weights: NDArray[np.float64], precision: str = "float64", batch_size: int = 0
@@ -123,22 +124,16 @@ class Model(ABC):
         precision: "float64" or "float32", of the matrix products; batch_size: patterns of a minibatch, 0 for none.
         Raises ValueError as `block`.
         """
-        architecture, loss = self.architecture, self.loss
         self._check_instance(instance)
         inputs = instance.inputs
         return gradients.Block(
             inputs.columns if inputs.binary else inputs.values,
             instance.labels,
             weights,
-            n_units=architecture.n_hidden,
-            activation="linear" if architecture.name == "perceptron" else architecture.activation,
-            parity=architecture.is_parity,
-            loss=loss.name,
-            margin=loss.margin,
-            sharpness=loss.sharpness,
             precision=precision,
-            second_layer=architecture.second_layer,
+            second_layer=self.architecture.second_layer,
             batch_size=batch_size,
+            **self._machine,
         )
 
     def coordinate_block(self, instance: Instance, weights: NDArray[np.float64]) -> fields.RealBlock:

@@ -10,21 +10,22 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from mcmc.reference import losses
+from mcmc.reference.machines import ACTIVATIONS, views
 
 Values = NDArray[np.float64]
 Evaluate = Callable[[Values], tuple[Values, Values]]
 """Weights (n, n_weights) to energies (n,) and gradients (n, n_weights)."""
 
-ACTIVATIONS: dict[str, tuple[Callable[[Values], Values], Callable[[Values], Values]]] = {
-    "sign": (losses.sign, np.zeros_like),
-    "erf": (lambda h: special.erf(h / math.sqrt(2)), lambda h: math.sqrt(2 / math.pi) * np.exp(-(h**2) / 2)),
-    "tanh": (np.tanh, lambda h: 1 / np.cosh(h) ** 2),
-    "relu": (lambda h: np.where(h > 0, h, 0.0), lambda h: np.where(h > 0, 1.0, 0.0)),
-    "linear": (lambda h: h, np.ones_like),
+ACTIVATION_SLOPES: dict[str, Callable[[Values], Values]] = {
+    "sign": np.zeros_like,
+    "erf": lambda h: math.sqrt(2 / math.pi) * np.exp(-(h**2) / 2),
+    "tanh": lambda h: 1 / np.cosh(h) ** 2,
+    "relu": lambda h: np.where(h > 0, 1.0, 0.0),
+    "linear": np.ones_like,
 }
-"""g and g' by name."""
+"""g' by name."""
 
-SLOPES: dict[str, Callable[[Values, Values, float, float], Values]] = {
+LOSS_SLOPES: dict[str, Callable[[Values, Values, float, float], Values]] = {
     "error-count": lambda f, y, margin, sharpness: np.zeros_like(f),
     "hinge": lambda f, y, margin, sharpness: -y * (y * f < margin),
     "squared-hinge": lambda f, y, margin, sharpness: -y * np.maximum(0.0, margin - y * f),
@@ -48,10 +49,9 @@ def evaluate(
 ) -> Evaluate:
     """The function for inputs (P, N) and labels (P,). With a second layer its weights stand after all others."""
     x, y = np.asarray(inputs, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    tree, parity = architecture.startswith("tree-"), architecture.endswith("parity")
-    units = np.stack(np.split(x, n_hidden, axis=1)) if tree else np.stack([x] * n_hidden)  # (K, P, fan_in)
-    fan_in = units.shape[2]
-    g, slope = ACTIVATIONS["linear" if architecture == "perceptron" else activation]
+    units, parity = views(x, architecture, n_hidden), architecture.endswith("parity")
+    fan_in, activation = units.shape[2], "linear" if architecture == "perceptron" else activation
+    g, g_slope = ACTIVATIONS[activation], ACTIVATION_SLOPES[activation]
 
     def of(weights: Values) -> tuple[Values, Values]:
         first, v = np.split(weights, [n_hidden * fan_in], axis=1)
@@ -59,8 +59,8 @@ def evaluate(
         h = np.einsum("kpi,nki->nkp", units, first.reshape(-1, n_hidden, fan_in)) / math.sqrt(fan_in)
         f = losses.sign(h).prod(axis=1) if parity else np.einsum("nk,nkp->np", v, g(h)) / math.sqrt(n_hidden)
         energy = losses.LOSSES[loss](f, y, margin, sharpness).sum(axis=1)
-        pull = SLOPES[loss](f, y, margin, sharpness)[:, None] / math.sqrt(n_hidden)
-        force = np.zeros_like(h) if parity else pull * slope(h) * v[:, :, None] / math.sqrt(fan_in)
+        pull = LOSS_SLOPES[loss](f, y, margin, sharpness)[:, None] / math.sqrt(n_hidden)
+        force = np.zeros_like(h) if parity else pull * g_slope(h) * v[:, :, None] / math.sqrt(fan_in)
         gradient = np.einsum("kpi,nkp->nki", units, force).reshape(len(weights), -1)
         if second_layer:
             gradient = np.concatenate([gradient, (pull * g(h)).sum(axis=2)], axis=1)

@@ -36,6 +36,12 @@ HOMOGENEOUS = ("relu", "linear")
 """Activations with g(c h) = c g(h), c > 0: scaled after the sum over units, which is then exact for integers."""
 
 
+def views(inputs: NDArray[np.float64], architecture: str, n_hidden: int) -> NDArray[np.float64]:
+    """What each unit sees of inputs (P, N): (K, P, fan_in)."""
+    tree = architecture.startswith("tree-")
+    return np.stack(np.split(inputs, n_hidden, axis=1) if tree else [inputs] * n_hidden)
+
+
 def energy(
     inputs: ArrayLike,
     labels: ArrayLike,
@@ -51,11 +57,7 @@ def energy(
     Weights of an integer type are Ising weights: outputs of units are on their grid, thresholds compared as integers.
     """
     x, y = np.asarray(inputs, dtype=np.float64), np.asarray(labels, dtype=np.float64)[:, None]
-    k = n_hidden
-    if architecture.startswith("tree-"):
-        units = np.stack(np.split(x, k, axis=1))  # (K, P, N/K)
-    else:
-        units = np.stack([x] * k)
+    k, units = n_hidden, views(x, architecture, n_hidden)
     fan_in = units.shape[2]
     on_lattice = bool((np.abs(x) == 1).all())
 

@@ -264,7 +264,7 @@ def run(
         np.array([philox.stream_key(seed, purpose, instance, *walker) for walker in walkers], dtype=np.uint64)
         for purpose in ("noise", "moves")
     )
-    length_key = philox.stream_key(seed, "sites", instance)
+    length_key = philox.stream_key(seed, "lengths", instance)
     start = weights if root is None else np.linalg.solve(root, weights.T).T
 
     def by_u(u: Reals, evaluate: Callable[..., tuple[Reals, Reals]] = evaluate, *more: object) -> tuple[Reals, Reals]:

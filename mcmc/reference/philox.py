@@ -23,6 +23,7 @@ PURPOSES = (
     "noise",
     "partners",
     "batches",
+    "lengths",
 )
 """Streams, in the order of their numbers."""
 

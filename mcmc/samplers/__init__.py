@@ -19,10 +19,7 @@ from mcmc.samplers.underdamped import Underdamped
 from mcmc.samplers.waiting_time import WaitingTime
 
 SAMPLERS: dict[str, type[FlipSampler]] = {
-    "metropolis": Metropolis,
-    "heat-bath": HeatBath,
-    "waiting-time": WaitingTime,
-    "auto": Auto,
+    sampler.name: sampler for sampler in (Metropolis, HeatBath, WaitingTime, Auto)
 }
 """Methods for Ising weights by name."""
 

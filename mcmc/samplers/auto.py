@@ -20,5 +20,6 @@ flip by waiting times and a sweep of Metropolis both cost N P.
 class Auto(FlipSampler):
     """Metropolis or waiting times, chosen by instance and rung."""
 
+    name = "auto"
     rule = "metropolis"
     waiting_below = FLIPS_PER_SWEEP

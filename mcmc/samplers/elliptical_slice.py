@@ -9,4 +9,3 @@ class EllipticalSlice(MoveSampler):
     """A point of the ellipse through the state and a prior draw, uniform among those above a random level."""
 
     name = "elliptical-slice"
-    laws = ("gaussian",)

@@ -11,5 +11,6 @@ from mcmc.samplers.flips import FlipSampler
 class HeatBath(FlipSampler):
     """Single-flip heat bath."""
 
+    name = "heat-bath"
     rule = "heat-bath"
     flips_pairs = True

@@ -9,15 +9,14 @@ from typing import ClassVar
 
 from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Parameter, Parameters
-from mcmc.samplers.moves import AUTO, MoveSampler
+from mcmc.samplers.moves import MoveSampler
+from mcmc.samplers.real import AUTO
 
 
 class Hmc(MoveSampler):
     """Trajectories of leapfrog steps; on the sphere along great circles."""
 
     name = "hmc"
-    needs_gradient = True
-    tells = ("energy_error",)
     target = 0.7
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(AUTO, "time step of the leapfrog; a number, one for each rung or auto"),

@@ -16,9 +16,6 @@ class Langevin(MoveSampler):
     """Unadjusted Langevin."""
 
     name = "langevin"
-    needs_gradient = True
-    tells = ("energy_error",)
-    adjusted = False
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(None, "h of w' = w - h dU + sqrt(2h) xi; a number or one for each rung"),
         "preconditioner": preconditioners.PARAMETER,

@@ -9,15 +9,14 @@ from typing import ClassVar
 
 from mcmc.samplers import preconditioners
 from mcmc.samplers.base import Parameter, Parameters
-from mcmc.samplers.moves import AUTO, MoveSampler
+from mcmc.samplers.moves import MoveSampler
+from mcmc.samplers.real import AUTO
 
 
 class Mala(MoveSampler):
     """Metropolis-adjusted Langevin."""
 
     name = "mala"
-    needs_gradient = True
-    tells = ("energy_error",)
     target = 0.574
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(AUTO, "h of w' = w - h dU + sqrt(2h) xi; a number, one for each rung or auto"),

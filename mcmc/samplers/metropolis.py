@@ -11,5 +11,6 @@ from mcmc.samplers.flips import FlipSampler
 class Metropolis(FlipSampler):
     """Single-flip Metropolis."""
 
+    name = "metropolis"
     rule = "metropolis"
     flips_pairs = True

@@ -8,16 +8,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mcmc.samplers.base import Parameter, Parameters
-from mcmc.samplers.moves import AUTO, MoveSampler
+from mcmc.samplers.moves import MoveSampler
+from mcmc.samplers.real import AUTO
 
 
 class Pcn(MoveSampler):
     """Preconditioned Crank-Nicolson."""
 
     name = "pcn"
-    laws = ("gaussian",)
     target = 0.3
-    largest_step = 1.0
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(AUTO, "b of w' = sqrt(1 - b^2) w + b xi; in (0, 1], one for each rung or auto")
     }

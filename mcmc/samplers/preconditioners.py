@@ -33,7 +33,7 @@ PARAMETER = Parameter(
 )
 
 
-def root(kind: str, block: Block, largest_beta: float, precision: float) -> NDArray[np.float64] | None:
+def root(kind: str, block: Block, largest_beta: float, precision: float | None) -> NDArray[np.float64] | None:
     """C with C C^T = M^-1: the diagonal float64 (n_weights,), or (1, fan_in, fan_in) for all units, or (n_units, ...).
 
     None for "none". Sums have a stated order: the same bits for any block of the instance, on any machine.

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mcmc.samplers.base import Parameter, Parameters
-from mcmc.samplers.moves import AUTO, MoveSampler
+from mcmc.samplers.moves import MoveSampler
+from mcmc.samplers.real import AUTO
 
 
 class RandomWalk(MoveSampler):

@@ -21,8 +21,6 @@ class Sgld(MoveSampler):
     """Langevin steps with gradients of minibatches: the stationary law is not the Gibbs measure."""
 
     name = "sgld"
-    needs_gradient = True
-    adjusted = False
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(
             None,

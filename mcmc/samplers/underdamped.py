@@ -16,9 +16,6 @@ class Underdamped(MoveSampler):
     """Unadjusted underdamped Langevin."""
 
     name = "underdamped"
-    needs_gradient = True
-    tells = ("energy_error", "kinetic")
-    adjusted = False
     parameters: ClassVar[Parameters] = {
         "step_size": Parameter(None, "time step; a number or one for each rung"),
         "friction": Parameter(1.0, "rate at which momenta forget"),

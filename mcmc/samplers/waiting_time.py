@@ -15,6 +15,7 @@ from mcmc.samplers.flips import FlipSampler
 class WaitingTime(FlipSampler):
     """Single flips by waiting times."""
 
+    name = "waiting-time"
     rule = "metropolis"
     orders = ("random",)
     waiting_below = math.inf

@@ -6,7 +6,6 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 
 cdef extern from "chain.h" nogil:
-    const int64_t NEVER
     ctypedef int64_t (*chain_sweep_fn)(void *sampler, int64_t sweep) noexcept
     ctypedef void (*chain_record_fn)(void *sampler, int64_t row) noexcept
     ctypedef struct chain_run:
@@ -17,6 +16,7 @@ cdef extern from "chain.h" nogil:
         int32_t *walker_at
         int32_t *rung_of
         int64_t *accepted
+        int64_t *counts
         int64_t exchange_every, burn_in
         int64_t *exchange_accepted
         int64_t *exchange_proposed
@@ -25,6 +25,7 @@ cdef extern from "chain.h" nogil:
         double *row_energy
         int32_t *row_walker_at
         int64_t *row_accepted
+        void *row_weights
         void *sampler
         chain_sweep_fn sweep
         chain_record_fn record
@@ -37,15 +38,22 @@ cdef extern from "chain.h" nogil:
 cdef class Chain:
     cdef chain_run chain
     cdef readonly object block, walker_at, accepted, counts, exchange_accepted, exchange_proposed
-    cdef readonly int64_t instance
-    cdef object beta, swap_keys, rung_of, swapped, row_energy, row_walker_at, row_accepted
+    cdef readonly int64_t instance, n_weights, proposals
+    cdef object beta, rung_of
+    cdef list memory  # that the kernel has addresses of
+    cdef dict row_kinds, row_arrays  # by name: shape, type and where the kernel's pointer is; rows held
     cdef int64_t room
 
-    cdef int join(self, block, const double *energy, int64_t n_walkers, int64_t instance, int64_t n_copies,
-                  int64_t first, const double[::1] beta, const uint64_t[::1] swap_keys, int64_t exchange_every,
-                  int64_t burn_in, int64_t measure_every) except -1
-    cdef int grow(self, int64_t held, int64_t room) except -1
-    cdef dict rows(self, int64_t n)
+    cdef const uint64_t *keys(self, str what, keys, int64_t n) except NULL
+    cdef void *scratch(self, shape, dtype) except NULL
+    cdef int record_into(self, str name, tuple shape, dtype, void *pointer) except -1
+    cdef int count(self, tuple shape) except -1
 
 
-cdef grown(held, int64_t n, int64_t room, shape, dtype)
+cdef class RealChain(Chain):
+    cdef object tuning, steps
+    cdef bint spherical
+    cdef double precision, full_count  # precision: 0 on the sphere
+    cdef int64_t n_units
+
+    cdef const double *step_sizes(self) noexcept
