@@ -30,7 +30,7 @@ Rows = tuple[Reals, ...]
 """(rows, n_walkers) each: energy, |w|^2, the first weight; and more for who makes them."""
 
 WALKERS = 16
-STEP_OF = {"langevin": "mala", "underdamped": "hmc"}
+STEP_OF = {"langevin": "mala", "sgld": "mala", "underdamped": "hmc"}
 """Whose step size a sampler takes that has no acceptance to tune by."""
 TARGETS = {"mala": 0.574, "hmc": 0.7, "nuts": 0.8}
 """Acceptance of BlackJAX's; the first two as here, the third as is its default elsewhere."""
@@ -76,11 +76,17 @@ class Own:
     def __init__(self, method: str, case: Case, weights: Reals, step_size: Reals | None = None) -> None:
         self.method, self.sampler = method, CONTINUOUS[method]
         self.adjusted = self.sampler.adjusted
-        given: dict[str, Any] = {"n_steps": case.n_steps} if method == "hmc" else {}
+        given: dict[str, Any] = {}
+        if method == "hmc":
+            given = {"n_steps": case.n_steps}
+        if method == "sgld":
+            given = {"batch_size": case.task.instance.inputs.n_patterns // 4}
         self.gradients = given.get("n_steps", 1) if self.sampler.needs_gradient else None
         model = case.task.model
-        make = model.coordinate_block if self.sampler.by_coordinate else model.gradient_block
-        self.block = make(case.task.instance, weights)
+        if self.sampler.by_coordinate:
+            self.block = model.coordinate_block(case.task.instance, weights)
+        else:
+            self.block = model.gradient_block(case.task.instance, weights, batch_size=given.get("batch_size", 0))
         step = {"step_size": step_size} if step_size is not None else {}
         chain = self._chain(case, given | step, TUNING, TUNING // 2)
         chain.advance(1, TUNING)

@@ -27,7 +27,7 @@ from moving import deviations, prior
 from problems import PERCEPTRON, Machine
 
 FAMILY_ERROR = 1e-3
-N_CHANGES = 600
+N_CHANGES = 720
 """At least the number of functions in all cases of this file."""
 THRESHOLD = float(stats.norm.isf(FAMILY_ERROR / N_CHANGES / 2))
 SEED = 20240611
