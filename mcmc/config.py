@@ -285,7 +285,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule.start": ("random", "teacher", "both"),
 }
 
-_TABLES: dict[str, type[_Table]] = {
+TABLES: dict[str, type[_Table]] = {
     "": RunFile,
     "model": Model,
     "model.loss": Loss,
@@ -329,11 +329,20 @@ def loads(text: str, overrides: Sequence[str] = (), *, name: str = "run file", d
     Raises:
         ConfigError: something is wrong; the message is one line.
     """
+    return _check(parse(text, overrides, name=name), None if overrides else text, directory)
+
+
+def parse(text: str, overrides: Sequence[str] = (), *, name: str = "run file") -> dict[str, Any]:
+    """The tables of a run file, with overrides, before any check of what they say.
+
+    Raises:
+        ConfigError: it is no TOML, or an override is none.
+    """
     try:
         raw = tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
         raise ConfigError(f"{name}: not TOML: {_one_line(str(error))}") from None
-    return _check(_override(raw, overrides), None if overrides else text, directory)
+    return _override(raw, overrides)
 
 
 def read(path: Path) -> str:
@@ -423,16 +432,16 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
 
 def _check_names(table: dict[str, Any], path: str = "") -> None:
     """Every key is known and available, and so is every value that is a name; numbers are finite."""
-    fields = _TABLES[path].__struct_fields__
+    fields = TABLES[path].__struct_fields__
     for name, value in table.items():
         key = f"{path}.{name}" if path else name
         if name not in fields:
             raise ConfigError(f"{_one_line(key)}: unknown key{_known_key(name, path)}")
         if key in _CHOICES:
             _check_choice(key, value)
-        elif isinstance(value, dict) and key in _TABLES:
+        elif isinstance(value, dict) and key in TABLES:
             _check_names(value, key)
-        elif key in _TABLES and key != "ladder.beta":
+        elif key in TABLES and key != "ladder.beta":
             _refuse(key, value, f"a table [{key}]")
         else:
             _check_finite(key, value)
@@ -449,8 +458,8 @@ def _check_finite(key: str, value: object) -> None:
 
 def _known_key(name: str, path: str) -> str:
     """What to say after "unknown key": the keys of the table, and the key that was probably meant."""
-    here = _TABLES[path].__struct_fields__
-    elsewhere = [f"{table}.{name}" for table, struct in _TABLES.items() if table and name in struct.__struct_fields__]
+    here = TABLES[path].__struct_fields__
+    elsewhere = [f"{table}.{name}" for table, struct in TABLES.items() if table and name in struct.__struct_fields__]
     meant = f"; did you mean '{elsewhere[0]}'?" if elsewhere else suggestion(name, here)
     return f", allowed in {f'[{path}]' if path else 'a run file'}: {', '.join(here)}{meant}"
 
@@ -780,8 +789,27 @@ def _check_step_size(config: Config, kind: type[Method]) -> None:
             _refuse("sampler.step_size", value, f"at most {kind.largest_step:g} for {method}")
 
 
+def assign(raw: dict[str, Any], settings: Mapping[str, object], where: str = "--set") -> None:
+    """Sets keys such as "ladder.n_copies" in the tables `raw`. data.alpha and data.n_patterns replace each other.
+
+    where: what the settings are called in the message of the ConfigError if a key goes through what is no table.
+    """
+    for key, value in settings.items():
+        *path, name = key.split(".")
+        table = raw
+        for depth, step in enumerate(path):
+            table = table.setdefault(step, {})
+            if not isinstance(table, dict):
+                taken = ".".join(path[: depth + 1])
+                _refuse(where, f"{key}={_show(value)}", f"a key of a table, which {taken} is not")
+        table[name] = value
+        other = {"data.alpha": "data.n_patterns", "data.n_patterns": "data.alpha"}.get(key)
+        if other and other not in settings:
+            table.pop(other.removeprefix("data."), None)
+
+
 def _override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """`raw` with each `key.path=value` set. data.alpha and data.n_patterns replace each other."""
+    """`raw` with each `key.path=value` set."""
     asked = {}
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -789,18 +817,7 @@ def _override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         if not equals or not all(names):
             _refuse("--set", override, "key=value, such as ladder.n_copies=4")
         asked[".".join(names)] = _value(value.strip(), override)
-    for key, value in asked.items():
-        *path, name = key.split(".")
-        table = raw
-        for depth, step in enumerate(path):
-            table = table.setdefault(step, {})
-            if not isinstance(table, dict):
-                taken = ".".join(path[: depth + 1])
-                _refuse("--set", f"{key}={_show(value)}", f"a key of a table, which {taken} is not")
-        table[name] = value
-        other = {"data.alpha": "data.n_patterns", "data.n_patterns": "data.alpha"}.get(key)
-        if other and other not in asked:
-            table.pop(other.removeprefix("data."), None)
+    assign(raw, asked)
     return raw
 
 
@@ -865,12 +882,12 @@ def _describe(key: str) -> str:
     """What is allowed at a key (an element of a list: `ladder.beta[0]`), in words."""
     if key in _CHOICES:
         return f"one of {', '.join(_CHOICES[key])}"
-    if key in _TABLES and key != "ladder.beta":
+    if key in TABLES and key != "ladder.beta":
         return f"a table [{key}]"
     if key.endswith("]"):
         return "a finite number > 0" if key.startswith("sampler.") else "a finite number >= 0"
     table, _, name = key.rpartition(".")
-    hint = get_type_hints(_TABLES[table], include_extras=True)[name]
+    hint = get_type_hints(TABLES[table], include_extras=True)[name]
     candidates = [hint, *getattr(hint, "__args__", ())]
     return next(meta.description for part in candidates for meta in getattr(part, "__metadata__", ()))
 

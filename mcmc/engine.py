@@ -29,7 +29,7 @@ from mcmc.problem import Problem
 from mcmc.progress import Progress
 from mcmc.schema import VARIABLES
 from mcmc.stop import REASONS, Stop
-from mcmc.storage import RESULTS, RUN_TOML, RunDirectory, Segment, is_alive
+from mcmc.storage import RESULTS, RUN_TOML, RunDirectory, Segment
 
 if TYPE_CHECKING:
     from mcmc.config import Config
@@ -51,8 +51,6 @@ _ROWS_BYTES = 64 << 20
 """Bytes of observables waiting on all ranks that force a checkpoint, which gathers and writes them."""
 _STATUS_EVERY = 2.0
 """Seconds between two writings of status.json."""
-_ALIVE = 60.0
-"""Seconds after which a heartbeat no longer shows that the process that wrote it lives."""
 
 
 def run(config: Config, directory: Path, world: World, walltime: float | None = None, quiet: bool = False) -> int:
@@ -74,6 +72,7 @@ def run(config: Config, directory: Path, world: World, walltime: float | None = 
         if world.rank < n_active:
             active = _Run(problem, directory, world.group(range(n_active)), quiet)
             outcome = _outcome(lambda: active.execute(stop))
+            active.world.free()
         return world.broadcast(outcome)
 
 
@@ -87,9 +86,6 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
     schedule = config.schedule
     n_rows = schedule.sweeps // schedule.measure_every
     busiest = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
-    row_bytes = sum(
-        np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series
-    )
     memory = problem.memory(busiest, max(map(len, pieces)))
     lines = {
         "weights": f"{problem.n_weights} per walker ({problem.architecture.shape}), {problem.n_patterns} patterns",
@@ -98,13 +94,18 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
         "sampler": _sampler(problem),
         "proposals": f"{problem.proposals_per_sweep * schedule.sweeps:.3g}",
         "rows": f"{n_rows} (every {schedule.measure_every} sweeps, burn-in {schedule.burn_in})",
-        "files": f"{_size(n_rows * row_bytes)} of time series before compression",
-        "memory": f"about {_size(memory)} on the busiest rank, and Python's 100 MB",
+        "files": f"{size_in_words(n_rows * row_bytes(problem))} of time series before compression",
+        "memory": f"about {size_in_words(memory)} on the busiest rank, and Python's 100 MB",
         "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
     }
     if problem.constraint is not None:
         lines["constraint"] = str(problem.constraint)
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
+
+
+def row_bytes(problem: Problem) -> int:
+    """Bytes of a row of all time series, before compression."""
+    return sum(np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series)
 
 
 def _sampler(problem: Problem) -> str:
@@ -117,7 +118,7 @@ def _sampler(problem: Problem) -> str:
     return ", ".join(words)
 
 
-def _size(n_bytes: float) -> str:
+def size_in_words(n_bytes: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:.3g} {unit}"
@@ -187,6 +188,7 @@ class _Run:
         self.sweeps = self.config.schedule.sweeps
         self.sweep = 0
         self.segments: list[Segment] = []
+        self.parts: list[Part] = []
         self.checkpoint_arrays: dict[str, NDArray] = {}
         """Of the latest checkpoint, on rank 0."""
         self.rate: float | None = None
@@ -195,6 +197,20 @@ class _Run:
         self.started = time.time()
 
     def execute(self, stop: Stop) -> int:
+        """See `run`. The directory is locked meanwhile, unless the run in it is complete."""
+        try:
+            return self._execute(stop)
+        except (ConfigError, StorageError, DivergenceError):  # all ranks are here, and may have more to run
+            self._free_groups()
+            raise
+        finally:
+            self.files.unlock()
+
+    def _free_groups(self) -> None:
+        for part in self.parts:
+            part.group.free()
+
+    def _execute(self, stop: Stop) -> int:
         if self.world.broadcast(self._open):
             self._say(f"{self.files.path}: complete already, {self.sweep} sweeps")
             return DONE
@@ -208,8 +224,7 @@ class _Run:
         except BaseException as error:
             self._failed(error)
             raise
-        for part in self.parts:
-            part.group.free()
+        self._free_groups()
         if reason:
             self._end("stopped", f"stopped by {reason} at sweep {self.sweep}; the same command continues")
             return STOPPED
@@ -229,19 +244,40 @@ class _Run:
             self.files.log(str(self.problem.constraint))
 
     def _open(self) -> bool:
-        """Rank 0: makes the directory, or finds where the run in it stands. True if nothing is left to do."""
-        found = self.files.run_toml()
-        if found is None:
+        """Rank 0: makes the directory, or finds where the run in it stands. True if nothing is left to do.
+
+        Of a complete run nothing is written: it is found so without the lock, in a directory that is read-only too.
+        """
+        if self._is_complete():
+            return True
+        self.files.lock(self._warn)
+        if self._is_complete():  # by now: somebody else has just done it
+            return True
+        if self._find():
+            self.files.clean()
+            self.files.replace_run_toml(self.config.text)
+        elif self.files.run_toml() is None:
             self.files.create(self.config.text)
-            return False
-        self._refuse_if_running()
-        checkpoint = self.files.read_checkpoint()
-        if checkpoint is None:
+        else:
             if (self.files.path / RESULTS).exists():
                 raise StorageError(f"{self.files.path}: holds results but no checkpoint to continue from; use another")
             self.files.clean()
             self.files.replace_run_toml(self.config.text)
             self.files.log("no checkpoint yet: starting anew")
+        return False
+
+    def _is_complete(self) -> bool:
+        said_so = (self.files.read_status() or {}).get("state") == "complete"
+        return said_so and self._find() and self.sweep == self.sweeps and self.files.results_are_whole()
+
+    def _find(self) -> bool:
+        """Whether the directory holds a checkpoint, from which this run then continues.
+
+        StorageError if it is one of another run.
+        """
+        found = self.files.run_toml()
+        checkpoint = None if found is None else self.files.read_checkpoint()
+        if checkpoint is None:
             return False
         try:
             differences = self.config.changes_since(found)
@@ -261,33 +297,7 @@ class _Run:
                 raise StorageError(f"{path}: has changed since the run in {self.files.path} was started")
         self.sweep, self.segments = int(checkpoint.attrs["sweep"]), checkpoint.segments
         self.checkpoint_arrays = checkpoint.arrays
-        status = self.files.read_status() or {}
-        if self.sweep == self.sweeps and status.get("state") == "complete" and self.files.results_are_whole():
-            return True
-        self.files.clean()
-        self.files.replace_run_toml(self.config.text)
-        return False
-
-    def _refuse_if_running(self) -> None:
-        """StorageError if another process is at work in the directory: the two would destroy each other's files.
-
-        Of a process on another host only its heartbeat tells: this one waits until it beats again or is too old.
-        """
-        first = None
-        while True:
-            status = self.files.read_status() or {}
-            heartbeat, pid, host = status.get("heartbeat", 0), status.get("pid"), (status.get("hosts") or ["?"])[0]
-            here = host == os.uname().nodename
-            first = heartbeat if first is None else first
-            if (
-                status.get("state") != "running"
-                or abs(time.time() - heartbeat) > _ALIVE
-                or (here and not is_alive(pid))
-            ):
-                return
-            if here or heartbeat != first:
-                raise StorageError(f"{self.files.path}: process {pid} on {host} is running here; stop it first")
-            time.sleep(1)
+        return True
 
     def _make_parts(self) -> None:
         """The parts of this rank in the order of the walkers, at their initial weights or those of the checkpoint."""

@@ -12,6 +12,10 @@ class StorageError(RuntimeError):
     """A file that `mcmc` wrote is damaged, missing, or belongs to another run (exit code 3)."""
 
 
+class HeldError(StorageError):
+    """Another process is at work in the directory of the run."""
+
+
 class DivergenceError(RuntimeError):
     """A computation has left the numbers: weights or energies that are not finite, or a mass matrix without a root.
 

@@ -21,11 +21,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc.errors import ConfigError, DivergenceError, StorageError
+from mcmc.errors import ConfigError, DivergenceError, HeldError, StorageError
 
 T = TypeVar("T")
 
-_ERRORS = {"ConfigError": ConfigError, "StorageError": StorageError}
+_ERRORS = {kind.__name__: kind for kind in (ConfigError, StorageError, HeldError)}
 _WHOLE_INSTANCES_ENOUGH = 0.9
 """Instances stay whole on a rank if that keeps the ranks busy for at least this fraction of the time."""
 

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import h5py
 import numpy as np
 
+from mcmc import lock
 from mcmc.errors import ConfigError, StorageError
 from mcmc.schema import FORMAT_VERSION, OLDEST_VERSIONS, VARIABLES, Variable
 
@@ -49,6 +50,7 @@ SEGMENTS = "segments"
 CHECKPOINT = "checkpoint.h5"
 PREVIOUS = "checkpoint.prev.h5"
 RESULTS = "results.h5"
+LOCK = "lock"
 
 ROOT_ATTRIBUTES = (
     "format_version",
@@ -98,7 +100,7 @@ class Checkpoint:
 
 
 class RunDirectory:
-    """The output directory of one run. One process writes it (rank 0); any number may read.
+    """The output directory of one run. One process writes it (rank 0), from `lock` to `unlock`; any number may read.
 
     Every method raises StorageError, one line that names file and cause, when the disk fails or a file is damaged.
     After a failed write the files read as before, and nothing temporary is left.
@@ -107,6 +109,50 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._newest: str | None = None  # name of the newest checkpoint known to be good
+        self._lock: lock.Lock | None = None
+        self._made: list[Path] = []  # directories made for the lock, innermost first
+
+    # --- the lock ---
+
+    def lock(self, announce: Callable[[str], object] | None = None) -> None:
+        """Takes the directory for this process, making it where it is missing.
+
+        announce: is told before a process on another host is waited for, see lock.clear; without it none is.
+        Raises HeldError if another process is at work here, ConfigError if the path cannot be the directory of a run.
+        """
+        if os.path.lexists(self.path) and not self._holds_run():
+            self._refuse_foreign()
+        self._made = [path for path in (self.path, *self.path.absolute().parents) if not os.path.lexists(path)]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if announce is not None:
+                lock.clear([self.path / LOCK], announce)
+            self._lock = lock.take(self.path / LOCK)
+        except OSError as error:
+            if self._holds_run():
+                raise _cannot("write", self.path / LOCK, error) from error
+            _remove_directories(self._made)
+            raise ConfigError(f"output: cannot create {self.path}: {_reason(error)}") from error
+
+    def unlock(self) -> None:
+        """Gives the directory back; removes it if `lock` made it and nothing came of it."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+            _remove_directories(self._made)
+
+    def _confirm(self) -> None:
+        """Before every write: StorageError if the lock has been lost to another process."""
+        if self._lock is None:
+            return
+        try:
+            held = self._lock.is_ours()
+        except OSError as error:
+            raise _cannot("read", self.path / LOCK, error) from error
+        if not held:
+            raise StorageError(
+                f"{self.path}: another process has taken over this run, because this one was silent for too long"
+            )
 
     # --- the directory itself, run.toml, status, log ---
 
@@ -116,6 +162,8 @@ class RunDirectory:
         Raises ConfigError, having created nothing, if the path is a file, cannot be made, or is a directory in use.
         """
         if os.path.lexists(self.path):
+            if self._holds_run():
+                raise ConfigError(f"output: {self.path} already holds a run")
             self._refuse_foreign()
         # segments/ comes before run.toml: a directory that holds both is a run, whenever the process was killed
         paths = (self.path / SEGMENTS, self.path, *self.path.absolute().parents)
@@ -137,9 +185,8 @@ class RunDirectory:
             segments = os.listdir(self.path / SEGMENTS) if SEGMENTS in found else []
         except OSError as error:
             raise ConfigError(f"output: {self.path} is not a usable directory: {_reason(error)}") from error
-        if self._holds_run():
-            raise ConfigError(f"output: {self.path} already holds a run")
-        interrupted_creation = {SEGMENTS, STATUS, LOG} | {name for name in found if _owner(name)}
+        ours = {name for name in found if _owner(name) or name.partition(".")[0] == LOCK}
+        interrupted_creation = {SEGMENTS, STATUS, LOG} | ours
         if segments or found - interrupted_creation:
             raise ConfigError(f"output: {self.path} is not empty and holds no run of mcmc; choose another directory")
 
@@ -161,10 +208,12 @@ class RunDirectory:
 
     def replace_run_toml(self, text: str) -> None:
         """Replaces the stored configuration, atomically."""
+        self._confirm()
         write_atomically(self.path / RUN_TOML, lambda file: file.write(text.encode()))
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Replaces status.json, atomically but not durably: it is rewritten every few seconds."""
+        self._confirm()
         text = json.dumps(status, indent=1) + "\n"
         write_atomically(self.path / STATUS, lambda file: file.write(text.encode()), durable=False)
 
@@ -220,6 +269,7 @@ class RunDirectory:
         `series`: by name of schema.VARIABLES, shapes as its dims say (the sample axis in its place), `sweep` among
         them. The segment counts once a checkpoint lists what this returns.
         """
+        self._confirm()
         for name in series:
             if "sample" not in VARIABLES[name].dims:
                 raise ValueError(f"{name} is no time series")
@@ -242,6 +292,7 @@ class RunDirectory:
 
         `arrays`: any shapes; boolean, integer, float or str dtype; names without a slash.
         """
+        self._confirm()
         if self._newest is None:
             self.read_checkpoint()
 
@@ -320,6 +371,7 @@ class RunDirectory:
         reference (instance, weight) if there is one, and inputs, an iterable that gives one (n_patterns, n_inputs)
         array for each instance (used one by one: a generator keeps memory small), int8 or float64.
         """
+        self._confirm()
         fixed = {name: _typed(name, VARIABLES[name].dtype, values) for name, values in constants.items()}
 
         def fill(h5: h5py.File) -> None:
@@ -342,6 +394,18 @@ class RunDirectory:
         except StorageError:
             return False
         return True
+
+    def results_shapes(self) -> tuple[dict[str, tuple[int, ...]], dict[str, int | float | str]]:
+        """The shape of every variable of results.h5, and its root attributes."""
+        with _open_sealed(self.path / RESULTS, "results") as h5:
+            return {name: h5[name].shape for name in VARIABLES if name in h5}, _attributes(h5)
+
+    def results_arrays(self) -> Iterator[tuple[str, np.ndarray]]:
+        """The variables of results.h5, one after the other."""
+        with _open_sealed(self.path / RESULTS, "results") as h5:
+            for name in VARIABLES:
+                if name in h5:
+                    yield name, _read_array(h5[name])
 
     def _series_shapes(self, segments: Sequence[Segment]) -> dict[str, tuple[int, ...]]:
         """The shape of every time series of all segments together, which are verified on the way."""
@@ -416,6 +480,77 @@ def _running_dataset(directory: RunDirectory, checkpoint: Checkpoint) -> xarray.
     attrs |= {"format_version": FORMAT_VERSION, "complete": 0}
     dataset = xarray.Dataset(variables, attrs=attrs)
     return dataset.set_coords([name for name in _COORDINATES if name in variables])
+
+
+# --- scans ---
+
+
+class Joined(NamedTuple):
+    """A variable of the file of a scan: an entry for each task, or a coordinate."""
+
+    dims: tuple[str, ...]
+    dtype: str
+    units: str = "1"
+    long_name: str = ""
+    values: np.ndarray | None = None
+    """Of a coordinate."""
+
+
+def write_scan(
+    path: Path,
+    sizes: Mapping[str, int],
+    variables: Mapping[str, Joined],
+    coordinates: Iterable[str],
+    pieces: Iterable[tuple[tuple[int, ...], str, np.ndarray]],
+    attrs: Mapping[str, int | float | str],
+) -> None:
+    """Writes the tasks of a scan as one file, holding one array of `pieces` in memory at a time.
+
+    sizes: of every dimension; a variable of the same name holds its values. pieces: position of a task along the axes
+    of the scan, which are the first dimensions, name, and an array that goes to the corner at 0 of what follows. What
+    no piece fills is NaN, -1 or "".
+    """
+    named = list(coordinates)
+
+    def fill(h5: h5py.File) -> None:
+        _set_attributes(h5, attrs)
+        _create_scales(h5, {dim: size for dim, size in sizes.items() if dim not in variables})
+        for name in sorted(variables, key=lambda name: name not in sizes):
+            variable = variables[name]
+            dataset = _create_joined(h5, name, variable, sizes)
+            inside = [other for other in named if set(variables[other].dims) <= set(variable.dims)]
+            if name not in named and name not in sizes and inside:
+                dataset.attrs["coordinates"] = " ".join(inside)
+        for position, name, array in pieces:
+            h5[name][(*position, *map(slice, array.shape))] = _storable(array)
+
+    _write_sealed(path, "scan", fill)
+
+
+def _create_joined(h5: h5py.File, name: str, variable: Joined, sizes: Mapping[str, int]) -> h5py.Dataset:
+    """One variable of the file of a scan; the scales of its dimensions are there."""
+    shape = tuple(sizes[dim] for dim in variable.dims)
+    storage: dict[str, Any] = {}
+    if variable.dtype == "str":
+        dtype = h5py.string_dtype()
+    else:
+        dtype = np.dtype(variable.dtype)
+        storage["fillvalue"] = math.nan if dtype.kind == "f" else -1
+    if "sample" in variable.dims and 0 not in shape:
+        of_task = VARIABLES[name]
+        n_axes = len(variable.dims) - len(of_task.dims)
+        storage |= _series_storage(of_task, shape[n_axes:])
+        storage["chunks"] = (1,) * n_axes + storage["chunks"]
+    dataset = h5.create_dataset(name, shape, dtype, track_times=False, **storage)
+    if variable.values is not None:
+        dataset[...] = _storable(variable.values)
+    if name in sizes:
+        dataset.make_scale(name)
+    else:
+        for axis, dim in enumerate(variable.dims):
+            dataset.dims[axis].attach_scale(h5[dim])
+    _set_attributes(dataset, {"units": variable.units, "long_name": variable.long_name or name})
+    return dataset
 
 
 # --- whole files ---
@@ -600,26 +735,11 @@ def _stale(path: Path) -> bool:
     if owner is None:
         return False
     process, host = owner
-    if host == socket.gethostname() and not is_alive(process):
-        return True
+    if host == socket.gethostname() and (process == os.getpid() or not lock.runs(process)):
+        return True  # of this number: an earlier one, this process is not writing now
     with suppress(FileNotFoundError):
         return time.time() - path.stat().st_mtime > _STALE_SECONDS
     return False
-
-
-def is_alive(process: int) -> bool:
-    """Whether another process of this number runs on this host."""
-    if process == os.getpid():  # an earlier process of the same number: this one is not writing now
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    with suppress(OSError):  # a killed process that its parent has not collected yet is as dead (Linux: state Z)
-        return not re.search(r"\) Z ", Path(f"/proc/{process}/stat").read_text())
-    return True
 
 
 def _remove_directories(paths: Iterable[Path]) -> None:

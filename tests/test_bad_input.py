@@ -662,7 +662,7 @@ ODD_VALUES = [
 @pytest.mark.parametrize("value", ODD_VALUES)
 def test_no_value_of_any_key_escapes(value: str) -> None:
     """Whatever stands at a key, the answer is a configuration or one line that starts with a key."""
-    for table, struct in config._TABLES.items():
+    for table, struct in config.TABLES.items():
         for key in struct.__struct_fields__:
             path = f"{table}.{key}".lstrip(".")
             text = BASE.replace("beta = [0.5, 1.0]", RANGE) if table == "ladder.beta" else BASE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -366,37 +365,7 @@ def test_stretches_do_not_grow_beyond_the_memory_for_rows(tmp_path: Path, monkey
     assert max(lengths) == 30
 
 
-# --- a directory that somebody else works in, or that has lost files ---
-
-
-def running_status(path: Path, **changes: Any) -> None:
-    """Makes the run in `path` look like one that another process is running."""
-    file = path / "status.json"
-    known = json.loads(file.read_text())
-    file.write_text(json.dumps(known | {"state": "running", "heartbeat": time.time(), "pid": os.getppid()} | changes))
-
-
-def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
-    mcmc.run(tables(), tmp_path, quiet=True)
-    before = (tmp_path / "results.h5").read_bytes()
-    running_status(tmp_path)
-    with pytest.raises(mcmc.StorageError, match=rf"process {os.getppid()} on .* is running here"):
-        mcmc.run(tables({"schedule.sweeps": 240}), tmp_path, quiet=True)
-    assert (tmp_path / "results.h5").read_bytes() == before
-
-
-@pytest.mark.parametrize("changes", [{"pid": 2**22 + 1}, {"heartbeat": 1.0}, {"state": "failed"}])
-def test_what_a_dead_process_left_is_continued(tmp_path: Path, changes: dict[str, Any]) -> None:
-    mcmc.run(tables(), tmp_path, quiet=True)
-    running_status(tmp_path, **changes)
-    assert mcmc.run(tables({"schedule.sweeps": 240}), tmp_path, quiet=True).dataset.sizes["sample"] == 24
-
-
-def test_a_silent_process_on_another_host_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_ALIVE", 1.5)
-    mcmc.run(tables(), tmp_path, quiet=True)
-    running_status(tmp_path, hosts=["elsewhere"])
-    assert mcmc.run(tables({"schedule.sweeps": 240}), tmp_path, quiet=True).dataset.sizes["sample"] == 24
+# --- a directory that has lost files ---
 
 
 def test_results_without_a_checkpoint_are_not_overwritten(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ EXTENSIONS = PACKAGE.parent / "ext"
 # Units (a module, or a folder as a whole) from the top down; one imports what stands in lower rows, its own row not.
 LAYERS = (
     ("mcmc", "cli"),
+    ("forecast", "merging"),
+    ("farm",),
+    ("scan",),
     ("config",),
     ("engine",),
     ("part",),
@@ -30,7 +33,7 @@ LAYERS = (
     ("losses", "data", "ladder"),
     ("priors",),
     ("architectures",),
-    ("kernels",),
+    ("kernels", "lock"),
     ("errors", "schema", "_version"),
 )
 DEPTH = {unit: depth for depth, row in enumerate(LAYERS) for unit in row}
@@ -47,7 +50,7 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"progress", "analysis"},
     "msgspec": {"config"},
-    "tomli_w": {"config"},
+    "tomli_w": {"config", "scan", "merging"},
 }
 
 

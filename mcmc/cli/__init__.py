@@ -1,5 +1,7 @@
 """The command line: thin commands, one line on stderr for everything that is wrong.
 
+Here are the commands of one run; those of scans, and status, which is of both, have files of their own.
+
 Nothing heavy is imported before a command needs it. `mcmc run` is made for many ranks: rank 0 prints.
 """
 
@@ -11,13 +13,15 @@ import platform
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from mcmc._version import __version__
+from mcmc.cli.scans import merge, scan
+from mcmc.cli.status import no_run, status
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 
 if TYPE_CHECKING:
@@ -28,7 +32,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _DONE, _FAILED, _USAGE, _STORAGE, _INTERRUPTED = 0, 1, 2, 3, 130
 _SET_HELP = "Override a key of the run file, such as ladder.n_copies=4; repeatable."
-_LOST_AFTER = 300.0  # seconds without a heartbeat
 _RANK_0_SPEAKS = 1.0  # seconds that the others leave it: launchers end all ranks with the first that fails
 
 
@@ -124,15 +127,6 @@ def run(
         if world.rank == 0:
             click.echo(engine.plan(asked, world.size, output))
         return _DONE
-
-
-@mcmc.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-def status(directory: Path) -> None:
-    """Progress, rate, time left and state of a run, also while it runs."""
-    found = _read_status(directory)
-    for name, value in _status_lines(found, time.time()):
-        click.echo(f"{name:<10} {value}")
 
 
 @mcmc.command()
@@ -268,54 +262,10 @@ def _results(directory: Path) -> Any:
     from mcmc.storage import RunDirectory
 
     if RunDirectory(directory).run_toml() is None and not (directory / "results.h5").exists():
-        raise _no_run(directory)
+        raise no_run(directory)
 
     return analysis.load(directory)
 
 
-def _no_run(directory: Path) -> ConfigError:
-    what = "no run has started in this directory" if directory.is_dir() else "no such directory"
-    if directory.is_file():
-        what = "is a file"
-    return ConfigError(f"{directory}: {what}, expected the output directory of a run")
-
-
-def _read_status(directory: Path) -> dict[str, Any]:
-    """What `status.json` says."""
-    from mcmc.storage import RunDirectory
-
-    run = RunDirectory(directory)
-    if run.run_toml() is None:
-        raise _no_run(directory)
-    found = run.read_status()
-    if found is None or "state" not in found:
-        raise StorageError(f"{directory / 'status.json'}: missing or damaged; running again writes a new one")
-    return found
-
-
-def _status_lines(found: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
-    """What `status` prints, line by line; `now` and the heartbeat in seconds of unix time."""
-    from mcmc.progress import duration
-
-    heartbeat, started, state = found.get("heartbeat"), found.get("started"), found["state"]
-    silent = None if heartbeat is None else max(0.0, now - heartbeat)
-    lost = state == "running" and silent is not None and silent > _LOST_AFTER
-    yield "state", f"lost (running, but no heartbeat for {duration(silent)})" if lost else state
-    sweep, sweeps = found.get("sweep"), found.get("sweeps")
-    if sweep is not None and sweeps:
-        yield "sweep", f"{sweep} of {sweeps} ({100 * sweep / sweeps:.1f} %)"
-    if found.get("rate_proposals_per_s"):
-        yield "rate", f"{found['rate_proposals_per_s']:.3g} proposals/s"
-    if state == "running" and not lost:
-        if found.get("seconds_left") is not None:
-            yield "left", duration(found["seconds_left"])
-        if silent is not None:
-            yield "heartbeat", f"{duration(silent)} ago"
-    if found.get("elapsed_seconds") is not None:
-        yield "elapsed", duration(found["elapsed_seconds"])
-    if started is not None:
-        yield "started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
-    if found.get("hosts"):
-        yield "hosts", f"{', '.join(found['hosts'])} (ranks: {found.get('ranks', '?')}, pid: {found.get('pid', '?')})"
-    if found.get("message"):
-        yield "message", found["message"]
+for _command in (scan, status, merge):
+    mcmc.add_command(_command)
