@@ -63,6 +63,9 @@ class World(Protocol):
     def hosts(self) -> list[str]:
         """Names of the hosts, each once, on rank 0."""
 
+    def collect(self, value: T) -> list[T]:
+        """The values of all ranks in their order, on every rank; for a few bytes each."""
+
 
 class Serial:
     """One process, no MPI."""
@@ -93,6 +96,9 @@ class Serial:
 
     def hosts(self) -> list[str]:
         return [os.uname().nodename]
+
+    def collect(self, value: T) -> list[T]:
+        return [value]
 
 
 class Mpi:
@@ -171,6 +177,9 @@ class Mpi:
     def hosts(self) -> list[str]:
         names = self.comm.gather(os.uname().nodename)
         return list(dict.fromkeys(names)) if names else []
+
+    def collect(self, value: T) -> list[T]:
+        return self.comm.allgather(value)
 
     def _broadcast_bytes(self, message: bytes) -> bytes:
         length = np.array([len(message)], dtype=np.int64)
