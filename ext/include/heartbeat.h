@@ -71,6 +71,7 @@ typedef struct {
     int socket, family;
     int stop; /* an eventfd: readable when the thread shall end */
     int running;
+    int suspended; /* until just now: whatever has come meanwhile is known to the others, and told */
     pthread_t thread;
     uint16_t port;
     uint8_t token[HEARTBEAT_TOKEN];
@@ -274,7 +275,7 @@ static void heartbeat_end(const heartbeat *h, const char *text)
         heartbeat_send_all(h, HEARTBEAT_LOST, text);
         for (int64_t i = 0; i < h->n_neighbours; i++)
             heartbeat_send(h, &(heartbeat_address){here.ip, h->neighbours[i]}, HEARTBEAT_LOST, 0, text);
-        if (round == 0 && heartbeat_may_speak(h))
+        if (round == 0 && !h->suspended && heartbeat_may_speak(h))
             heartbeat_say(text);
         heartbeat_sleep(HEARTBEAT_LAST_WORDS / 4);
     }
@@ -391,10 +392,10 @@ static void *heartbeat_loop(void *argument)
     heartbeat_address from;
     do {
         int64_t now = heartbeat_now();
-        if (now - ran > HEARTBEAT_FEW * h->period)
-            for (int64_t i = 0; i < h->n_peers; i++)
-                if (h->peers[i].heard)
-                    h->peers[i].heard = now;
+        h->suspended = now - ran > HEARTBEAT_FEW * h->period;
+        for (int64_t i = 0; h->suspended && i < h->n_peers; i++)
+            if (h->peers[i].heard)
+                h->peers[i].heard = now;
         ran = now;
         for (int64_t left = 4 * (h->n_peers + 16), got = 1; left && got; left--) /* bounded: a flood must not keep us from beating */
             if ((got = heartbeat_receive(h, &d, &from)) > 0)
