@@ -45,17 +45,34 @@ class Place(NamedTuple):
     """The other ranks of its host."""
 
 
+_inside = False
+"""Whether this process is in the block of a watchdog already."""
+
+
 @contextmanager
 def watchdog(world: World) -> Iterator[None]:
-    """Watches the ranks of `world`, which all enter and leave together.
+    """Watches the ranks of `world`, which all enter and leave together; another one inside the block does nothing.
 
     A rank that leaves with an error does so silently: if the others are still there after PATIENCE, they end. Rank 0
     with MCMC_WATCHDOG=off in its environment turns it off for all.
     """
-    wanted = world.size > 1 and world.broadcast(lambda: os.environ.get("MCMC_WATCHDOG") != "off")
-    if not wanted:
+    global _inside
+    if world.size == 1 or _inside:
         yield
         return
+    _inside = True
+    try:
+        if world.broadcast(lambda: os.environ.get("MCMC_WATCHDOG") == "off"):
+            yield
+        else:
+            with _beating(world):
+                yield
+    finally:
+        _inside = False
+
+
+@contextmanager
+def _beating(world: World) -> Iterator[None]:
     heartbeat = Heartbeat()
     members = [Member(*fields) for fields in world.collect((os.uname().nodename, _network(), heartbeat.port))]
     token, found = world.broadcast(lambda: [secrets.token_hex(TOKEN_BYTES), [ip.hex() for ip in addresses()]])

@@ -1,7 +1,7 @@
 """One process that beats, without MPI; test_watchdog.py starts several and puts them together.
 
-It prints its port, reads the arguments of Heartbeat.start as JSON, and obeys lines: hold SECONDS (keeps Python's lock),
-bye (stops in order), leave (stops silently). It prints the number of each line that it has obeyed.
+It prints its port and addresses, reads the arguments of Heartbeat.start as JSON, and obeys lines: hold SECONDS (keeps
+Python's lock), bye (stops in order), leave (stops silently). It prints the number of each line that it has obeyed.
 """
 
 import ctypes
@@ -9,10 +9,10 @@ import json
 import sys
 import time
 
-from mcmc.kernels.heartbeat import Heartbeat
+from mcmc.kernels.heartbeat import Heartbeat, addresses
 
 heartbeat = Heartbeat()
-print(heartbeat.port, flush=True)
+print(heartbeat.port, *(address.hex() for address in addresses()), flush=True)
 asked = json.loads(sys.stdin.readline())
 if asked["parent"]:
     asked["parent"][2] = [bytes.fromhex(address) for address in asked["parent"][2]]

@@ -71,13 +71,13 @@ class Hosts:
         shell.chmod(0o755)
         self._switch = self._spawn(["unshare", "--net", "sleep", "infinity"]).pid
         _wait(lambda: _network(self._switch) != _network(os.getpid()))
-        self._in(self._switch, "ip link add br0 type bridge && ip link set br0 up")
+        self._switched("ip link add br0 type bridge && ip link set br0 up")
         for number, name in enumerate(everyone):
             self.pids[name] = self._boot(name)
             (self.folder / f"{name}.pid").write_text(str(self.pids[name]))
             veth = f"ip link add v{number} type veth peer name eth0 netns {self.pids[name]}"
-            self._in(self._switch, f"{veth} && ip link set v{number} master br0 up")
-            self._in(self.pids[name], f"ip addr add 10.77.0.{number + 1}/24 dev eth0 && ip link set eth0 up")
+            self._switched(f"{veth} && ip link set v{number} master br0 up")
+            self.on(name, f"ip addr add 10.77.0.{number + 1}/24 dev eth0 && ip link set eth0 up")
 
     def down(self) -> None:
         for process in self._processes:
@@ -94,8 +94,15 @@ class Hosts:
             # its files bear process ids, which hosts that share /tmp have in common
             options = ["--prtemca", "plm_ssh_agent", shell, "--prtemca", "prte_tmpdir_base", "/dev/shm"]
             options += ["--map-by", "slot", "--host", ",".join(places)]
-        enter = ["nsenter", "-t", str(self.pids[LOGIN]), "--net", "--uts", "--ipc", "--mount", "--"]
-        return [*enter, launcher.mpirun, *options, "-n", str(sum(n_per_host)), *args]
+        return [*self.enter(LOGIN), launcher.mpirun, *options, "-n", str(sum(n_per_host)), *args]
+
+    def enter(self, name: str) -> list[str]:
+        """What a command begins with to run on a host, with the process ids of everybody."""
+        return ["nsenter", "-t", str(self.pids[name]), "--net", "--uts", "--ipc", "--mount", "--"]
+
+    def on(self, name: str, script: str) -> None:
+        """Run on a host."""
+        subprocess.run([*self.enter(name), "sh", "-c", script], check=True)
 
     def crash(self, name: str) -> None:
         """All of its processes die; others see closed connections."""
@@ -103,7 +110,7 @@ class Hosts:
 
     def cut(self, name: str) -> None:
         """Its cable is pulled: others see nothing at all."""
-        self._in(self._switch, f"ip link set v{name.removeprefix('el')} down")
+        self._switched(f"ip link set v{name.removeprefix('el')} down")
 
     def of(self, pid: int) -> str:
         """The host of a process."""
@@ -125,9 +132,9 @@ class Hosts:
         self._processes.append(process)
         return process
 
-    def _in(self, pid: int, script: str) -> None:
-        """Run in the network of a process."""
-        subprocess.run(["nsenter", "-t", str(pid), "--net", "sh", "-c", script], check=True)
+    def _switched(self, script: str) -> None:
+        """Run on the switch."""
+        subprocess.run(["nsenter", "-t", str(self._switch), "--net", "sh", "-c", script], check=True)
 
 
 @contextmanager

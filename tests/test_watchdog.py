@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ import launchers
 import mcmc
 from launchers import Launcher
 from mcmc.kernels.heartbeat import TOKEN_BYTES, Heartbeat, addresses
-from mcmc.watchdog import PATIENCE, PERIOD, Place, place_of
+from mcmc.parallel import Serial
+from mcmc.watchdog import PATIENCE, PERIOD, Place, place_of, watchdog
 from running import assert_same_results, status, tables, wait_for, write_run_file
 
 HERE = Path(__file__).parent
@@ -67,17 +68,50 @@ def test_everybody_is_watched_by_few(n_hosts: int) -> None:
     assert max(len(place.children) for place in places) < 256 / n_hosts + n_hosts
 
 
+def test_one_watchdog_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside of another a watchdog asks nobody: groups of ranks enter it at different times."""
+    asked = []
+
+    class Two(Serial):
+        size = 2
+
+        def broadcast(self, produce: Any) -> Any:
+            asked.append(produce())
+            return asked[-1]
+
+    monkeypatch.setenv("MCMC_WATCHDOG", "off")
+    with watchdog(Serial()):
+        assert asked == []
+    for _ in range(2):
+        with watchdog(Two()), watchdog(Two()):
+            pass
+    assert asked == [True, True]
+    with pytest.raises(ZeroDivisionError), watchdog(Two()):
+        raise ZeroDivisionError
+    with watchdog(Two()):
+        assert len(asked) == 4
+
+
 # --- processes without MPI ---
 
 
 class Beating:
-    """Processes 0 .. n - 1 that beat, 0 the parent of all others; they end with the block."""
+    """Processes 0 .. n - 1 that beat, 0 the parent of all others; they end with the block.
 
-    def __init__(self, n: int, ports: Mapping[int, int], limits: tuple[float, float]) -> None:
+    enter: for each of them what takes it to its host, if they are on several
+    """
+
+    def __init__(
+        self, n: int, ports: Mapping[int, int], limits: tuple[float, float], enter: Sequence[Sequence[str]]
+    ) -> None:
         command = [sys.executable, str(HERE / "beating.py")]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(n)]
-        self.ports = [int(process.stdout.readline()) for process in self.processes]
+        places = enter or [[]] * n
+        self.processes = [subprocess.Popen([*place, *command], text=True, **pipes) for place in places]
+        found = [process.stdout.readline().split() for process in self.processes]
+        self.ports = [int(port) for port, *_ in found]
+        self.addresses = found[0][1:] if enter else [LOOPBACK]
+        self.neighbours = [] if enter else self.ports
         self.token = secrets.token_bytes(TOKEN_BYTES)
         self.limits = limits
         self.lines = [0] * n
@@ -89,9 +123,9 @@ class Beating:
         asked = {
             "token": self.token.hex(),
             "rank": rank,
-            "parent": (0, "rank 0 on here", [LOOPBACK], port) if rank else None,
+            "parent": (0, "rank 0 on here", self.addresses, port) if rank else None,
             "children": [] if rank else children,
-            "neighbours": [other for number, other in enumerate(self.ports) if number != rank],
+            "neighbours": [other for number, other in enumerate(self.neighbours) if number != rank],
             "period": self.limits[0],
             "patience": self.limits[1],
         }
@@ -122,10 +156,13 @@ class Beating:
 
 @contextmanager
 def beating(
-    n: int, ports: Mapping[int, int] | None = None, limits: tuple[float, float] = (QUICK, SOON)
+    n: int,
+    ports: Mapping[int, int] | None = None,
+    limits: tuple[float, float] = (QUICK, SOON),
+    enter: Sequence[Sequence[str]] = (),
 ) -> Iterator[Beating]:
     """ports: where some of them send what is for the parent."""
-    made = Beating(n, ports or {}, limits)
+    made = Beating(n, ports or {}, limits, enter)
     try:
         time.sleep(4 * limits[0])  # all have been heard
         yield made
@@ -146,8 +183,16 @@ def test_those_who_live_go_on() -> None:
         assert some.alive() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
-@pytest.mark.parametrize("victims", [[3], [0], [1, 2], [0, 1]])
+@pytest.mark.parametrize(
+    ("victims", "how"),
+    [
+        ([3], signal.SIGSTOP),
+        ([3], signal.SIGKILL),
+        ([0], signal.SIGKILL),
+        ([1, 2], signal.SIGKILL),
+        ([0, 1], signal.SIGSTOP),
+    ],
+)
 def test_all_end_when_one_is_lost(victims: list[int], how: int) -> None:
     with beating(5) as some:
         some.signal(how, *victims)
@@ -232,7 +277,7 @@ def test_wrong_lengths_with_the_right_token(noise: bytes) -> None:
 
 
 class Relay(threading.Thread):
-    """Passes datagrams between a child and its parent, and loses some: `loses` is told whether one goes to the child."""
+    """Passes datagrams between a child and its parent but for some: `loses` is told whether one goes to the child."""
 
     def __init__(self, loses: Any) -> None:
         super().__init__(daemon=True)
@@ -310,7 +355,7 @@ def test_a_blocked_stderr() -> None:
     with beating(3) as some:
         for process in some.processes:
             fd = os.open(f"/proc/{process.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
-            with pytest.raises(BlockingIOError):
+            with suppress(BlockingIOError):
                 while True:
                     os.write(fd, bytes(1 << 16))
             os.close(fd)
@@ -337,6 +382,8 @@ def test_arguments() -> None:
 
 
 # --- ranks of one host ---
+
+# Tests of what does not depend on the launcher run under one.
 
 LONG = {"model.n_inputs": 101, "data.n_instances": 4, "schedule.sweeps": 10**7}
 
@@ -387,9 +434,9 @@ def test_a_rank_is_stopped(victim: int, launcher: Launcher, tmp_path: Path) -> N
         assert lines[0].startswith(f"mcmc: lost rank {victim} on {os.uname().nodename}: no sign of life since ")
 
 
-def test_an_idle_rank_is_stopped(launcher: Launcher, tmp_path: Path) -> None:
+def test_an_idle_rank_is_stopped(any_launcher: Launcher, tmp_path: Path) -> None:
     changes = LONG | {"ladder": {"beta": [0.5, 1.0], "n_copies": 1}, "data.n_instances": 1}
-    with running(run_args(tmp_path, changes=changes), launcher, 4, tmp_path / "out") as (process, ranks):
+    with running(run_args(tmp_path, changes=changes), any_launcher, 4, tmp_path / "out") as (process, ranks):
         os.kill(ranks[3], signal.SIGSTOP)
         seconds_until_gone(process, {0, 1, 2}, 3 + 4)
 
@@ -403,8 +450,8 @@ def test_without_the_watchdog_nobody_notices(any_launcher: Launcher, tmp_path: P
         assert sorted(launchers.ranks(process)) == [0, 1, 2]
 
 
-def test_a_job_is_suspended(launcher: Launcher, tmp_path: Path) -> None:
-    check_suspended(launcher, tmp_path, 2.0, 6)
+def test_a_job_is_suspended(any_launcher: Launcher, tmp_path: Path) -> None:
+    check_suspended(any_launcher, tmp_path, 2.0, 6)
 
 
 def check_suspended(launcher: Launcher, tmp_path: Path, patience: float, seconds: float) -> None:
@@ -422,7 +469,7 @@ def check_suspended(launcher: Launcher, tmp_path: Path, patience: float, seconds
         assert not lost(process)
 
 
-def test_a_rank_is_busy(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_rank_is_busy(any_launcher: Launcher, tmp_path: Path) -> None:
     """It keeps Python's lock, then waits for a slow disk, each for longer than the patience."""
     slow = (
         "import ctypes, time, mcmc.part, mcmc.storage",
@@ -438,7 +485,7 @@ def test_a_rank_is_busy(launcher: Launcher, tmp_path: Path) -> None:
     )
     changes = {"data.n_instances": 3}
     command = run_args(tmp_path, *slow, changes=changes, patience=2.0)
-    done = launchers.run(launcher, 3, command, timeout=60)
+    done = launchers.run(any_launcher, 3, command, timeout=60)
     assert done.returncode == 0, done.stderr
     assert status(tmp_path / "out")["state"] == "complete"
     mcmc.run(tables(changes), tmp_path / "serial", quiet=True)
@@ -503,9 +550,37 @@ def check_rest(lab: hosts.Hosts, launcher: Launcher, n_per_host: Sequence[int], 
     assert_same_results(tmp_path / "out", tmp_path / "serial")
 
 
+NETWORKS = {
+    "IPv6 alone": "ip addr flush dev eth0; ip addr add fd77::HOST/64 dev eth0 nodad",
+    "IPv4 alone": "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6",
+    "the same address on both": "ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0;"
+    "ip link set docker0 up; ip addr add 10.9.HOST.1/24 dev docker0",
+}
+"""Settings of a host, by its number."""
+
+
 @with_hosts
 @pytest.mark.hosts
-@pytest.mark.parametrize("blow", BLOWS)
+@pytest.mark.parametrize("settings", NETWORKS.values(), ids=NETWORKS)
+def test_networks(settings: str, tmp_path: Path) -> None:
+    """They find each other, and notice when they cannot any more."""
+    with hosts.hosts(2, tmp_path / "lab") as lab:
+        for number, name in enumerate(lab.names):
+            lab.on(name, settings.replace("HOST", str(number + 1)))
+        with beating(2, enter=[lab.enter(name) for name in lab.names]) as some:
+            time.sleep(3 * SOON)
+            assert some.alive() == [0, 1]
+            lab.cut("el2")
+            wait_for(lambda: some.alive() == [], SOON + 2)
+            assert [line.partition(":")[2].partition(":")[0] for line in some.said()] == [
+                " lost rank 1 on here",
+                " lost rank 0 on here",
+            ]
+
+
+@with_hosts
+@pytest.mark.hosts
+@pytest.mark.parametrize("blow", ["crash", "cut"])
 def test_a_host_is_lost(blow: str, launcher: Launcher, tmp_path: Path) -> None:
     """The second of two; the run goes on on the first."""
     with hosts.hosts(2, tmp_path / "lab") as lab:
