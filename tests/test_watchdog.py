@@ -381,6 +381,27 @@ def test_arguments() -> None:
     assert all(len(address) == 16 for address in addresses())
 
 
+def test_a_fork_stops_nothing() -> None:
+    """Not even when it lets go of what it has inherited."""
+    heartbeat = Heartbeat()
+    heartbeat.start(bytes(16), 0, None, [], [], PERIOD, PATIENCE)
+
+    def threads() -> int:
+        return [path.read_text() for path in Path("/proc/self/task").glob("*/comm")].count("mcmc-watchdog\n")
+
+    assert threads() == 1
+    child = os.fork()
+    if not child:
+        heartbeat.stop(True)
+        del heartbeat
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    time.sleep(PERIOD / 2)
+    assert threads() == 1
+    heartbeat.stop(True)
+    assert threads() == 0
+
+
 # --- ranks of one host ---
 
 # Tests of what does not depend on the launcher run under one.

@@ -70,7 +70,7 @@ typedef struct {
 typedef struct {
     int socket, family;
     int stop; /* an eventfd: readable when the thread shall end */
-    int running;
+    pid_t running; /* the process whose thread runs; a fork has none */
     int suspended; /* until just now: whatever has come meanwhile is known to the others, and told */
     pthread_t thread;
     uint16_t port;
@@ -421,14 +421,17 @@ static int heartbeat_start(heartbeat *h)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&h->thread, NULL, heartbeat_loop, h);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    h->running = !error;
-    return error;
+    if (error)
+        return error;
+    pthread_setname_np(h->thread, "mcmc-watchdog");
+    h->running = getpid();
+    return 0;
 }
 
 /* bye: leave in order. Otherwise the others find this process silent, and end. */
 static void heartbeat_stop(heartbeat *h, int bye)
 {
-    if (!h->running)
+    if (h->running != getpid())
         return;
     h->running = 0;
     eventfd_write(h->stop, 1);
