@@ -16,7 +16,7 @@ export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help build run test test-mpi bench bench-scaling lint sanitize clean
+.PHONY: help build run test test-mpi test-faults bench bench-scaling lint sanitize clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' Makefile | expand -t 16
@@ -39,11 +39,15 @@ run: $(VENV)/built ## the quickstart on 2 ranks, its summary and its picture
 
 # Those of MPI start ranks of their own and go one by one; the others a file to each core.
 test: $(VENV)/tests $(LAUNCHERS) ## all tests, those of MPI under Open MPI and MPICH
-	$(BIN)/python -m pytest -m 'not mpi' --numprocesses auto --dist loadfile
-	$(BIN)/python -m pytest -m mpi
+	$(BIN)/python -m pytest -m 'not mpi and not faults' --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m 'mpi and not faults'
 
 test-mpi: $(VENV)/tests $(LAUNCHERS) ## the tests under MPI alone
-	$(BIN)/python -m pytest -m mpi
+	$(BIN)/python -m pytest -m 'mpi and not faults'
+
+# Those with several hosts need root. They wait for more than they compute.
+test-faults: $(VENV)/tests $(LAUNCHERS) ## the long forms of the tests of what goes wrong
+	$(BIN)/python -m pytest -m faults --numprocesses 4
 
 # Competitors are no condition: where they cannot be installed, the benchmarks say so and leave them out.
 bench: $(VENV)/built ## ns per proposal, µs per step and effective samples, against other programs
@@ -70,7 +74,7 @@ sanitize: $(VENV)/tools ## the tests of one process with the address and undefin
 		LD_PRELOAD="$$(for so in libasan.so libubsan.so libstdc++.so.6; do gcc -print-file-name=$$so; done | xargs)" \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1 \
 		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-		$(CURDIR)/$(BIN)/python -m pytest --capture=sys -m 'not mpi and not slow'
+		$(CURDIR)/$(BIN)/python -m pytest --capture=sys -m 'not mpi and not slow and not faults'
 
 clean: ## remove what was built and installed (not out/)
 	rm -rf $(VENV) .mpi build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage mcmc/kernels/*.so

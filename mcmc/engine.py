@@ -30,6 +30,7 @@ from mcmc.progress import Progress
 from mcmc.schema import VARIABLES
 from mcmc.stop import REASONS, Stop
 from mcmc.storage import RESULTS, RUN_TOML, RunDirectory, Segment
+from mcmc.watchdog import watchdog
 
 if TYPE_CHECKING:
     from mcmc.config import Config
@@ -60,7 +61,7 @@ def run(config: Config, directory: Path, world: World, walltime: float | None = 
     Returns DONE, or STOPPED after a walltime or a signal. Raises ConfigError (and has created nothing) and StorageError
     on every rank alike.
     """
-    with Stop(walltime) as stop:
+    with Stop(walltime) as stop, watchdog(world):
         problem = _problem(config, directory, world)
         n_active = min(world.size, problem.n_instances * problem.n_walkers)
         if n_active == world.size:

@@ -27,6 +27,7 @@ from mcmc.progress import duration
 from mcmc.scan import Scan, Task
 from mcmc.stop import Stop
 from mcmc.storage import LOCK, RESULTS, RunDirectory, write_atomically
+from mcmc.watchdog import watchdog
 
 SCAN_TOML = "scan.toml"
 BROKEN = 1
@@ -48,7 +49,7 @@ def run(
     """
     if ranks_per_task is not None and ranks_per_task > world.size:
         raise ConfigError(f"--ranks-per-task: got {ranks_per_task}, expected at most {world.size}, the ranks there are")
-    with Stop(walltime) as stop:
+    with Stop(walltime) as stop, watchdog(world):
         pending, n_walkers = world.broadcast(lambda: _prepare(scan, directory))
         outcomes: list[_Outcome] = []
         if pending:

@@ -7,6 +7,7 @@ walkers in the order of the ranks, so gathering in rank order is gathering in wa
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
@@ -31,6 +32,9 @@ _WHOLE_INSTANCES_ENOUGH = 0.9
 
 _LAST_WORDS = 0.5
 """Seconds between a message and the end of all ranks; launchers drop what they have not passed on by then."""
+
+_ABORT = 10.0
+"""Seconds that MPI's Abort may take, which waits for ever if the launcher is gone."""
 
 
 class World(Protocol):
@@ -63,6 +67,9 @@ class World(Protocol):
     def hosts(self) -> list[str]:
         """Names of the hosts, each once, on rank 0."""
 
+    def collect(self, value: T) -> list[T]:
+        """The values of all ranks in their order, on every rank; for a few bytes each."""
+
 
 class Serial:
     """One process, no MPI."""
@@ -93,6 +100,9 @@ class Serial:
 
     def hosts(self) -> list[str]:
         return [os.uname().nodename]
+
+    def collect(self, value: T) -> list[T]:
+        return [value]
 
 
 class Mpi:
@@ -171,6 +181,9 @@ class Mpi:
     def hosts(self) -> list[str]:
         names = self.comm.gather(os.uname().nodename)
         return list(dict.fromkeys(names)) if names else []
+
+    def collect(self, value: T) -> list[T]:
+        return self.comm.allgather(value)
 
     def _broadcast_bytes(self, message: bytes) -> bytes:
         length = np.array([len(message)], dtype=np.int64)
@@ -279,6 +292,7 @@ def fail_together(world: World, *alike: type[BaseException]) -> Iterator[None]:
             told = f"mcmc: error: {error}\n"
         print(told, end="", file=sys.stderr, flush=True)
         time.sleep(_LAST_WORDS)
+        faulthandler.dump_traceback_later(_ABORT, exit=True, file=sys.__stderr__)  # needs no lock of Python's
         _mpi().COMM_WORLD.Abort(1)
         os._exit(1)  # MPICH's Abort may return
 

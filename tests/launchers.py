@@ -112,6 +112,7 @@ def started(
         | dict(env or {})
         | dict([mark.split("=")]),
     )
+    process.mark = mark.encode()
     try:
         yield process
     finally:
@@ -119,6 +120,22 @@ def started(
         process.wait()
         process.stdout.close()
         process.stderr.close()
+
+
+def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
+    """Process ids by rank of the Python programs that a `started` launcher runs, on whichever host they are."""
+    found = {}
+    for pid in _marked(process.mark):
+        with suppress(OSError):
+            environment = dict(entry.split(b"=", 1) for entry in _entries(pid, "environ") if b"=" in entry)
+            rank = environment.get(b"PMI_RANK", environment.get(b"OMPI_COMM_WORLD_RANK"))
+            if rank is not None and b"python" in _entries(pid, "cmdline")[0]:
+                found[int(rank)] = pid
+    return found
+
+
+def _entries(pid: int, name: str) -> list[bytes]:
+    return Path(f"/proc/{pid}/{name}").read_bytes().split(b"\0")
 
 
 def _kill(mark: str) -> None:

@@ -26,7 +26,7 @@ LAYERS = (
     ("config",),
     ("engine",),
     ("part",),
-    ("problem", "parallel", "stop", "progress"),
+    ("problem", "parallel", "stop", "progress", "watchdog"),
     ("constraint", "two_time"),
     ("storage",),
     ("samplers", "models", "observables"),

@@ -76,6 +76,7 @@ def test_serial_world() -> None:
     assert world.share({"a": array})["a"] is array
     assert world.broadcast(lambda: "said") == "said"
     assert world.start_maximum([3, -1])() == [3, -1]
+    assert world.collect("here") == ["here"]
     assert world.group([0]).size == 1
     with pytest.raises(ConfigError, match="wrong"):
         world.broadcast(_refuse)
@@ -83,6 +84,28 @@ def test_serial_world() -> None:
 
 def _refuse() -> str:
     raise ConfigError("wrong")
+
+
+ABORTS = """
+import time
+from types import SimpleNamespace
+from mcmc import parallel
+
+class Two(parallel.Serial):
+    size = 2
+
+parallel._ABORT = 0.5
+parallel._mpi = lambda: SimpleNamespace(COMM_WORLD=SimpleNamespace(Abort=lambda code: time.sleep(60)))
+with parallel.fail_together(Two()):
+    raise ZeroDivisionError
+"""
+
+
+def test_an_abort_that_hangs() -> None:
+    """MPI asks a launcher that may be gone: the rank ends all the same."""
+    done = launchers.run(None, 1, [sys.executable, "-c", ABORTS], timeout=30)
+    assert done.returncode == 1
+    assert "rank 0 of 2 failed" in done.stderr
 
 
 # --- the world of MPI: each rank checks what it got against what it must be ---
@@ -135,6 +158,7 @@ for error in (ConfigError, StorageError):
     else:
         raise AssertionError
 assert world.hosts() == ([os.uname().nodename] if rank == 0 else [])
+assert world.collect((rank, "ü")) == [(r, "ü") for r in range(size)]
 
 members = [r for r in range(size) if r % 2 == rank % 2]
 group = world.group(members)
