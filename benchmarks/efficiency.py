@@ -75,7 +75,7 @@ class Own:
 
     def __init__(self, method: str, case: Case, weights: Reals, step_size: Reals | None = None) -> None:
         self.method, self.sampler = method, CONTINUOUS[method]
-        self.adjusted = self.sampler.adjusted
+        self.is_exact = self.sampler.is_exact
         given: dict[str, Any] = {}
         if method == "hmc":
             given = {"n_steps": case.n_steps}
@@ -133,7 +133,7 @@ class Blackjax:
     """A sampler of BlackJAX on the same walkers."""
 
     program = "blackjax"
-    adjusted = True
+    is_exact = True
 
     def __init__(self, method: str, case: Case, weights: Reals, step_size: float) -> None:
         self.method = method
@@ -170,7 +170,7 @@ def measure(case: Case, repeats: int, seconds: float) -> list[dict[str, object]]
         for sampler, own in zip(samplers, turns, strict=True):
             own.append(_Turn(*sampler.turn()))
     nuts = next((own for s, own in zip(samplers, turns, strict=True) if s.method == "nuts"), None)
-    _check([(s.method, own) for s, own in zip(samplers, turns, strict=True) if s.adjusted])
+    _check([(s.method, own) for s, own in zip(samplers, turns, strict=True) if s.is_exact])
     return [_row(case, sampler, own, nuts) for sampler, own in zip(samplers, turns, strict=True)]
 
 
@@ -211,7 +211,7 @@ def _row(case: Case, sampler: Own | Blackjax, turns: list[_Turn], nuts: list[_Tu
     energy, error = _pooled(turns)
     return {
         "task": case.name,
-        "sampler": sampler.method if sampler.adjusted else f"{sampler.method} (biased)",
+        "sampler": sampler.method if sampler.is_exact else f"{sampler.method} (biased)",
         "program": sampler.program,
         "step_size": None if sampler.step_size is None else float(sampler.step_size[0]),
         "acceptance": None if math.isnan(acceptance) else acceptance,

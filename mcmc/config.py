@@ -736,15 +736,16 @@ def _sampler_class(config: Config) -> type[Method]:
         allowed = f"one of {', '.join(kinds)} for {model.weights} weights ({method} is for {' and '.join(of)} ones)"
         _refuse("sampler.method", method, allowed)
     kind = kinds[method]
-    flat = _without_gradient(config)
+    flat, layers = _without_gradient(config), model.second_layer == "sampled"
+    able = ", ".join(
+        name
+        for name, other in kinds.items()
+        if not (flat and other.needs_gradient) and not (layers and other.by_coordinate)
+    )
     if flat and kind.needs_gradient:
-        able = ", ".join(name for name, other in kinds.items() if not other.needs_gradient)
         _refuse("sampler.method", method, f"one of {able}: {flat} has no gradient")
-    if model.second_layer == "sampled" and kind.by_coordinate:
-        able = [
-            name for name, other in kinds.items() if not other.by_coordinate and not (flat and other.needs_gradient)
-        ]
-        _refuse("sampler.method", method, f"one of {', '.join(able)}: {method} moves no weights of a second layer")
+    if layers and kind.by_coordinate:
+        _refuse("sampler.method", method, f"one of {able}: {method} moves no weights of a second layer")
     return kind
 
 

@@ -52,7 +52,7 @@ KINDS = ("diagonal", "inputs")
 VARIANTS = [(*case, "none") for case in CASES]
 VARIANTS += [(method, "gaussian", kind) for method in PRECONDITIONED for kind in KINDS]
 variants = pytest.mark.parametrize(("method", "law", "kind"), VARIANTS)
-EXACT = [method for method, sampler in MOVES.items() if sampler.adjusted]
+EXACT = [method for method, sampler in MOVES.items() if sampler.is_exact]
 TUNED = [(method, law) for method, law in CASES if CONTINUOUS[method].target]
 
 

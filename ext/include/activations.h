@@ -1,7 +1,6 @@
 /* The activations of hidden units: a vector register at a time, the same bits everywhere.
  *
- * A new activation is two functions in activations_body.h, a row in ACTIVATION_ROWS, its name and formula in mcmc/architectures.py, and the
- * plain formula in mcmc/reference/machines.py.
+ * How to add one: CONTRIBUTING.md.
  */
 #ifndef MCMC_ACTIVATIONS_H
 #define MCMC_ACTIVATIONS_H

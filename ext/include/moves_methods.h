@@ -128,7 +128,7 @@ static void moves_sgld(const moves_run *r, moves_pack *s, int64_t sweep)
         t->evaluate(t->model, s->weights, s->energy, NULL);
 }
 
-/* A trajectory as a proposal. */
+/* A trajectory as a proposal; of mala one step. leapfrog takes all. */
 static void moves_hmc(const moves_run *r, moves_pack *s, int64_t sweep)
 {
     const moves_lanes *l = &r->lanes;

@@ -1,7 +1,7 @@
 /* What moves.h works on: a method, the walkers of a block in packs, and the memory for one pack.
  *
  * Random numbers of a walker at a sweep: normals from row `sweep` of its noise stream, slot i for weight i; 64-bit uniforms from its stream
- * of moves, slot 0 for the decision (the level of the slice), slots 2, 3, ... for angles of the slice.
+ * of moves, slot 0 for the decision (the level of the slice), slots 2, 3, ... for angles of the slice; slot 1 is not used.
  */
 #ifndef MCMC_MOVES_RUN_H
 #define MCMC_MOVES_RUN_H

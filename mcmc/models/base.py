@@ -36,9 +36,8 @@ class Model(ABC):
     """An architecture under a loss: E(w) = sum over patterns of loss(y, f).
 
     `block` holds Ising weights, `gradient_block` and `coordinate_block` real ones; a second layer has `gradient_block`
-    alone. A subclass names the architectures
-    that it is for and the losses they can have, and chooses the kernel family that holds Ising walkers. Raises
-    ValueError for an architecture or a loss that is not its own.
+    alone. A subclass names the architectures that it is for and the losses they can have, and chooses the kernel family
+    that holds Ising walkers. Raises ValueError for an architecture or a loss that is not its own.
     """
 
     architectures: ClassVar[tuple[str, ...]]

@@ -75,7 +75,7 @@ class Sampler(ABC):
     least_burn_in: ClassVar[int] = 0
     """Sweeps of burn-in that tuning takes at least."""
     largest_step: ClassVar[float] = float("inf")
-    adjusted: ClassVar[bool] = True
+    is_exact: ClassVar[bool] = True
     """Whether the stationary law is the Gibbs measure at any step size."""
     tells: ClassVar[tuple[str, ...]] = ()
     """What rows hold of the walkers besides energies and weights, see observables.BY_WALKER."""

@@ -32,7 +32,10 @@ class CoordinateMetropolis(RealSampler):
     name = "metropolis"
     parameters: ClassVar[Parameters] = {
         "order": Parameter("random", "of the visits: random or sequential"),
-        "step_size": Parameter(AUTO, "deviation of the step of a weight, or of the angle of a rotation; or auto"),
+        "step_size": Parameter(
+            AUTO,
+            "deviation of the step of a weight, or of the angle of a rotation; a number, one for each rung or auto",
+        ),
     }
     by_coordinate = True
     target = 0.44

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MoveSampler(RealSampler):
-    """A subclass names its method; what is true of the method is said by the table of the kernel, ext/include/moves.h.
+    """A subclass names its method; what is true of it is said by the table in ext/include/moves_methods.h.
 
     preconditioner: one of PRECONDITIONERS, for gaussian weights.
     """
@@ -28,7 +28,7 @@ class MoveSampler(RealSampler):
         facts = moves.METHODS[cls.name]
         cls.laws = ("gaussian",) if facts["keeps_prior"] else RealSampler.laws
         cls.needs_gradient = facts["follows_gradient"]
-        cls.adjusted = facts["is_exact"]
+        cls.is_exact = facts["is_exact"]
         cls.largest_step = facts["largest_step"]
         recorded = {"energy_error": facts["integrates"], "kinetic": facts["keeps_momenta"]}
         cls.tells = tuple(name for name, is_recorded in recorded.items() if is_recorded)
