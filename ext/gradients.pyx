@@ -127,6 +127,7 @@ cdef class Block:
     cdef readonly object capsule
     cdef readonly double curvature
     """Largest second derivative of the loss of a pattern by the field of a unit of slope 1; 0 where it has none."""
+    cdef readonly bint second_layer
     cdef object packs, energies
 
     def __init__(self, inputs, labels, weights, *, int64_t n_units=1, str activation="linear", bint parity=False,
@@ -154,6 +155,7 @@ cdef class Block:
         options = {"activation": activation, "parity": parity, "loss": loss, "margin": margin, "sharpness": sharpness,
                    "precision": precision, "second_layer": second_layer}
         shape = n_units, (n_weights - above) // n_units, n_inputs
+        self.second_layer = second_layer
         self.machine = Machine(*shape, n_patterns, width, packed, **options)
         self.machine.fill(inputs if packed else np.asarray(inputs, dtype=PRECISIONS[precision]), labels)
         self.batch = Machine(*shape, batch_size, width, packed, **options) if batch_size else None

@@ -94,11 +94,11 @@ class Rows:
         return cls(ordered(energy), walker_at, accepted, ordered(weights), *shape, proposals, more)
 
     @classmethod
-    def of(cls, chain: Chain, n_units: int = 1, second_layer: bool = False) -> Rows:
+    def of(cls, chain: Chain, student: Architecture) -> Rows:
         """The rows that a chain, whole on this process, has taken since they were last asked for."""
         proposals = chain.proposals * chain.measure_every
-        machine = {"n_weights": chain.n_weights, "n_units": n_units, "second_layer": second_layer}
-        return cls.by_rung(**chain.take(), proposals=proposals, **machine)
+        machine = {"n_units": student.n_hidden, "second_layer": student.second_layer}
+        return cls.by_rung(**chain.take(), n_weights=student.n_weights, proposals=proposals, **machine)
 
     @property
     def are_real(self) -> bool:
@@ -108,7 +108,7 @@ class Rows:
     @property
     def vectors(self) -> NDArray[np.uint64] | NDArray[np.float64]:
         """All weights in a row of words or numbers: (rows, n_copies, n_rungs, words of all units or n_weights)."""
-        return self.weights.reshape(*self.weights.shape[:3], -1)
+        return self.weights.reshape(*self.weights.shape[:3], math.prod(self.weights.shape[3:]))
 
     @property
     def units(self) -> NDArray[np.uint64] | NDArray[np.float64]:

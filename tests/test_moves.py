@@ -705,7 +705,7 @@ def test_what_does_not_fit_the_weights_is_refused():
         chain_of(counting, "mala", "gaussian", start_of(8, counting, "gaussian"))
 
 
-def test_a_second_layer_has_no_mass_matrix():
+def test_a_second_layer_has_neither_mass_matrix_nor_sphere():
     x = np.random.default_rng(1).normal(size=(5, 4))
     block = gradients.Block(
         x, np.ones(5), np.ones((1, 10)), n_units=2, activation="tanh", loss="square", second_layer=True
@@ -714,3 +714,5 @@ def test_a_second_layer_has_no_mass_matrix():
         CONTINUOUS["mala"](step_size=0.1, preconditioner="inputs").chain(
             block, seed=1, beta=[1.0], prior=Law("gaussian")
         )
+    with pytest.raises(ValueError, match="weights: got spherical, expected gaussian with a second layer"):
+        CONTINUOUS["hmc"](step_size=0.1).chain(block, seed=1, beta=[1.0], prior=Law("spherical"))

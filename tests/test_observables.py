@@ -376,13 +376,15 @@ def test_energies_of_rows_are_those_of_their_weights(name: str, loss: str) -> No
     block = MODELS[name](student, Loss(loss)).block(instance, Ising().walkers(4, 0, range(6), 3, 1, n))
     chain = SAMPLERS["metropolis"]().chain(block, seed=4, beta=beta, n_copies=2, measure_every=7)
     chain.advance(1, 70)
-    rows = Rows.of(chain)
+    rows = Rows.of(chain, student)
     assert rows.weights.shape == (10, 2, 3, student.n_hidden, -(-student.fan_in // 64))
     dense_inputs = instance.inputs.dense()
     twin = energy(dense_inputs, instance.labels, loss, architecture=name, n_hidden=student.n_hidden)
     expected = twin(dense(rows).reshape(-1, n)).reshape(rows.energy.shape)
     assert np.allclose(rows.energy, expected, rtol=1e-12, atol=1e-9)
     assert (observables.acceptance(rows) <= 1).all()
+    none = rows.since(len(rows.energy))
+    assert observables.overlap(none).shape == (0, 1, 3)
 
 
 @pytest.mark.parametrize("teacher", [None, "perceptron", "committee"])

@@ -70,6 +70,15 @@ def test_burn_in_is_skipped() -> None:
     assert Results(later).summary() == found
 
 
+def test_proposals_that_went_anywhere_do_not_drown_the_energy_error() -> None:
+    data = synthetic()
+    errors = np.full(data["energy"].shape, 0.5)
+    errors[0, -4:, 0, 0] = [np.nan, np.inf, 1e110, -1e110]
+    data["energy_error"] = data["energy"].dims, errors
+    found = [rung.estimates["energy_error"].mean for rung in Results(data).summary().rungs]
+    np.testing.assert_allclose(found, [0.5 + (3000 - 1000 - 4 * 0.5) / 2000, 0.5, 0.5])
+
+
 def test_no_samples_yet() -> None:
     data = synthetic().isel(sample=slice(50))
     with pytest.raises(ConfigError, match="no samples yet beyond the burn-in of 1000 sweeps"):

@@ -43,6 +43,8 @@ COLUMNS = {  # estimate -> heading in the table
 }
 OF_SAMPLERS = ("norm", "kinetic_temperature", "energy_error")
 """Estimates of runs with real weights."""
+LARGEST_ERROR = 1e3
+"""As which larger changes of the energy by the integrator count."""
 ALIGNED = {"overlap": "aligned_overlap", "teacher_overlap": "aligned_teacher_overlap"}
 """What stands in the table, and is judged, in place of an overlap that depends on the order or the signs of units."""
 
@@ -60,7 +62,7 @@ next rung; trips: times a walker went from the rung to the hottest one and back.
 
 LEGEND_OF_SAMPLERS = """\
 norm w.w / n_weights; T_kin kinetic temperature of the momenta; dH change of the total energy by the integrator, per
-sweep; step: step size of the sampler, as used (mean over instances)."""
+sweep (1000 at most); step: step size of the sampler, as used (mean over instances)."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,9 @@ def _rungs(data: xr.Dataset, config: dict[str, Any]) -> list[Rung]:
     series = {
         name: by_rung(data[name]) for name in ("energy", "overlap", "teacher_overlap", *OF_SAMPLERS) if name in data
     }
+    if "energy_error" in series:  # a rejected proposal may have gone anywhere
+        bounded = np.nan_to_num(series["energy_error"], nan=LARGEST_ERROR, posinf=LARGEST_ERROR)
+        series["energy_error"] = bounded.clip(-LARGEST_ERROR, LARGEST_ERROR)
     errors = generalisation_error(data, config)
     if errors is not None:
         series["generalisation_error"] = by_rung(errors)

@@ -44,6 +44,8 @@ class MoveSampler(RealSampler):
     ) -> moves.Moves:
         if prior.name != "gaussian" and self.preconditioner != preconditioners.NONE:
             raise ValueError(f"preconditioner: got {self.preconditioner!r}, expected none for {prior.name} weights")
+        if prior.name != "gaussian" and block.second_layer:
+            raise ValueError(f"weights: got {prior.name}, expected gaussian with a second layer")
         beta, law = around["beta"], self._prior_and_steps(around["beta"].size, block.weights.shape[1], prior)
         return moves.Moves(
             block,
