@@ -22,6 +22,7 @@ from mcmc.scan import Scan
 from mcmc.stop import REASONS, Stop
 from running import MCMC, assert_same_results, contents, status, tables, wait_for
 
+RUNS = Path(__file__).parent.parent / "runs"
 SETTINGS = [{"sampler.method": "heat-bath"}, {"ladder.beta": [0.5, 1.0]}, {"data.n_instances": 3, "seed": 5}, {}]
 GRID = {"data.alpha": [0.5, 1.0], "seed": "0..2"}
 LONG = {"model.n_inputs": 101, "schedule.sweeps": 10000, "checkpoint.every": 0.05}
@@ -62,6 +63,13 @@ def assert_same_scans(left: Path, right: Path, n_tasks: int) -> None:
 
 
 # --- tasks ---
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.glob("scan-*.toml")), ids=lambda path: path.stem)
+def test_the_scan_files_of_the_repository_are_right(path: Path) -> None:
+    scan = Scan(path.read_text(), directory=str(path.parent))
+    scan.check()
+    assert len(scan.tasks) == np.prod(scan.shape) > 1
 
 
 def test_a_grid_varies_the_first_axis_slowest() -> None:
