@@ -119,7 +119,7 @@ def run(
         return config.read(run_file)
 
     world = parallel.world()
-    with parallel.fail_together(world, ConfigError, StorageError):
+    with parallel.fail_together(world, ConfigError, StorageError, DivergenceError):
         asked = config.loads(world.broadcast(text), overrides, name=str(run_file), directory=str(run_file.parent))
         seconds = asked.checkpoint.walltime if walltime is None else config.duration(walltime, "--walltime")
         if not dry_run:
