@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mcmc import slurm
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.kernels import cpu
@@ -62,11 +63,11 @@ _STATUS_EVERY = 2.0
 def run(config: Config, directory: Path, world: World, walltime: float | None = None, quiet: bool = False) -> int:
     """Run what `config` asks for in `directory`, or continue what is there.
 
-    walltime: seconds from now after which to stop at a checkpoint.
-    Returns DONE, or STOPPED after a walltime or a signal. Raises ConfigError (and has created nothing), StorageError
+    walltime: seconds from now after which to stop at a checkpoint; under Slurm the end of the job is a limit, too.
+    Returns DONE, or STOPPED after a limit or a signal. Raises ConfigError (and has created nothing), StorageError
     and DivergenceError on every rank alike.
     """
-    with Stop(walltime) as stop, watchdog(world):
+    with Stop(walltime, slurm.seconds_left if world.rank == 0 else None) as stop, watchdog(world):
         problem = _problem(config, directory, world)
         n_active = min(world.size, problem.n_instances * problem.n_walkers)
         if n_active == world.size:
