@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mcmc._version import __version__
+from mcmc.cli.jobs import slurm
 from mcmc.cli.scans import merge, scan
 from mcmc.cli.status import no_run, status
 from mcmc.errors import ConfigError, DivergenceError, StorageError
@@ -267,5 +268,5 @@ def _results(directory: Path) -> Any:
     return analysis.load(directory)
 
 
-for _command in (scan, status, merge):
+for _command in (scan, status, merge, slurm):
     mcmc.add_command(_command)
