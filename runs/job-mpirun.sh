@@ -1,6 +1,6 @@
 #!/bin/bash
 # Template for a machine without a queue: nohup ./job-mpirun.sh > run.log 2>&1 &
-# Goes on after a crash of a rank or a host, too, as long as there is progress. End it with kill -USR1 and its number: the run
+# Goes on after the crash of a rank, too, as long as there is progress. End it with kill -USR1 and its number: the run
 # stops at a checkpoint, and the same command continues.
 trap 'asked=1; kill -USR1 $pid 2>/dev/null' USR1
 
@@ -12,6 +12,7 @@ while [ -z "$asked" ]; do
     pid=$!
     while kill -0 $pid 2>/dev/null; do wait $pid; done
     grep -q '"state": "complete"' DIR/status.json && exit 0
-    [ "$(sweep)" = "$before" ] && exit 1 # wrong input, a damaged file, a full disk: the last line above tells
+    # Wrong input, a divergence, a full disk: the last line that the run has printed tells.
+    if grep -q '"state": "failed"' DIR/status.json || [ "$(sweep)" = "$before" ]; then exit 1; fi
 done
 exit 75

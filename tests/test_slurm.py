@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,9 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+import launchers
 import slurm_cluster
-from launchers import RANK_VARIABLES, available
+from launchers import RANK_VARIABLES, Launcher, available
 from mcmc.cli import jobs, run_command
 from running import assert_same_results, status, tables, wait_for, write_run_file
 
@@ -87,19 +90,27 @@ def test_wrong_scripts_are_refused(arguments: list[str], message: str, command) 
 
 # --- jobs ---
 
-# In its first life a job would go on for hours.
+RUNS = Path(__file__).resolve().parent.parent / "runs"
+
+# In its first life a job would go on for minutes.
 PROGRAM = """#!/bin/sh
 exec {python} -c '
 import os, sys, time
 from mcmc import engine, part
 engine._STRETCH = 0.01
-if "SLURM_RESTART_COUNT" not in os.environ:
+if "SLURM_RESTART_COUNT" not in os.environ and not os.path.exists("fast"):
     advance = part.Part.advance
     part.Part.advance = lambda *args: (time.sleep(0.2), advance(*args))
 sys.argv[0] = "mcmc"
 from mcmc.cli import main
 main()' "$@"
 """
+
+
+def write_program(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
 
 
 @pytest.fixture
@@ -119,9 +130,7 @@ def test_jobs_are_stopped_and_finish(command, cluster: dict[str, str], tmp_path:
     if mpich is None:
         pytest.skip("no MPICH: make test")
     cluster |= mpich.env | {"PATH": f"{Path(mpich.mpirun).parent}:{cluster['PATH']}"}
-    program = tmp_path / "mcmc"
-    program.write_text(PROGRAM.format(python=sys.executable))
-    program.chmod(0o755)
+    program = write_program(tmp_path / "mcmc", PROGRAM.format(python=sys.executable))
     monkeypatch.setattr(jobs, "_program", lambda: str(program))
 
     def submit(*arguments: str) -> str:
@@ -151,3 +160,71 @@ def test_jobs_are_stopped_and_finish(command, cluster: dict[str, str], tmp_path:
     assert status(Path("limited"))["ranks"] == 3
     for log in [f"run-{limited}.log", f"run-{launched}.log", f"scan-{array}_0.log", f"scan-{array}_1.log"]:
         assert Path(log).read_text().count("goes back into the queue") == 1
+
+
+@pytest.fixture
+def template(command, tmp_path: Path, any_launcher: Launcher, monkeypatch):
+    """Makes a script of a template in runs/ that runs run.toml into `out` on two ranks; its path."""
+    write_program(tmp_path / "mcmc", PROGRAM.format(python=sys.executable))
+    path = f"{tmp_path}:{Path(any_launcher.mpirun).parent}:{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setenv("PBS_O_WORKDIR", str(tmp_path))
+    for name, value in any_launcher.env.items():
+        monkeypatch.setenv(name, value)
+
+    def made(name: str, *changes: tuple[str, str]) -> Path:
+        text = (RUNS / name).read_text()
+        for old, new in [("RUN.toml", "run.toml"), ("DIR", "out"), ("mpirun -n 8", "mpirun -n 2"), *changes]:
+            assert old in text or old == "mpirun -n 8"
+            text = text.replace(old, new)
+        return write_program(tmp_path / name, text)
+
+    return made
+
+
+def assert_complete() -> None:
+    assert status(Path("out"))["state"] == "complete"
+    assert run_command(["run", "run.toml", "-o", "whole", "--quiet"]) == 0
+    assert_same_results(Path("out"), Path("whole"))
+
+
+@pytest.mark.mpi
+def test_job_of_pbs(template, tmp_path: Path) -> None:
+    """It is submitted again only while there is something to do."""
+    write_program(tmp_path / "qsub", '#!/bin/sh\necho "$@" >> submitted\n')
+    job = template("job-pbs.sh", ("--walltime 23:50:00", "--walltime 3"))
+    launchers.run(None, 1, [str(job)])
+    assert status(Path("out"))["state"] == "stopped"
+    assert Path("submitted").read_text() == "job-pbs.sh\n"
+    Path("fast").touch()
+    launchers.run(None, 1, [str(job)])
+    assert Path("submitted").read_text() == "job-pbs.sh\n"
+    assert_complete()
+
+
+@pytest.mark.mpi
+def test_job_without_a_queue(template) -> None:
+    """A signal stops it; a rank that is killed does not."""
+    job = str(template("job-mpirun.sh"))
+    with launchers.started(None, 1, [job]) as process:
+        wait_for(lambda: status(Path("out")).get("sweep", 0) > 0)
+        process.send_signal(signal.SIGUSR1)
+        process.communicate(timeout=30)
+    assert (process.returncode, status(Path("out"))["state"]) == (75, "stopped")
+    before = status(Path("out"))["sweep"]
+    with launchers.started(None, 1, [job]) as process:
+        wait_for(lambda: status(Path("out"))["sweep"] > before)
+        Path("fast").touch()
+        os.kill(launchers.ranks(process)[1], signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert_complete()
+
+
+@pytest.mark.mpi
+def test_job_with_wrong_input_ends(template) -> None:
+    job = str(template("job-mpirun.sh"))
+    Path("run.toml").write_text("nonsense")
+    done = launchers.run(None, 1, [job])
+    assert done.returncode == 1
+    assert done.stderr.count("mcmc: error") == 1
