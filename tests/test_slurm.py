@@ -13,7 +13,7 @@ import tomli_w
 
 import launchers
 import slurm_cluster
-from launchers import RANK_VARIABLES, Launcher, available
+from launchers import ENVIRONMENT, RANK_VARIABLES, Launcher, available
 from mcmc.cli import jobs, run_command
 from running import assert_same_results, status, tables, wait_for, write_run_file
 
@@ -126,30 +126,36 @@ def cluster(tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.mpi
 def test_jobs_are_stopped_and_finish(command, cluster: dict[str, str], tmp_path: Path, monkeypatch) -> None:
     """At the time limit, by a signal to the ranks, and by a signal to the batch script: results as if never stopped."""
-    mpich = next((launcher for launcher in available() if launcher.name == "mpich"), None)
-    if mpich is None:
+    launchers_of = {launcher.name: launcher for launcher in available() if launcher.name in ("mpich", "openmpi")}
+    if "mpich" not in launchers_of:
         pytest.skip("no MPICH: make test")
-    cluster |= mpich.env | {"PATH": f"{Path(mpich.mpirun).parent}:{cluster['PATH']}"}
     program = write_program(tmp_path / "mcmc", PROGRAM.format(python=sys.executable))
     monkeypatch.setattr(jobs, "_program", lambda: str(program))
 
-    def submit(*arguments: str) -> str:
+    def submit(mpi: str, *arguments: str) -> str:
         code, script, error = command(*arguments)
         assert code == 0, error
         Path("job.sh").write_text(script)
-        return slurm_cluster.ask(cluster, "sbatch", "--parsable", "job.sh")
+        launcher = launchers_of[mpi]
+        path = {"PATH": f"{Path(launcher.mpirun).parent}:{cluster['PATH']}"}
+        environment = cluster | ENVIRONMENT | dict(launcher.env) | path
+        return slurm_cluster.ask(environment, "sbatch", "--parsable", "job.sh")
 
-    limited = submit("run.toml", "-o", "limited", "--time", "1 min", "--ntasks", "3", "--nodes", "2")
-    array = submit("scan.toml", "-o", "array", "--array", "2")
-    launched = submit("run.toml", "-o", "launched", "--mpi", "mpirun", "--ntasks", "2")
+    limited = submit("mpich", "run.toml", "-o", "limited", "--time", "1 min", "--ntasks", "3", "--nodes", "2")
+    array = submit("mpich", "scan.toml", "-o", "array", "--array", "2")
+    launched = {
+        Path(mpi): submit(mpi, "run.toml", "-o", mpi, "--mpi", "mpirun", "--ntasks", "2", "--nodes", "1")
+        for mpi in launchers_of
+    }
     tasks = [Path("array/seed=3"), Path("array/seed=4")]
-    for out in [Path("launched"), *tasks]:
+    for out in [*launched, *tasks]:
         wait_for(lambda path=out: status(path).get("sweep", 0) > 0)
     slurm_cluster.ask(cluster, "scancel", "--signal=USR1", array)
-    slurm_cluster.ask(cluster, "scancel", "--signal=USR1", "--batch", launched)
+    for job in launched.values():
+        slurm_cluster.ask(cluster, "scancel", "--signal=USR1", "--batch", job)
     assert run_command(["run", "run.toml", "-o", "whole", "--quiet"]) == 0
     assert run_command(["scan", "scan.toml", "-o", "tasks", "--quiet"]) == 0
-    everything = [Path("limited"), Path("launched"), *tasks]
+    everything = [Path("limited"), *launched, *tasks]
     wait_for(lambda: all(status(path).get("state") == "complete" for path in everything), 120)
     for out in everything:
         log = (out / "run.log").read_text()
@@ -157,8 +163,9 @@ def test_jobs_are_stopped_and_finish(command, cluster: dict[str, str], tmp_path:
         assert ("end of the job" if out.name == "limited" else "SIGUSR1") in log
         same = Path("tasks") / out.name if out in tasks else Path("whole")
         assert_same_results(out, same)
-    assert status(Path("limited"))["ranks"] == 3
-    for log in [f"run-{limited}.log", f"run-{launched}.log", f"scan-{array}_0.log", f"scan-{array}_1.log"]:
+    assert [status(path)["ranks"] for path in everything] == [3, *(2 for _ in launched), 1, 1]
+    of_runs = [f"run-{job}.log" for job in (limited, *launched.values())]
+    for log in [*of_runs, f"scan-{array}_0.log", f"scan-{array}_1.log"]:
         assert Path(log).read_text().count("goes back into the queue") == 1
 
 
