@@ -205,7 +205,8 @@ cdef class Chain:
         rung = self.rung_of[copy, birth]
         step_size = "" if self.step_size is None else f", step_size {self.step_size[rung]:g}"
         raise DivergenceError(f"instance {self.instance}, walker {self.chain.first + walker} (copy {copy}), "
-                              f"sweep {sweep}, beta {self.beta[rung]:g}{step_size}: weights or energy are not finite")
+                              f"sweep {sweep}, beta {self.beta[rung]:g}{step_size}: weights or energy are not finite",
+                              (sweep, self.instance, self.chain.first + walker))
 
     def exchange(self, int64_t sweep, const double[::1] energy):
         """The exchange round due after a sweep; energy: (n_copies * n_rungs,) by walker, of the whole instance."""

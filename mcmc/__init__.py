@@ -42,7 +42,7 @@ def run(
 
     path = None if isinstance(source, Mapping) else Path(source)
     world = parallel.world(comm)
-    with parallel.fail_together(world, ConfigError, StorageError):
+    with parallel.fail_together(world, ConfigError, StorageError, DivergenceError):
         # what rank 0 asks for holds, so that no rank can fail alone and leave the others waiting
         text = world.broadcast(lambda: config.load(source if path is None else path).text)
         checked = config.loads(text, directory="" if path is None else str(path.parent))

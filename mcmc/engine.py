@@ -4,6 +4,9 @@ The run advances in stretches of some 50 ms. Between them the ranks agree, by on
 to stop or to write a checkpoint, and how long a stretch to come shall be. The maximum is started after stretch k and
 acted on after stretch k + 1, so nobody waits for it and nobody can disagree. Stretches differ from run to run;
 nothing that is recorded depends on them.
+
+A divergence is found by one rank, which asks for a checkpoint; before it is written, all ranks raise it instead. Ranks
+without a walker take part in the maximum, too: a signal may reach just one of them.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mcmc import slurm
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.kernels import cpu
@@ -50,6 +54,8 @@ _STRETCH_BYTES = 8 << 20
 """What the weights in the rows of one stretch may take on the busiest rank."""
 _ROWS_BYTES = 64 << 20
 """Bytes of observables waiting on all ranks that force a checkpoint, which gathers and writes them."""
+_END = (0, 0, 0, 0)
+"""What the ranks tell in the last maximum: no reason, and a stretch without sweeps."""
 _STATUS_EVERY = 2.0
 """Seconds between two writings of status.json."""
 
@@ -57,23 +63,27 @@ _STATUS_EVERY = 2.0
 def run(config: Config, directory: Path, world: World, walltime: float | None = None, quiet: bool = False) -> int:
     """Run what `config` asks for in `directory`, or continue what is there.
 
-    walltime: seconds from now after which to stop at a checkpoint.
-    Returns DONE, or STOPPED after a walltime or a signal. Raises ConfigError (and has created nothing) and StorageError
-    on every rank alike.
+    walltime: seconds from now after which to stop at a checkpoint; under Slurm the end of the job is a limit, too.
+    Returns DONE, or STOPPED after a limit or a signal. Raises ConfigError (and has created nothing), StorageError
+    and DivergenceError on every rank alike.
     """
-    with Stop(walltime) as stop, watchdog(world):
+    with Stop(walltime, slurm.seconds_left if world.rank == 0 else None) as stop, watchdog(world):
         problem = _problem(config, directory, world)
         n_active = min(world.size, problem.n_instances * problem.n_walkers)
         if n_active == world.size:
-            return _Run(problem, directory, world, quiet).execute(stop)
+            return _Run(problem, directory, world, world, quiet).execute(stop)
         if world.rank == 0:
             idle = ", ".join(map(str, range(n_active, world.size)))
             print(f"mcmc: warning: only {n_active} walkers: idle ranks {idle}", file=sys.stderr, flush=True)
         outcome: Callable[[], int] = int  # idle ranks have none to tell
         if world.rank < n_active:
-            active = _Run(problem, directory, world.group(range(n_active)), quiet)
+            active = _Run(problem, directory, world.group(range(n_active)), world, quiet)
             outcome = _outcome(lambda: active.execute(stop))
             active.world.free()
+            world.start_maximum(_END)()
+        else:
+            while world.start_maximum([stop.reason(0), *_END[1:]])()[-1]:
+                pass
         return world.broadcast(outcome)
 
 
@@ -169,7 +179,7 @@ def _outcome(produce: Callable[[], int]) -> Callable[[], int]:
     """Calls `produce` now; what is returned gives its result or raises its error."""
     try:
         code = produce()
-    except (ConfigError, StorageError) as error:
+    except (ConfigError, StorageError, DivergenceError) as error:
         found = error
 
         def fail() -> int:
@@ -180,16 +190,23 @@ def _outcome(produce: Callable[[], int]) -> Callable[[], int]:
 
 
 class _Run:
-    """One run on the ranks of `world`, each with at least one walker; rank 0 owns the files."""
+    """One run on the ranks of `world`, each with at least one walker; rank 0 owns the files.
 
-    def __init__(self, problem: Problem, directory: Path, world: World, quiet: bool) -> None:
-        self.problem, self.world, self.quiet = problem, world, quiet
+    everybody: these ranks, and those without a walker
+    """
+
+    def __init__(self, problem: Problem, directory: Path, world: World, everybody: World, quiet: bool) -> None:
+        self.problem, self.world, self.everybody, self.quiet = problem, world, everybody, quiet
         self.config = problem.config
         self.files = RunDirectory(directory)
         self.sweeps = self.config.schedule.sweeps
-        self.sweep = 0
+        self.sweep = self.checkpointed = 0
         self.segments: list[Segment] = []
         self.parts: list[Part] = []
+        self.groups: list[World] = []
+        """Of the parts."""
+        self.divergences: list[DivergenceError] = []
+        """On this rank, of parts that could not even be made."""
         self.checkpoint_arrays: dict[str, NDArray] = {}
         """Of the latest checkpoint, on rank 0."""
         self.rate: float | None = None
@@ -208,8 +225,8 @@ class _Run:
             self.files.unlock()
 
     def _free_groups(self) -> None:
-        for part in self.parts:
-            part.group.free()
+        for group in self.groups:
+            group.free()
 
     def _execute(self, stop: Stop) -> int:
         if self.world.broadcast(self._open):
@@ -296,7 +313,8 @@ class _Run:
         for (name, path), fingerprint in zip(sources, self.problem.fingerprints, strict=True):
             if checkpoint.attrs[name] != fingerprint:
                 raise StorageError(f"{path}: has changed since the run in {self.files.path} was started")
-        self.sweep, self.segments = int(checkpoint.attrs["sweep"]), checkpoint.segments
+        self.sweep = self.checkpointed = int(checkpoint.attrs["sweep"])
+        self.segments = checkpoint.segments
         self.checkpoint_arrays = checkpoint.arrays
         return True
 
@@ -311,7 +329,12 @@ class _Run:
         for piece in pieces[self.world.rank]:
             ranks = ranks_of[piece.instance]
             group = Serial() if len(ranks) == 1 else self.world.group(ranks)
-            self.parts.append(Part(self.problem, piece, group))
+            self.groups.append(group)
+            try:
+                self.parts.append(Part(self.problem, piece, group))
+            except DivergenceError as error:
+                self.divergences.append(error)
+        self._raise_divergence()
         walkers = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
         self.row_bytes = walkers * self.problem.weight_bits * self.problem.n_weights / 8
         """Bytes of the weights in a row on the busiest rank."""
@@ -350,13 +373,27 @@ class _Run:
                     self._checkpoint()
                     checkpoint_due = time.monotonic() + self.config.checkpoint.every
             held = sum(part.held_bytes for part in self.parts) * self.world.size
-            due = time.monotonic() >= checkpoint_due or held > _ROWS_BYTES
+            due = time.monotonic() >= checkpoint_due or held > _ROWS_BYTES or self._has_diverged()
             reserve = 2 * max(longest, seconds) + 2 * self.checkpoint_seconds
-            agreement = self.world.start_maximum([stop.reason(reserve), due, int(1e9 * seconds), self.sweep - first])
+            agreement = self.everybody.start_maximum(
+                [stop.reason(reserve), due, int(1e9 * seconds), self.sweep - first]
+            )
         agreement()  # never leave a reduction under way
         progress.close()
         self._checkpoint()
         return REASONS[reason] if self.sweep < self.sweeps else ""
+
+    def _has_diverged(self) -> bool:
+        return bool(self.divergences) or any(part.divergence is not None for part in self.parts)
+
+    def _raise_divergence(self) -> None:
+        """DivergenceError on every rank if a chain of one of them has diverged: the first, whatever the layout."""
+        if not self.world.start_maximum([self._has_diverged()])()[0]:
+            return
+        here = [*self.divergences, *(part.divergence for part in self.parts if part.divergence is not None)]
+        told = self.world.collect([[*error.at, str(error)] for error in here])
+        *at, message = min(error for of_rank in told for error in of_rank)
+        raise DivergenceError(message, tuple(at))
 
     def _bounded(self, sweeps: float) -> int:
         """A length of a stretch, such that its rows fit into memory."""
@@ -380,7 +417,11 @@ class _Run:
     # --- files ---
 
     def _checkpoint(self) -> None:
-        """Writes the rows since the last checkpoint as a segment, and a checkpoint that lists it."""
+        """Writes the rows since the last checkpoint as a segment, and a checkpoint that lists it.
+
+        After a divergence raises that instead.
+        """
+        self._raise_divergence()
         began = time.monotonic()
         last_row = self.sweep // self.config.schedule.measure_every
         series = self._gather_rows(last_row - self.first_row)
@@ -515,7 +556,7 @@ class _Run:
 
     def _failed(self, error: BaseException | None) -> None:
         """The last entries. Of an error that all ranks raise alike rank 0 tells, of another the rank that has it."""
-        if self.world.rank > 0 and isinstance(error, ConfigError | StorageError):
+        if self.world.rank > 0 and isinstance(error, ConfigError | StorageError | DivergenceError):
             return
         message = f"failed on rank {self.world.rank} at sweep {self.sweep}: {type(error).__name__}: {error}"
         if isinstance(error, DivergenceError):

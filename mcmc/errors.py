@@ -20,4 +20,10 @@ class DivergenceError(RuntimeError):
     """A computation has left the numbers: weights or energies that are not finite, or a mass matrix without a root.
 
     The message is one line; of a walker: instance, walker, sweep, beta and step size.
+
+    at: (sweep, instance, walker), by which ranks agree on the first of several.
     """
+
+    def __init__(self, message: str, at: tuple[int, int, int] = (0, 0, 0)) -> None:
+        super().__init__(message)
+        self.at = at

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcmc import engine, lock
+from mcmc import engine, lock, slurm
 from mcmc.errors import ConfigError, DivergenceError, HeldError, StorageError
 from mcmc.parallel import World
 from mcmc.progress import duration
@@ -44,12 +44,16 @@ def run(
 ) -> int:
     """Run all tasks that are not complete, each on a group of ranks.
 
-    Returns engine.DONE, engine.STOPPED after a walltime or a signal, or BROKEN. Tasks that another job is running are
-    left to it. Raises ConfigError (nothing has been created) and StorageError on every rank alike.
+    Returns engine.DONE, engine.STOPPED after a walltime or a signal or near the end of the job, or BROKEN. Tasks that
+    another job is running are left to it. Raises ConfigError (nothing has been created) and StorageError on every rank
+    alike.
     """
     if ranks_per_task is not None and ranks_per_task > world.size:
         raise ConfigError(f"--ranks-per-task: got {ranks_per_task}, expected at most {world.size}, the ranks there are")
     with Stop(walltime) as stop, watchdog(world):
+        job_left = world.broadcast(slurm.seconds_left)  # asked once: groups that do not talk must not stop at two times
+        if job_left is not None:
+            stop.end_job_in(job_left)
         pending, n_walkers = world.broadcast(lambda: _prepare(scan, directory))
         outcomes: list[_Outcome] = []
         if pending:

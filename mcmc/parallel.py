@@ -26,7 +26,7 @@ from mcmc.errors import ConfigError, DivergenceError, HeldError, StorageError
 
 T = TypeVar("T")
 
-_ERRORS = {kind.__name__: kind for kind in (ConfigError, StorageError, HeldError)}
+_ERRORS = {kind.__name__: kind for kind in (ConfigError, StorageError, HeldError, DivergenceError)}
 _WHOLE_INSTANCES_ENOUGH = 0.9
 """Instances stay whole on a rank if that keeps the ranks busy for at least this fraction of the time."""
 
@@ -44,7 +44,7 @@ class World(Protocol):
     size: int
 
     def broadcast(self, produce: Callable[[], T]) -> T:
-        """What `produce` returns on rank 0, a JSON value; if it raises ConfigError or StorageError, all ranks do."""
+        """What `produce` returns on rank 0, a JSON value; if it raises an error of `_ERRORS`, all ranks do."""
 
     def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         """The arrays of rank 0, on every rank."""
@@ -118,7 +118,7 @@ class Mpi:
         if self.rank == 0:
             try:
                 message = ["", produce()]
-            except (ConfigError, StorageError) as error:
+            except tuple(_ERRORS.values()) as error:
                 message = [type(error).__name__, str(error)]
         kind, value = json.loads(self._broadcast_bytes(json.dumps(message).encode()))
         if kind:
@@ -288,8 +288,6 @@ def fail_together(world: World, *alike: type[BaseException]) -> Iterator[None]:
         if world.size == 1 or isinstance(error, alike):
             raise
         told = f"mcmc: rank {world.rank} of {world.size} failed, ending all ranks:\n{traceback.format_exc()}"
-        if isinstance(error, DivergenceError):  # nothing is wrong with the program
-            told = f"mcmc: error: {error}\n"
         print(told, end="", file=sys.stderr, flush=True)
         time.sleep(_LAST_WORDS)
         faulthandler.dump_traceback_later(_ABORT, exit=True, file=sys.__stderr__)  # needs no lock of Python's

@@ -4,14 +4,20 @@ A part that is the whole instance exchanges inside the kernel. One that shares i
 every exchange round to gather energies; all ranks then take the same decision. Likewise where the chain adapts to what
 it has counted. The first rank of the instance (the `root` of the part's group) reduces rows to observables, so that
 only numbers travel further.
+
+A part whose chain diverges keeps the error and stands still. The other ranks of its instance do not know yet, so it
+still answers them, until all ranks of the run have agreed; what is recorded from then on is of no use to anybody.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcmc import observables
+from mcmc.errors import DivergenceError
 from mcmc.kernels import NEVER
 from mcmc.parallel import Piece, World
 from mcmc.problem import Problem
@@ -51,6 +57,8 @@ class Part:
             burn_in=self.burn_in,
             measure_every=self.measure_every,
         )
+        self.divergence: DivergenceError | None = None
+        """Why the chain stands still."""
         self.two_time = TwoTime(config.output.waiting_times, config.schedule.sweeps, len(walkers), problem.n_weights)
         self._note_times(0)
         shape = (int(self.is_root), problem.n_copies, problem.n_rungs, problem.n_weights)
@@ -68,7 +76,7 @@ class Part:
 
     def advance(self, first: int, last: int) -> None:
         """Sweeps first .. last, then the rows they gave."""
-        advance = self.chain.advance if self.group.size == 1 else self._advance_together
+        advance = self._advance_alone if self.group.size == 1 else self._advance_together
         done = first - 1
         while done < last:
             stop = min(last, self.two_time.next_event(done))
@@ -78,23 +86,37 @@ class Part:
         self._collect(first, last)
 
     def _note_times(self, sweep: int) -> None:
-        if self.two_time.next_event(sweep - 1) == sweep:
+        if self.divergence is None and self.two_time.next_event(sweep - 1) == sweep:
             self.two_time.record(sweep, self.problem.prior.stored(self.block.weights))
+
+    def _advance_alone(self, first: int, last: int) -> None:
+        self._unless_diverged(self.chain.advance, first, last)
+
+    def _unless_diverged(self, advance: Callable[[int, int], None], first: int, last: int) -> None:
+        if self.divergence is None:
+            try:
+                advance(first, last)
+            except DivergenceError as error:
+                self.divergence = error
 
     def _advance_together(self, first: int, last: int) -> None:
         done = first - 1
         while done < last:
             adaptation = self.chain.next_adaptation(done)
             stop = min(last, adaptation, _next(done, self.exchange_every), _next(done, self.measure_every))
-            self.chain.sweep(done + 1, stop)
+            self._unless_diverged(self.chain.sweep, done + 1, stop)
             if self.exchange_every and stop % self.exchange_every == 0:
-                self.group.all_gather(self.block.energy, self._energies)
+                self.group.all_gather(self._energies_here(), self._energies)
                 self.chain.exchange(stop, self._energies)
             if stop % self.measure_every == 0:
                 self.chain.record()
             if stop == adaptation:
                 self._adapt_together(stop)
             done = stop
+
+    def _energies_here(self) -> NDArray[np.float64]:
+        """Energies of the walkers here; NaN after a divergence: with such a walker nobody swaps."""
+        return self.block.energy if self.divergence is None else np.full_like(self.block.energy, np.nan)
 
     def _adapt_together(self, sweep: int) -> None:
         counts = self.group.gather(self.chain.counts[None])
@@ -103,14 +125,18 @@ class Part:
 
     def _collect(self, first: int, last: int) -> None:
         sweeps = np.arange(_next(first - 1, self.measure_every), last + 1, self.measure_every)
-        if sweeps.size == 0:
+        if sweeps.size == 0 or (self.divergence is not None and self.group.size == 1):
             return
         taken = self.chain.take()
+        if self.divergence is not None:
+            taken["energy"][...] = np.nan
         if self.group.size > 1:
             for name in sorted(taken.keys() - {"walker_at"}):  # in one order on all ranks
                 taken[name] = (self._added if name in _ADDED else self._of_all_walkers)(taken[name])
             if not self.is_root:
                 return
+        if not np.isfinite(taken["energy"]).all():  # a divergence here or on another rank of the instance
+            return
         problem = self.problem
         rows = observables.Rows.by_rung(
             **taken,

@@ -190,7 +190,7 @@ def tables(changes: Mapping[str, Any] | None = None, /) -> dict[str, Any]:
         if value is None:
             del table[name]
         else:
-            table[name] = value
+            table[name] = copy.deepcopy(value)
     return made
 
 

@@ -26,7 +26,7 @@ LAYERS = (
     ("config",),
     ("engine",),
     ("part",),
-    ("problem", "parallel", "stop", "progress", "watchdog"),
+    ("problem", "parallel", "stop", "progress", "watchdog", "slurm"),
     ("constraint", "two_time"),
     ("storage",),
     ("samplers", "models", "observables"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -218,13 +219,47 @@ def test_divergence(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert RunDirectory(out).read_checkpoint().attrs["sweep"] >= checkpoint.attrs["sweep"]
 
 
-def test_divergence_ends_all_ranks(launcher: Launcher, tmp_path: Path) -> None:
-    file = write_run_file(tmp_path / "run.toml", DIVERGES | {"data.n_instances": 1})
-    done = launchers.run(launcher, 3, [*DRIVE, "1e-9", str(file), str(tmp_path / "out")])
-    assert done.returncode != 0
+OFTEN = {"checkpoint.every": 0.02}
+HMC = {"model.weights": "gaussian", "model.loss.name": "logistic", "sampler.method": "hmc", "data.n_instances": 2}
+DIVERGING = {
+    "whole": DIVERGES | {"data.n_instances": 5, "ladder.exchange_every": 0, "output.waiting_times": [0, 3]},
+    "split": DIVERGES | {"data.n_instances": 1, "ladder.beta": [0.01, 0.4, 1.0]},
+    "between": DIVERGES | {"data.n_instances": 3, "ladder.exchange_every": 3, "data.n_test": 5},
+    "alone": DIVERGES | {"data.n_instances": 1, "ladder.beta": [1.0], "ladder.n_copies": 1},
+    "tuned": HMC | {"schedule.burn_in": 100, "ladder.exchange_every": 2},
+    "mass": HMC
+    | {"sampler.preconditioner": "inputs", "model.prior_precision": 1e-20, "data.n_patterns": 3, "data.alpha": None},
+}
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3, 5])
+def test_all_ranks_raise_the_same_divergence(launcher: Launcher, n_ranks: int, tmp_path: Path) -> None:
+    """The one that a run on one rank raises; a rank that knows nothing of it does not wait for ever."""
+    files = [write_run_file(tmp_path / f"{name}.toml", changes | OFTEN) for name, changes in DIVERGING.items()]
+    args = [sys.executable, str(Path(__file__).with_name("diverging.py")), "5e-3", *map(str, files)]
+    for out, n in ("one", 1), ("many", n_ranks):
+        (tmp_path / out).mkdir()
+        done = launchers.run(launcher, n, [*args, str(tmp_path / out)], timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert [line for line in done.stderr.splitlines() if "idle ranks" not in line] == []
+    for name in DIVERGING:
+        said = {(tmp_path / "many" / f"{name}.{rank}").read_text() for rank in range(n_ranks)}
+        assert said == {(tmp_path / "one" / f"{name}.0").read_text()}
+        now = status(tmp_path / "many" / name)
+        assert now["state"] == "failed"
+        assert said.pop() in now["message"]
+        assert (tmp_path / "many" / name / "run.log").read_text().count("diverged") == 1
+        checkpoint = RunDirectory(tmp_path / "many" / name).read_checkpoint()
+        assert checkpoint is None or np.isfinite(checkpoint.arrays["weights"]).all()
+
+
+def test_divergence_on_several_ranks_is_one_line(launcher: Launcher, tmp_path: Path) -> None:
+    file = write_run_file(tmp_path / "run.toml", DIVERGES | OFTEN | {"data.n_instances": 1})
+    done = launchers.run(launcher, 3, [*DRIVE, "5e-3", str(file), str(tmp_path / "out")])
+    assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("mcmc:")]
-    assert errors
-    assert all(re.fullmatch(f"mcmc: error: {MESSAGE}", line) for line in errors)
+    assert len(errors) == 1
+    assert re.fullmatch(f"mcmc: error: {MESSAGE}", errors[0])
     assert "Traceback" not in done.stderr
     assert status(tmp_path / "out" / "run")["state"] == "failed"
 

@@ -216,6 +216,18 @@ def test_signal_under_mpi(whom: str, launcher: Launcher, long_file: Path, long_r
     assert_same_results(tmp_path / "out", long_results)
 
 
+def test_signal_to_an_idle_rank(launcher: Launcher, tmp_path: Path) -> None:
+    """A batch system may tell one process alone."""
+    few = {"ladder": {"beta": [0.5, 1.0], "n_copies": 1}, "schedule.sweeps": 10**8}
+    command = ["run", str(write_run_file(tmp_path / "run.toml", few)), "-o", str(tmp_path / "out")]
+    with launchers.started(launcher, 3, [*MCMC, *command]) as process:
+        wait_for(lambda: status(tmp_path / "out").get("sweep", 0) > 0)
+        os.kill(launchers.ranks(process)[2], signal.SIGUSR1)
+        process.communicate(timeout=30)
+    found = status(tmp_path / "out")
+    assert (found["state"], found["message"].split()[:3]) == ("stopped", ["stopped", "by", "SIGUSR1"])
+
+
 # --- killed ---
 
 

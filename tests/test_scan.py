@@ -690,6 +690,24 @@ main()
     assert done.stderr.count("ZeroDivisionError: broken for a test") == 1
 
 
+def test_a_diverging_task_on_several_ranks(launcher: Launcher, tmp_path: Path) -> None:
+    """The group goes on with the next task, an idle rank of it too."""
+    real = {
+        "model": {"n_inputs": 8, "weights": "gaussian", "loss": {"name": "square"}},
+        "data": {"source": "teacher", "labels": "real", "n_patterns": 40},
+        "sampler.method": "langevin",
+        "ladder": {"beta": [0.01, 1.0], "n_copies": 1},
+    }
+    file = write(tmp_path / "scan.toml", {"sampler.step_size": [0.01, 0.6, 0.02]}, real | {"schedule.sweeps": 2000})
+    program = [*MCMC, "scan", str(file), "-o", str(tmp_path / "out"), "--ranks-per-task", "3"]
+    done = launchers.run(launcher, 3, program)
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("mcmc: error")]
+    assert line.startswith("mcmc: error: task step_size=0.6: instance 0, walker ")
+    assert "2 of 3 tasks complete, 1 broken" in done.stdout
+    assert status(tmp_path / "out" / "step_size=0.6")["state"] == "failed"
+
+
 def test_wrong_input_is_said_once(any_launcher: Launcher, tmp_path: Path) -> None:
     file = write(tmp_path / "scan.toml", {"data.alpha": [1.0, -1.0]})
     done = launchers.run(any_launcher, 3, [*MCMC, "scan", str(file), "-o", str(tmp_path / "out")])

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mcmc._version import __version__
+from mcmc.cli.jobs import slurm
 from mcmc.cli.scans import merge, scan
 from mcmc.cli.status import no_run, status
 from mcmc.errors import ConfigError, DivergenceError, StorageError
@@ -119,7 +120,7 @@ def run(
         return config.read(run_file)
 
     world = parallel.world()
-    with parallel.fail_together(world, ConfigError, StorageError):
+    with parallel.fail_together(world, ConfigError, StorageError, DivergenceError):
         asked = config.loads(world.broadcast(text), overrides, name=str(run_file), directory=str(run_file.parent))
         seconds = asked.checkpoint.walltime if walltime is None else config.duration(walltime, "--walltime")
         if not dry_run:
@@ -267,5 +268,5 @@ def _results(directory: Path) -> Any:
     return analysis.load(directory)
 
 
-for _command in (scan, status, merge):
+for _command in (scan, status, merge, slurm):
     mcmc.add_command(_command)

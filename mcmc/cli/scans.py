@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mcmc.cli.status import no_run, state_of
-from mcmc.errors import ConfigError, StorageError
+from mcmc.errors import ConfigError, DivergenceError, StorageError
 
 if TYPE_CHECKING:
     from mcmc.scan import Scan
@@ -78,7 +78,7 @@ def scan(
         return config.read(scan_file)
 
     world = parallel.world()
-    with parallel.fail_together(world, ConfigError, StorageError):
+    with parallel.fail_together(world, ConfigError, StorageError, DivergenceError):
         asked = Scan(world.broadcast(text), overrides, name=str(scan_file), directory=str(scan_file.parent))
         if as_list or dry_run:
             if world.rank == 0:

@@ -1,0 +1,81 @@
+"""`mcmc slurm`: job scripts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from mcmc.errors import ConfigError
+from mcmc.slurm import LAUNCHERS, script
+
+
+@click.command()
+@click.argument("file", metavar="FILE.toml", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="Where the results go; default: out/FILE."
+)
+@click.option("--time", "time_limit", metavar="TIME", default="24:00:00", show_default=True, help="Limit of the job.")
+@click.option("--nodes", metavar="N", type=click.IntRange(min=1))
+@click.option("--ntasks", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="MPI ranks.")
+@click.option("--partition", metavar="NAME")
+@click.option(
+    "--mpi",
+    "launcher",
+    type=click.Choice(LAUNCHERS),
+    help="How ranks are started: by srun with pmi2 (MPICH, Intel) or pmix (Open MPI), by mpirun, or no MPI at all. "
+    "Default: pmi2, or none for one rank.",
+)
+@click.option(
+    "--array", metavar="N", type=click.IntRange(min=1), help="Of a scan: a job for each task, at most N at a time."
+)
+@click.option(
+    "--sbatch", "extra", metavar="NAME=VALUE", multiple=True, help="Another option, such as account=abc; repeatable."
+)
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key of the file; repeatable.")
+def slurm(
+    file: Path,
+    output: Path | None,
+    time_limit: str,
+    nodes: int | None,
+    ntasks: int,
+    partition: str | None,
+    launcher: str | None,
+    array: int | None,
+    extra: tuple[str, ...],
+    overrides: tuple[str, ...],
+) -> None:
+    """Print a Slurm job script for a run or a scan.
+
+    Submit it in this directory: mcmc slurm RUN.toml --ntasks 64 > job.sh && sbatch job.sh. Before its time limit the
+    run stops at a checkpoint, and the job goes back into the queue, until the run is complete.
+    """
+    from mcmc import config
+    from mcmc.scan import Scan
+
+    asked = Scan(config.read(file), overrides, name=str(file), directory=str(file.parent))
+    asked.check()
+    if array is not None and not asked.axes:
+        raise ConfigError(f"--array: got {array} for one run, expected it with a scan")
+    if launcher is None:
+        launcher = "none" if ntasks == 1 else "pmi2"
+    if launcher == "none" and ntasks > 1:
+        raise ConfigError(f"--mpi: got none for {ntasks} ranks, expected one of {', '.join(LAUNCHERS[:-1])}")
+    options = {"job-name": file.stem, "output": f"{file.stem}-%{'j' if array is None else 'A_%a'}.log"}
+    options |= {"ntasks": ntasks} | ({} if nodes is None else {"nodes": nodes})
+    options |= {} if partition is None else {"partition": partition}
+    options |= {} if array is None else {"array": f"0-{len(asked.tasks) - 1}%{array}"}
+    options |= {name.lstrip("-"): value if given else None for name, given, value in (e.partition("=") for e in extra)}
+    command = [_program(), "scan" if asked.axes else "run", str(file), "-o", str(output or Path("out") / file.stem)]
+    command += [word for override in overrides for word in ("--set", override)]
+    command += ["--quiet"] if array is None else ["--quiet", "--task", '"$SLURM_ARRAY_TASK_ID"']
+    seconds = config.duration(time_limit, "--time")
+    click.echo(script(command, options, launcher=launcher, seconds=seconds), nl=False)
+
+
+def _program() -> str:
+    """The command `mcmc` of the environment that this one comes from; jobs may have another PATH."""
+    return shutil.which("mcmc", path=os.path.dirname(sys.executable)) or "mcmc"
