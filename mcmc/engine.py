@@ -29,7 +29,7 @@ from mcmc.problem import Problem
 from mcmc.progress import Progress
 from mcmc.schema import VARIABLES
 from mcmc.stop import REASONS, Stop
-from mcmc.storage import RESULTS, RUN_TOML, RunDirectory, Segment
+from mcmc.storage import RESULTS, RUN_TOML, Checkpoint, RunDirectory, Segment
 from mcmc.watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -165,6 +165,14 @@ def _kept_sample(config: Config, directory: Path) -> NDArray[np.int8] | None:
     return None if checkpoint is None else checkpoint.arrays.get(_SAMPLE)
 
 
+def check_sources(problem: Problem, checkpoint: Checkpoint, directory: Path) -> None:
+    """StorageError if what the problem was read from is not what the run in `directory` was started with."""
+    sources = ("fingerprint", problem.config.data_path), ("reference", problem.config.constraint_path)
+    for (name, path), fingerprint in zip(sources, problem.fingerprints, strict=True):
+        if checkpoint.attrs[name] != fingerprint:
+            raise StorageError(f"{path}: has changed since the run in {directory} was started")
+
+
 def _outcome(produce: Callable[[], int]) -> Callable[[], int]:
     """Calls `produce` now; what is returned gives its result or raises its error."""
     try:
@@ -292,10 +300,7 @@ class _Run:
         if checkpoint.warning:
             self._warn(checkpoint.warning)
             self.files.log(checkpoint.warning)
-        sources = ("fingerprint", self.config.data_path), ("reference", self.config.constraint_path)
-        for (name, path), fingerprint in zip(sources, self.problem.fingerprints, strict=True):
-            if checkpoint.attrs[name] != fingerprint:
-                raise StorageError(f"{path}: has changed since the run in {self.files.path} was started")
+        check_sources(self.problem, checkpoint, self.files.path)
         self.sweep, self.segments = int(checkpoint.attrs["sweep"]), checkpoint.segments
         self.checkpoint_arrays = checkpoint.arrays
         return True
@@ -355,7 +360,8 @@ class _Run:
             agreement = self.world.start_maximum([stop.reason(reserve), due, int(1e9 * seconds), self.sweep - first])
         agreement()  # never leave a reduction under way
         progress.close()
-        self._checkpoint()
+        if self.checkpointed < self.sweep:
+            self._checkpoint()
         return REASONS[reason] if self.sweep < self.sweeps else ""
 
     def _bounded(self, sweeps: float) -> int:
@@ -443,6 +449,10 @@ class _Run:
 
     def _write_results(self) -> None:
         """Rank 0: results.h5 from the segments and the last checkpoint."""
+        self.files.write_results(*self._constant_results(), self.segments)
+
+    def _constant_results(self) -> tuple[dict[str, NDArray], dict[str, object] | None, dict[str, int | str]]:
+        """Rank 0: what results.h5 holds beside the time series: constants, data, root attributes."""
         problem, schedule, arrays = self.problem, self.config.schedule, self.checkpoint_arrays
         rows_after_burn_in = schedule.sweeps // schedule.measure_every - schedule.burn_in // schedule.measure_every
         constants = {
@@ -456,7 +466,7 @@ class _Run:
         if problem.n_rungs > 1:
             constants |= {name: arrays[name] for name in ("exchange_accepted", "exchange_proposed")}
         data = self._data() if self.config.output.store_data else None
-        self.files.write_results(constants, data, self._attributes() | {"complete": 1}, self.segments)
+        return constants, data, self._attributes() | {"complete": 1}
 
     def _data(self) -> dict[str, object]:
         """The group `data`. Instances are made once more, one at a time, so that memory holds only one."""
@@ -500,6 +510,7 @@ class _Run:
             "hosts": self.hosts,
             "ranks": self.world.size,
             "pid": os.getpid(),
+            "run_file_directory": os.path.abspath(self.config.directory),
             "message": message,
         }
 
@@ -531,3 +542,31 @@ class _Run:
     def _say(self, line: str) -> None:
         if self.world.rank == 0 and not self.quiet:
             print(line, flush=True)
+
+
+class Replay(_Run):
+    """A run made once more on this process, in a directory of its own, up to the sweep `last`.
+
+    It begins at sweep 0, or at `start`. It leaves segments, a checkpoint at `last`, and at the end of the schedule
+    results without the time series.
+    """
+
+    def __init__(
+        self, problem: Problem, directory: Path, last: int, start: Checkpoint | None = None, quiet: bool = False
+    ) -> None:
+        super().__init__(problem, directory, Serial(), quiet)
+        self.sweeps, self._start = last, start
+
+    def _open(self) -> bool:
+        self.files.lock()
+        self.files.create(self.config.text)
+        if self._start is not None:
+            self.sweep, self.checkpoint_arrays = int(self._start.attrs["sweep"]), self._start.arrays
+        return False
+
+    def _write_results(self) -> None:
+        if self.sweeps == self.config.schedule.sweeps:
+            self.files.write_results(*self._constant_results(), [])
+
+    def _say(self, line: str) -> None:
+        """Nothing: who asked for the replay tells what it gave."""

@@ -333,6 +333,10 @@ class RunDirectory:
             raise _no_checkpoint(problems)
         return None
 
+    def previous_checkpoint(self) -> Checkpoint | None:
+        """The checkpoint before the newest one, without a look at its segments; None if there is none."""
+        return self._load_checkpoint(PREVIOUS) if os.path.exists(self.path / PREVIOUS) else None
+
     def _checkpoint_names(self) -> list[str]:
         return [name for name in (CHECKPOINT, PREVIOUS) if os.path.exists(self.path / name)]
 
@@ -376,12 +380,12 @@ class RunDirectory:
 
         def fill(h5: h5py.File) -> None:
             _set_attributes(h5, root_attrs)
-            shapes = self._series_shapes(segments)
+            shapes = self.series_shapes(segments)
             _create_root(h5, shapes | {name: array.shape for name, array in fixed.items()}, compress=True)
             for name, array in fixed.items():
                 h5[name][...] = array
             for name in shapes:
-                _write_rows(h5[name], VARIABLES[name].dims.index("sample"), self._rows(name, segments))
+                _write_rows(h5[name], VARIABLES[name].dims.index("sample"), self.rows(name, segments))
             if data is not None:
                 _write_data(h5.create_group("data"), data)
 
@@ -395,6 +399,12 @@ class RunDirectory:
             return False
         return True
 
+    @contextmanager
+    def results(self) -> Iterator[h5py.File]:
+        """The verified contents of results.h5."""
+        with _open_sealed(self.path / RESULTS, "results") as h5:
+            yield h5
+
     def results_shapes(self) -> tuple[dict[str, tuple[int, ...]], dict[str, int | float | str]]:
         """The shape of every variable of results.h5, and its root attributes."""
         with _open_sealed(self.path / RESULTS, "results") as h5:
@@ -407,7 +417,7 @@ class RunDirectory:
                 if name in h5:
                     yield name, _read_array(h5[name])
 
-    def _series_shapes(self, segments: Sequence[Segment]) -> dict[str, tuple[int, ...]]:
+    def series_shapes(self, segments: Sequence[Segment]) -> dict[str, tuple[int, ...]]:
         """The shape of every time series of all segments together, which are verified on the way."""
         common: dict[str, tuple[int, ...]] = {}
         for segment in segments:
@@ -423,8 +433,8 @@ class RunDirectory:
         n_rows = sum(segment.n_rows for segment in segments)
         return {name: _with_rows(name, shape, n_rows) for name, shape in (common or {"sweep": (0,)}).items()}
 
-    def _rows(self, name: str, segments: Iterable[Segment]) -> Iterator[np.ndarray]:
-        """One time series, segment after segment; `_series_shapes` has verified them."""
+    def rows(self, name: str, segments: Iterable[Segment]) -> Iterator[np.ndarray]:
+        """One time series, segment after segment; `series_shapes` has verified them."""
         for segment in segments:
             with _open(self.path / SEGMENTS / segment.name) as file, h5py.File(file, "r") as h5:
                 yield h5[name][...]
@@ -462,10 +472,10 @@ def _running_dataset(directory: RunDirectory, checkpoint: Checkpoint) -> xarray.
     import xarray
 
     arrays = {name: array for name, array in checkpoint.arrays.items() if name in VARIABLES}
-    shapes = directory._series_shapes(checkpoint.segments)
+    shapes = directory.series_shapes(checkpoint.segments)
     for name, shape in shapes.items():
         none = np.empty(_with_rows(name, shape, 0), VARIABLES[name].dtype)
-        rows = directory._rows(name, checkpoint.segments)
+        rows = directory.rows(name, checkpoint.segments)
         arrays[name] = np.concatenate([none, *rows], VARIABLES[name].dims.index("sample"))
     variables = {
         name: (
