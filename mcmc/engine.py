@@ -86,6 +86,9 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
     pieces = layout(problem.n_instances, problem.n_walkers, size)
     schedule = config.schedule
     n_rows = schedule.sweeps // schedule.measure_every
+    files = f"{size_in_words(series_bytes(problem, config))} of time series"
+    if config.output.weights_every:
+        files += f" and {schedule.sweeps // config.output.weights_every} snapshots of the weights"
     busiest = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
     memory = problem.memory(busiest, max(map(len, pieces)))
     lines = {
@@ -95,7 +98,7 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
         "sampler": _sampler(problem),
         "proposals": f"{problem.proposals_per_sweep * schedule.sweeps:.3g}",
         "rows": f"{n_rows} (every {schedule.measure_every} sweeps, burn-in {schedule.burn_in})",
-        "files": f"{size_in_words(n_rows * row_bytes(problem))} of time series before compression",
+        "files": f"{files} before compression",
         "memory": f"about {size_in_words(memory)} on the busiest rank, and Python's 100 MB",
         "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
     }
@@ -104,9 +107,12 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
 
 
-def row_bytes(problem: Problem) -> int:
-    """Bytes of a row of all time series, before compression."""
-    return sum(np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series)
+def series_bytes(problem: Problem, asked: Config) -> int:
+    """Bytes of all rows and snapshots of a run of this length, before compression."""
+    row = sum(np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series)
+    every, sweeps = asked.output.weights_every, asked.schedule.sweeps
+    n_snapshots = sweeps // every if every else 0
+    return sweeps // asked.schedule.measure_every * row + 8 * math.prod(problem.snapshot_shape(n_snapshots))
 
 
 def _sampler(problem: Problem) -> str:
@@ -389,7 +395,7 @@ class _Run:
         """Writes the rows since the last checkpoint as a segment, and a checkpoint that lists it."""
         began = time.monotonic()
         last_row = self.sweep // self.config.schedule.measure_every
-        series = self._gather_rows(last_row - self.first_row)
+        series, snapshots = self._gather_rows(last_row - self.first_row)
         arrays = self._gather_states([part.walker_state() for part in self.parts])
         arrays |= self._gather_states([part.instance_state() for part in self.parts])
         if self.world.rank == 0 and "correlation" in arrays:
@@ -403,7 +409,9 @@ class _Run:
 
         def write() -> None:
             if last_row > self.first_row:
-                segment = self.files.write_segment(len(self.segments), self.first_row, series, self._attributes())
+                segment = self.files.write_segment(
+                    len(self.segments), self.first_row, series, self._attributes(), snapshots
+                )
                 self.segments.append(segment)
             named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
             if self.problem.sample is not None:
@@ -418,18 +426,25 @@ class _Run:
         self.first_row = last_row
         self.checkpoint_seconds = time.monotonic() - began
 
-    def _gather_rows(self, n_rows: int) -> dict[str, NDArray]:
-        """Time series (instance, rows, ...) of the rows since the last checkpoint, on rank 0."""
+    def _gather_rows(self, n_rows: int) -> tuple[dict[str, NDArray], dict[str, NDArray] | None]:
+        """Time series (instance, rows, ...) since the last checkpoint, and snapshots if asked for, on rank 0."""
         taken = [part.take_rows() for part in self.parts if part.is_root]
-        series = {}
-        for name in self.problem.series:
-            here = np.empty((len(taken), *self.problem.shape(name, n_rows)[1:]), VARIABLES[name].dtype)
+
+        def joined(name: str, shape: tuple[int, ...], dtype: str) -> NDArray | None:
+            here = np.empty((len(taken), *shape[1:]), dtype)
             for row, rows in zip(here, taken, strict=True):
                 row[...] = rows[name] if rows else 0
-            series[name] = self.world.gather(here)
-        every = self.config.schedule.measure_every
+            return self.world.gather(here)
+
+        problem, every = self.problem, self.config.schedule.measure_every
+        series = {name: joined(name, problem.shape(name, n_rows), VARIABLES[name].dtype) for name in problem.series}
         series["sweep"] = every * (np.arange(self.first_row, self.first_row + n_rows) + 1)
-        return series
+        weights_every = self.config.output.weights_every
+        if not weights_every:
+            return series, None
+        sweeps = series["sweep"][series["sweep"] % weights_every == 0]
+        dtype = "f8" if problem.prior.is_real else "u8"
+        return series, {"sweep": sweeps, "weights": joined("weights", problem.snapshot_shape(len(sweeps)), dtype)}
 
     def _gather_states(self, states: list[dict[str, NDArray]]) -> dict[str, NDArray]:
         """Arrays of all parts joined along the first axis, on rank 0."""

@@ -51,13 +51,14 @@ class Part:
             burn_in=self.burn_in,
             measure_every=self.measure_every,
         )
+        self.weights_every = config.output.weights_every
         self.two_time = TwoTime(config.output.waiting_times, config.schedule.sweeps, len(walkers), problem.n_weights)
         self._note_times(0)
         shape = (int(self.is_root), problem.n_copies, problem.n_rungs, problem.n_weights)
         self.weight_sum = np.zeros(shape, dtype=np.float64 if problem.prior.is_real else np.int64)
         """Sum of each weight over the rows after burn-in, (1, n_copies, n_rungs, n_weights); the root alone has it."""
         self.rows: list[dict[str, NDArray]] = []
-        """Observables since the last segment, in pieces, on the root."""
+        """Observables since the last segment, in pieces, on the root; `weights` are those of the snapshots."""
         self.held_bytes = 0
         """Bytes of `rows`."""
         self._energies = np.empty(problem.n_walkers)
@@ -130,6 +131,8 @@ class Part:
         if self.constraint is not None:
             series["reference_overlap"] = observables.teacher_overlap(rows, self.constraint.reference)
             self._check_constraint(series["reference_overlap"], rows.walker, sweeps)
+        if self.weights_every:
+            series["weights"] = rows.stored(sweeps % self.weights_every == 0)
         self.rows.append(series)
         self.held_bytes += sum(array.nbytes for array in self.rows[-1].values())
         equilibrated = sweeps > self.burn_in
@@ -157,7 +160,7 @@ class Part:
         return None if terms is None else terms.sum(axis=0)
 
     def take_rows(self) -> dict[str, NDArray]:
-        """The time series since the last call, on the root: name -> (rows, ...)."""
+        """The time series, and snapshots, since the last call, on the root: name -> (rows, ...)."""
         names = self.rows[0] if self.rows else ()
         taken = {name: np.concatenate([piece[name] for piece in self.rows]) for name in names}
         self.rows, self.held_bytes = [], 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ from mcmc.config import Config
 from mcmc.engine import STOPPED, Replay, check_sources
 from mcmc.errors import ConfigError, StorageError
 from mcmc.problem import Problem
-from mcmc.schema import FORMAT_VERSION, VARIABLES
+from mcmc.schema import FORMAT_VERSION, SNAPSHOTS, VARIABLES
 from mcmc.stop import Stop
-from mcmc.storage import CHECKPOINT, PREVIOUS, RESULTS, RUN_TOML, SEGMENTS, Checkpoint, RunDirectory
+from mcmc.storage import CHECKPOINT, PREVIOUS, RESULTS, RUN_TOML, SEGMENTS, WEIGHTS, Checkpoint, RunDirectory, Segment
 
 _BLOCK = 8 << 20
 """Bytes of a dataset that are compared at a time."""
@@ -199,20 +199,27 @@ class _Comparison:
         """Time series: the rows of the replay with those of results.h5, or of segments where there are no results."""
         if not found.segments:  # no row between two checkpoints
             return
-        replayed = self.replay.series_shapes(found.segments)
+        replayed = _shapes(self.replay, found.segments)
         file = SEGMENTS if results is None else RESULTS
         if results is None:
-            shapes = self.files.series_shapes(self.target.segments)
+            shapes = _shapes(self.files, self.target.segments)
         else:
             shapes = {name: dataset.shape for name, dataset in _datasets(results) if _is_series(name)}
         for name in self._common(shapes, replayed, file):
-            every, axis = self.asked.schedule.measure_every, VARIABLES[name].dims.index("sample")
+            every, axis = self._rhythm(name)
             first, last = self.first // every, self.last // every
             if results is None:
                 here = _cut(self.files.rows(name, self.target.segments), axis, first, last)
             else:
                 here = _blocks(results[name], axis, first, last)
             self._compare(name, file, here, self.replay.rows(name, found.segments), axis, first, every)
+
+    def _rhythm(self, name: str) -> tuple[int, int]:
+        """Sweeps from row to row of a series, and the axis of the rows."""
+        if name in VARIABLES:
+            return self.asked.schedule.measure_every, VARIABLES[name].dims.index("sample")
+        variable = SNAPSHOTS[name.removeprefix(f"{WEIGHTS}/")]
+        return self.asked.output.weights_every, variable.dims.index("snapshot")
 
     def _state(self, found: Checkpoint) -> None:
         """The walkers themselves, and what has been counted, at the last sweep."""
@@ -272,7 +279,13 @@ def _is_pure_dimension(dataset: Any) -> bool:
 
 
 def _is_series(name: str) -> bool:
-    return name in VARIABLES and "sample" in VARIABLES[name].dims
+    return name.startswith(f"{WEIGHTS}/") or (name in VARIABLES and "sample" in VARIABLES[name].dims)
+
+
+def _shapes(files: RunDirectory, segments: Sequence[Segment]) -> dict[str, tuple[int, ...]]:
+    """Of all series in segments, snapshots among them, by their paths."""
+    snapshots = {f"{WEIGHTS}/{name}": shape for name, shape in files.snapshot_shapes(segments).items()}
+    return files.series_shapes(segments) | snapshots
 
 
 def _blocks(dataset: Any, axis: int, first: int, last: int | None) -> Iterator[np.ndarray]:

@@ -172,6 +172,13 @@ def test_a_flipped_bit(name: str, index: tuple[int, ...], sweep: int | None, cop
     assert found.found != found.replayed
 
 
+def test_a_flipped_bit_of_a_snapshot(cases: dict[str, Path], tmp_path: Path) -> None:
+    assert run(cases["snapshots"], tmp_path / "out") == 0
+    change(tmp_path / "out" / "results.h5", lambda file: flip_bit(file, "weights/weights", (2, 1, 1, 3, 0)))
+    (found,) = verify(tmp_path / "out", quiet=True).differences
+    assert (found.name, found.index, found.sweep) == ("weights/weights", (2, 1, 1, 3, 0), 60)
+
+
 def test_the_earliest_of_several(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def alter(file: h5py.File) -> None:
         flip_bit(file, "energy", (0, 9, 0, 0))
