@@ -49,7 +49,11 @@ class Results:
         burn_in = int(self.dataset.attrs["burn_in"])
         kept = self.dataset.isel(sample=self.dataset["sweep"].to_numpy() > burn_in)
         if kept.sizes["sample"] == 0:
-            raise ConfigError(f"{self.path or 'results'}: no samples yet beyond the burn-in of {burn_in} sweeps")
+            rows = self.dataset["sweep"].to_numpy()
+            reached = f"; the last row committed by a checkpoint is of sweep {rows[-1]}" if rows.size else ""
+            raise ConfigError(
+                f"{self.path or 'results'}: no samples yet beyond the burn-in of {burn_in} sweeps{reached}"
+            )
         return kept
 
     def weights(self) -> xr.DataArray:
