@@ -7,11 +7,11 @@ HDF5 readers ignore it: kind of file, format version, and the sha256 of all byte
 the raw bytes before HDF5 sees them, because the HDF5 library does not survive every damaged file.
 `head -c -128 FILE | sha256sum` does the same by hand.
 
-Segments are stored as they are, because the run waits for them. In the results a time series is chunked by instance: a
-chunk holds all copies and rungs of one instance and as many rows as fit into 256 KiB (some hundred to a few thousand),
-so that reading one instance, or one rung over all times, touches few bytes needlessly; gzip level 1 with the shuffle
-filter shrinks integer-valued energies several times, and higher levels gain little. Nothing in a file depends on the
-clock or on how the rows were cut into segments.
+Segments are stored as they are, because the run waits for them. In the results a time series is chunked by instance and
+rung: a chunk holds all copies and as many rows as fit into 256 KiB, of one rung in long runs and of several in short
+ones, so that reading one instance, or one rung over all times, touches few bytes needlessly. gzip level 1 shrinks
+series of few different values five times; the shuffle filter would tear these values apart (docs/output.md has
+figures). Nothing in a file depends on the clock or on how the rows were cut into segments.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ _DATA = {
 }
 _PURE_DIMENSION = "This is a netCDF dimension but not a netCDF variable."  # the words by which netCDF-4 knows one
 _CHUNK_BYTES = 1 << 18
-_COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_PENDING_BYTES = 1 << 26
+"""What may wait to be written: a row of chunks, of all instances and rungs."""
+_COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 _BLOCK = 1 << 20
 _SEAL_BYTES = 128
 _SEAL = re.compile(rb"\nmcmc (\w+) format_version=(\d+) sha256=([0-9a-f]{64}) *\n")
@@ -909,9 +911,12 @@ def _series_storage(variable: Variable, shape: tuple[int, ...], along: str = "sa
         return {}
     dims = variable.dims_of(len(shape))
     chunk = {dim: 1 if dim == "instance" else size for dim, size in zip(dims, shape, strict=True)}
-    n_rows = chunk.pop(along)
-    row_bytes = np.dtype(variable.dtype).itemsize * math.prod(chunk.values())
-    chunk[along] = min(n_rows, max(1, _CHUNK_BYTES // row_bytes))
+    n_rows, n_rungs = chunk.pop(along), chunk.pop("rung", 1)
+    row_bytes = np.dtype(variable.dtype).itemsize * math.prod(chunk.values())  # of one rung
+    n_instances = math.prod(shape) // (n_rows * n_rungs * math.prod(chunk.values()))
+    fitting = min(_CHUNK_BYTES // row_bytes, _PENDING_BYTES // (row_bytes * n_rungs * n_instances))
+    chunk[along] = min(n_rows, max(1, fitting))
+    chunk["rung"] = min(n_rungs, max(1, _CHUNK_BYTES // (row_bytes * chunk[along])))
     return {"chunks": tuple(chunk[dim] for dim in dims), **_COMPRESSION}
 
 
