@@ -647,8 +647,9 @@ def _check_schedule(config: Config) -> None:
         _refuse("schedule.start", schedule.start, "'random': data.source = 'random' has no teacher")
     if schedule.start == "both" and config.ladder.n_copies < 2:
         _refuse("ladder.n_copies", config.ladder.n_copies, "an integer >= 2 with schedule.start = 'both'")
-    if config.output.weights_every != 0:
-        _refuse("output.weights_every", config.output.weights_every, "0: snapshots are not available yet")
+    if config.output.weights_every % schedule.measure_every:
+        allowed = f"a multiple of schedule.measure_every = {schedule.measure_every}: snapshots are taken with the rows"
+        _refuse("output.weights_every", config.output.weights_every, allowed)
 
 
 def _check_waiting_times(config: Config) -> None:

@@ -33,7 +33,7 @@ from mcmc.problem import Problem
 from mcmc.progress import Progress
 from mcmc.schema import VARIABLES
 from mcmc.stop import REASONS, Stop
-from mcmc.storage import RESULTS, RUN_TOML, RunDirectory, Segment
+from mcmc.storage import RESULTS, RUN_TOML, Checkpoint, RunDirectory, Segment
 from mcmc.watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
     pieces = layout(problem.n_instances, problem.n_walkers, size)
     schedule = config.schedule
     n_rows = schedule.sweeps // schedule.measure_every
+    files = f"{size_in_words(series_bytes(problem, config))} of time series"
+    if config.output.weights_every:
+        files += f" and {schedule.sweeps // config.output.weights_every} snapshots of the weights"
     busiest = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
     memory = problem.memory(busiest, max(map(len, pieces)))
     lines = {
@@ -105,7 +108,7 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
         "sampler": _sampler(problem),
         "proposals": f"{problem.proposals_per_sweep * schedule.sweeps:.3g}",
         "rows": f"{n_rows} (every {schedule.measure_every} sweeps, burn-in {schedule.burn_in})",
-        "files": f"{size_in_words(n_rows * row_bytes(problem))} of time series before compression",
+        "files": f"{files} before compression",
         "memory": f"about {size_in_words(memory)} on the busiest rank, and Python's 100 MB",
         "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
     }
@@ -114,9 +117,12 @@ def plan(config: Config, size: int, directory: Path | None = None) -> str:
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
 
 
-def row_bytes(problem: Problem) -> int:
-    """Bytes of a row of all time series, before compression."""
-    return sum(np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series)
+def series_bytes(problem: Problem, asked: Config) -> int:
+    """Bytes of all rows and snapshots of a run of this length, before compression."""
+    row = sum(np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series)
+    every, sweeps = asked.output.weights_every, asked.schedule.sweeps
+    n_snapshots = sweeps // every if every else 0
+    return sweeps // asked.schedule.measure_every * row + 8 * math.prod(problem.snapshot_shape(n_snapshots))
 
 
 def _sampler(problem: Problem) -> str:
@@ -173,6 +179,14 @@ def _kept_sample(config: Config, directory: Path) -> NDArray[np.int8] | None:
         return None
     checkpoint = files.read_checkpoint(segments=False)
     return None if checkpoint is None else checkpoint.arrays.get(_SAMPLE)
+
+
+def check_sources(problem: Problem, checkpoint: Checkpoint, directory: Path) -> None:
+    """StorageError if what the problem was read from is not what the run in `directory` was started with."""
+    sources = ("fingerprint", problem.config.data_path), ("reference", problem.config.constraint_path)
+    for (name, path), fingerprint in zip(sources, problem.fingerprints, strict=True):
+        if checkpoint.attrs[name] != fingerprint:
+            raise StorageError(f"{path}: has changed since the run in {directory} was started")
 
 
 def _outcome(produce: Callable[[], int]) -> Callable[[], int]:
@@ -309,10 +323,7 @@ class _Run:
         if checkpoint.warning:
             self._warn(checkpoint.warning)
             self.files.log(checkpoint.warning)
-        sources = ("fingerprint", self.config.data_path), ("reference", self.config.constraint_path)
-        for (name, path), fingerprint in zip(sources, self.problem.fingerprints, strict=True):
-            if checkpoint.attrs[name] != fingerprint:
-                raise StorageError(f"{path}: has changed since the run in {self.files.path} was started")
+        check_sources(self.problem, checkpoint, self.files.path)
         self.sweep = self.checkpointed = int(checkpoint.attrs["sweep"])
         self.segments = checkpoint.segments
         self.checkpoint_arrays = checkpoint.arrays
@@ -380,7 +391,8 @@ class _Run:
             )
         agreement()  # never leave a reduction under way
         progress.close()
-        self._checkpoint()
+        if self.checkpointed < self.sweep:
+            self._checkpoint()
         return REASONS[reason] if self.sweep < self.sweeps else ""
 
     def _has_diverged(self) -> bool:
@@ -424,7 +436,7 @@ class _Run:
         self._raise_divergence()
         began = time.monotonic()
         last_row = self.sweep // self.config.schedule.measure_every
-        series = self._gather_rows(last_row - self.first_row)
+        series, snapshots = self._gather_rows(last_row - self.first_row)
         arrays = self._gather_states([part.walker_state() for part in self.parts])
         arrays |= self._gather_states([part.instance_state() for part in self.parts])
         if self.world.rank == 0 and "correlation" in arrays:
@@ -438,7 +450,9 @@ class _Run:
 
         def write() -> None:
             if last_row > self.first_row:
-                segment = self.files.write_segment(len(self.segments), self.first_row, series, self._attributes())
+                segment = self.files.write_segment(
+                    len(self.segments), self.first_row, series, self._attributes(), snapshots
+                )
                 self.segments.append(segment)
             named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
             if self.problem.sample is not None:
@@ -453,18 +467,25 @@ class _Run:
         self.first_row = last_row
         self.checkpoint_seconds = time.monotonic() - began
 
-    def _gather_rows(self, n_rows: int) -> dict[str, NDArray]:
-        """Time series (instance, rows, ...) of the rows since the last checkpoint, on rank 0."""
+    def _gather_rows(self, n_rows: int) -> tuple[dict[str, NDArray], dict[str, NDArray] | None]:
+        """Time series (instance, rows, ...) since the last checkpoint, and snapshots if asked for, on rank 0."""
         taken = [part.take_rows() for part in self.parts if part.is_root]
-        series = {}
-        for name in self.problem.series:
-            here = np.empty((len(taken), *self.problem.shape(name, n_rows)[1:]), VARIABLES[name].dtype)
+
+        def joined(name: str, shape: tuple[int, ...], dtype: str) -> NDArray | None:
+            here = np.empty((len(taken), *shape[1:]), dtype)
             for row, rows in zip(here, taken, strict=True):
                 row[...] = rows[name] if rows else 0
-            series[name] = self.world.gather(here)
-        every = self.config.schedule.measure_every
+            return self.world.gather(here)
+
+        problem, every = self.problem, self.config.schedule.measure_every
+        series = {name: joined(name, problem.shape(name, n_rows), VARIABLES[name].dtype) for name in problem.series}
         series["sweep"] = every * (np.arange(self.first_row, self.first_row + n_rows) + 1)
-        return series
+        weights_every = self.config.output.weights_every
+        if not weights_every:
+            return series, None
+        sweeps = series["sweep"][series["sweep"] % weights_every == 0]
+        dtype = "f8" if problem.prior.is_real else "u8"
+        return series, {"sweep": sweeps, "weights": joined("weights", problem.snapshot_shape(len(sweeps)), dtype)}
 
     def _gather_states(self, states: list[dict[str, NDArray]]) -> dict[str, NDArray]:
         """Arrays of all parts joined along the first axis, on rank 0."""
@@ -484,6 +505,10 @@ class _Run:
 
     def _write_results(self) -> None:
         """Rank 0: results.h5 from the segments and the last checkpoint."""
+        self.files.write_results(*self._constant_results(), self.segments)
+
+    def _constant_results(self) -> tuple[dict[str, NDArray], dict[str, object] | None, dict[str, int | str]]:
+        """Rank 0: what results.h5 holds beside the time series: constants, data, root attributes."""
         problem, schedule, arrays = self.problem, self.config.schedule, self.checkpoint_arrays
         rows_after_burn_in = schedule.sweeps // schedule.measure_every - schedule.burn_in // schedule.measure_every
         constants = {
@@ -497,7 +522,7 @@ class _Run:
         if problem.n_rungs > 1:
             constants |= {name: arrays[name] for name in ("exchange_accepted", "exchange_proposed")}
         data = self._data() if self.config.output.store_data else None
-        self.files.write_results(constants, data, self._attributes() | {"complete": 1}, self.segments)
+        return constants, data, self._attributes() | {"complete": 1}
 
     def _data(self) -> dict[str, object]:
         """The group `data`. Instances are made once more, one at a time, so that memory holds only one."""
@@ -541,6 +566,7 @@ class _Run:
             "hosts": self.hosts,
             "ranks": self.world.size,
             "pid": os.getpid(),
+            "run_file_directory": os.path.abspath(self.config.directory),
             "message": message,
         }
 
@@ -572,3 +598,32 @@ class _Run:
     def _say(self, line: str) -> None:
         if self.world.rank == 0 and not self.quiet:
             print(line, flush=True)
+
+
+class Replay(_Run):
+    """A run made once more on this process, in a directory of its own, up to the sweep `last`.
+
+    It begins at sweep 0, or at `start`. It leaves segments, a checkpoint at `last`, and at the end of the schedule
+    results without the time series.
+    """
+
+    def __init__(
+        self, problem: Problem, directory: Path, last: int, start: Checkpoint | None = None, quiet: bool = False
+    ) -> None:
+        super().__init__(problem, directory, Serial(), Serial(), quiet)
+        self.sweeps, self._start = last, start
+
+    def _open(self) -> bool:
+        self.files.lock()
+        self.files.create(self.config.text)
+        if self._start is not None:
+            self.sweep = self.checkpointed = int(self._start.attrs["sweep"])
+            self.checkpoint_arrays = self._start.arrays
+        return False
+
+    def _write_results(self) -> None:
+        if self.sweeps == self.config.schedule.sweeps:
+            self.files.write_results(*self._constant_results(), [])
+
+    def _say(self, line: str) -> None:
+        """Nothing: who asked for the replay tells what it gave."""

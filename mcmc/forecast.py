@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from mcmc import config, farm
-from mcmc.engine import row_bytes, size_in_words
+from mcmc.engine import series_bytes, size_in_words
 from mcmc.parallel import Piece, Serial
 from mcmc.part import Part
 from mcmc.problem import Problem
@@ -65,7 +65,7 @@ def _needs(scan: Scan) -> list[_Needs]:
     for kind, task in zip(kinds, tasks, strict=True):
         problem, schedule = problems[kind], task.schedule
         n_walkers = problem.n_instances * problem.n_walkers
-        file_bytes = schedule.sweeps // schedule.measure_every * row_bytes(problem)
+        file_bytes = series_bytes(problem, task)
         memory = problem.memory(n_walkers, problem.n_instances)
         needs.append(_Needs(file_bytes, memory, seconds[kind] * schedule.sweeps, n_walkers))
     return needs

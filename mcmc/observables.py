@@ -128,6 +128,13 @@ class Rows:
         weights = self.weights[row]
         return weights if self.are_real else unpack(weights, self.fan_in).reshape(*weights.shape[:2], self.n_weights)
 
+    def stored(self, which: NDArray[np.bool_]) -> NDArray[np.uint64] | NDArray[np.float64]:
+        """The weights of some rows, as Prior.stored has them: (rows, n_copies, n_rungs, words or n_weights)."""
+        if self.are_real or self.n_units == 1:
+            return self.vectors[which]
+        chosen = unpack(self.weights[which], self.fan_in)
+        return pack(chosen.reshape(*chosen.shape[:3], self.n_weights))
+
     def as_reals(self) -> Rows:
         """The same rows with Ising weights as float64."""
         if self.are_real:

@@ -57,6 +57,7 @@ class Part:
             burn_in=self.burn_in,
             measure_every=self.measure_every,
         )
+        self.weights_every = config.output.weights_every
         self.divergence: DivergenceError | None = None
         """Why the chain stands still."""
         self.two_time = TwoTime(config.output.waiting_times, config.schedule.sweeps, len(walkers), problem.n_weights)
@@ -65,7 +66,7 @@ class Part:
         self.weight_sum = np.zeros(shape, dtype=np.float64 if problem.prior.is_real else np.int64)
         """Sum of each weight over the rows after burn-in, (1, n_copies, n_rungs, n_weights); the root alone has it."""
         self.rows: list[dict[str, NDArray]] = []
-        """Observables since the last segment, in pieces, on the root."""
+        """Observables since the last segment, in pieces, on the root; `weights` are those of the snapshots."""
         self.held_bytes = 0
         """Bytes of `rows`."""
         self._energies = np.empty(problem.n_walkers)
@@ -156,6 +157,8 @@ class Part:
         if self.constraint is not None:
             series["reference_overlap"] = observables.teacher_overlap(rows, self.constraint.reference)
             self._check_constraint(series["reference_overlap"], rows.walker, sweeps)
+        if self.weights_every:
+            series["weights"] = rows.stored(sweeps % self.weights_every == 0)
         self.rows.append(series)
         self.held_bytes += sum(array.nbytes for array in self.rows[-1].values())
         equilibrated = sweeps > self.burn_in
@@ -183,7 +186,7 @@ class Part:
         return None if terms is None else terms.sum(axis=0)
 
     def take_rows(self) -> dict[str, NDArray]:
-        """The time series since the last call, on the root: name -> (rows, ...)."""
+        """The time series, and snapshots, since the last call, on the root: name -> (rows, ...)."""
         names = self.rows[0] if self.rows else ()
         taken = {name: np.concatenate([piece[name] for piece in self.rows]) for name in names}
         self.rows, self.held_bytes = [], 0

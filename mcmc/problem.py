@@ -155,6 +155,11 @@ class Problem:
         hidden = observables.hidden_shapes(self.architecture, self.teacher_architecture)
         return (*(sizes[dim] for dim in variable.dims[:-2]), *hidden[name])
 
+    def snapshot_shape(self, n_snapshots: int) -> tuple[int, ...]:
+        """Shape of that many snapshots of all weights, which are 8 bytes each: reals, or words of bits."""
+        size = self.n_weights if self.prior.is_real else -(-self.n_weights // 64)
+        return (self.n_instances, n_snapshots, self.n_copies, self.n_rungs, size)
+
     def instance(self, number: int) -> data.Instance:
         """Instance 0 .. n_instances - 1, the same on every call."""
         if self._from_file is not None:

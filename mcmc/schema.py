@@ -83,3 +83,13 @@ VARIABLES: dict[str, Variable] = {
 
 A variable with the dimension `sample` is a time series and comes in segments; the others are written once.
 """
+
+SNAPSHOTS: dict[str, Variable] = {
+    "sweep": Variable(("snapshot",), "i8", "sweeps", "sweep at which the snapshot was taken"),
+    "weights": Variable(("instance", "snapshot", "copy", "rung", "weight"), "f8", "1", "weights"),
+}
+"""The group `weights`: all weights at some sweeps, in segments as the time series."""
+PACKED = Variable(
+    ("instance", "snapshot", "copy", "rung", "word"), "u8", "1", "weights: bit i of word j is weight 64 j + i, 1 is +1"
+)
+"""What `weights` is there of weights that are +-1."""

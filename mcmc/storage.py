@@ -7,11 +7,11 @@ HDF5 readers ignore it: kind of file, format version, and the sha256 of all byte
 the raw bytes before HDF5 sees them, because the HDF5 library does not survive every damaged file.
 `head -c -128 FILE | sha256sum` does the same by hand.
 
-Segments are stored as they are, because the run waits for them. In the results a time series is chunked by instance: a
-chunk holds all copies and rungs of one instance and as many rows as fit into 256 KiB (some hundred to a few thousand),
-so that reading one instance, or one rung over all times, touches few bytes needlessly; gzip level 1 with the shuffle
-filter shrinks integer-valued energies several times, and higher levels gain little. Nothing in a file depends on the
-clock or on how the rows were cut into segments.
+Segments are stored as they are, because the run waits for them. In the results a time series is chunked by instance and
+rung: a chunk holds all copies and as many rows as fit into 256 KiB, of one rung in long runs and of several in short
+ones, so that reading one instance, or one rung over all times, touches few bytes needlessly. gzip level 1 shrinks
+series of few different values five times; the shuffle filter would tear these values apart (docs/output.md has
+figures). Nothing in a file depends on the clock or on how the rows were cut into segments.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ import numpy as np
 
 from mcmc import lock
 from mcmc.errors import ConfigError, StorageError
-from mcmc.schema import FORMAT_VERSION, OLDEST_VERSIONS, VARIABLES, Variable
+from mcmc.priors import unpack
+from mcmc.schema import FORMAT_VERSION, OLDEST_VERSIONS, PACKED, SNAPSHOTS, VARIABLES, Variable
 
 if TYPE_CHECKING:
     import xarray
@@ -51,6 +52,8 @@ CHECKPOINT = "checkpoint.h5"
 PREVIOUS = "checkpoint.prev.h5"
 RESULTS = "results.h5"
 LOCK = "lock"
+WEIGHTS = "weights"
+"""Group of the snapshots."""
 
 ROOT_ATTRIBUTES = (
     "format_version",
@@ -73,7 +76,9 @@ _DATA = {
 }
 _PURE_DIMENSION = "This is a netCDF dimension but not a netCDF variable."  # the words by which netCDF-4 knows one
 _CHUNK_BYTES = 1 << 18
-_COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_PENDING_BYTES = 1 << 26
+"""What may wait to be written: a row of chunks, of all instances and rungs."""
+_COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 _BLOCK = 1 << 20
 _SEAL_BYTES = 128
 _SEAL = re.compile(rb"\nmcmc (\w+) format_version=(\d+) sha256=([0-9a-f]{64}) *\n")
@@ -262,12 +267,18 @@ class RunDirectory:
     # --- segments and checkpoint ---
 
     def write_segment(
-        self, index: int, first_row: int, series: Mapping[str, np.ndarray], attrs: Mapping[str, int | float | str]
+        self,
+        index: int,
+        first_row: int,
+        series: Mapping[str, np.ndarray],
+        attrs: Mapping[str, int | float | str],
+        snapshots: Mapping[str, np.ndarray] | None = None,
     ) -> Segment:
         """Writes rows `first_row ...` of the time series as segment number `index`.
 
         `series`: by name of schema.VARIABLES, shapes as its dims say (the sample axis in its place), `sweep` among
-        them. The segment counts once a checkpoint lists what this returns.
+        them. `snapshots`: those of schema.SNAPSHOTS taken meanwhile, weights float64 or packed to uint64; None if the
+        run takes none. The segment counts once a checkpoint lists what this returns.
         """
         self._confirm()
         for name in series:
@@ -280,6 +291,10 @@ class RunDirectory:
             _create_root(h5, {name: array.shape for name, array in arrays.items()}, compress=False)
             for name, array in arrays.items():
                 h5[name][...] = array
+            if snapshots is not None:
+                group = _create_snapshots(h5, snapshots["weights"].shape, snapshots["weights"].dtype, compress=False)
+                for name, array in snapshots.items():
+                    group[name][...] = array
 
         path = self.path / SEGMENTS / f"{index:06d}.h5"
         sha256 = _write_sealed(path, "segment", fill)
@@ -333,6 +348,10 @@ class RunDirectory:
             raise _no_checkpoint(problems)
         return None
 
+    def previous_checkpoint(self) -> Checkpoint | None:
+        """The checkpoint before the newest one, without a look at its segments; None if there is none."""
+        return self._load_checkpoint(PREVIOUS) if os.path.exists(self.path / PREVIOUS) else None
+
     def _checkpoint_names(self) -> list[str]:
         return [name for name in (CHECKPOINT, PREVIOUS) if os.path.exists(self.path / name)]
 
@@ -376,12 +395,13 @@ class RunDirectory:
 
         def fill(h5: h5py.File) -> None:
             _set_attributes(h5, root_attrs)
-            shapes = self._series_shapes(segments)
+            shapes = self.series_shapes(segments)
             _create_root(h5, shapes | {name: array.shape for name, array in fixed.items()}, compress=True)
             for name, array in fixed.items():
                 h5[name][...] = array
             for name in shapes:
-                _write_rows(h5[name], VARIABLES[name].dims.index("sample"), self._rows(name, segments))
+                _write_rows(h5[name], VARIABLES[name].dims.index("sample"), self.rows(name, segments))
+            self._write_snapshots(h5, segments)
             if data is not None:
                 _write_data(h5.create_group("data"), data)
 
@@ -395,6 +415,12 @@ class RunDirectory:
             return False
         return True
 
+    @contextmanager
+    def results(self) -> Iterator[h5py.File]:
+        """The verified contents of results.h5."""
+        with _open_sealed(self.path / RESULTS, "results") as h5:
+            yield h5
+
     def results_shapes(self) -> tuple[dict[str, tuple[int, ...]], dict[str, int | float | str]]:
         """The shape of every variable of results.h5, and its root attributes."""
         with _open_sealed(self.path / RESULTS, "results") as h5:
@@ -407,7 +433,7 @@ class RunDirectory:
                 if name in h5:
                     yield name, _read_array(h5[name])
 
-    def _series_shapes(self, segments: Sequence[Segment]) -> dict[str, tuple[int, ...]]:
+    def series_shapes(self, segments: Sequence[Segment]) -> dict[str, tuple[int, ...]]:
         """The shape of every time series of all segments together, which are verified on the way."""
         common: dict[str, tuple[int, ...]] = {}
         for segment in segments:
@@ -423,8 +449,30 @@ class RunDirectory:
         n_rows = sum(segment.n_rows for segment in segments)
         return {name: _with_rows(name, shape, n_rows) for name, shape in (common or {"sweep": (0,)}).items()}
 
-    def _rows(self, name: str, segments: Iterable[Segment]) -> Iterator[np.ndarray]:
-        """One time series, segment after segment; `_series_shapes` has verified them."""
+    def snapshot_shapes(self, segments: Sequence[Segment]) -> dict[str, tuple[int, ...]]:
+        """Of all segments together: the shapes of schema.SNAPSHOTS; empty if the run takes none."""
+        shapes, n_snapshots = {}, 0
+        for segment in segments:
+            with _open(self.path / SEGMENTS / segment.name) as file, h5py.File(file, "r") as h5:
+                shapes = {name: h5[WEIGHTS][name].shape for name in SNAPSHOTS if WEIGHTS in h5}
+            n_snapshots += shapes["sweep"][0] if shapes else 0
+        return {
+            name: _replaced(shape, SNAPSHOTS[name].dims.index("snapshot"), n_snapshots)
+            for name, shape in shapes.items()
+        }
+
+    def _write_snapshots(self, h5: h5py.File, segments: Sequence[Segment]) -> None:
+        shapes = self.snapshot_shapes(segments)
+        if not shapes:
+            return
+        (dtype,) = {piece.dtype for piece in self.rows(f"{WEIGHTS}/weights", segments[:1])}
+        group = _create_snapshots(h5, shapes["weights"], dtype, compress=True)
+        for name, variable in SNAPSHOTS.items():
+            rows = self.rows(f"{WEIGHTS}/{name}", segments)
+            _write_rows(group[name], variable.dims.index("snapshot"), rows)
+
+    def rows(self, name: str, segments: Iterable[Segment]) -> Iterator[np.ndarray]:
+        """One time series, segment after segment; `series_shapes` has verified them."""
         for segment in segments:
             with _open(self.path / SEGMENTS / segment.name) as file, h5py.File(file, "r") as h5:
                 yield h5[name][...]
@@ -462,10 +510,10 @@ def _running_dataset(directory: RunDirectory, checkpoint: Checkpoint) -> xarray.
     import xarray
 
     arrays = {name: array for name, array in checkpoint.arrays.items() if name in VARIABLES}
-    shapes = directory._series_shapes(checkpoint.segments)
+    shapes = directory.series_shapes(checkpoint.segments)
     for name, shape in shapes.items():
         none = np.empty(_with_rows(name, shape, 0), VARIABLES[name].dtype)
-        rows = directory._rows(name, checkpoint.segments)
+        rows = directory.rows(name, checkpoint.segments)
         arrays[name] = np.concatenate([none, *rows], VARIABLES[name].dims.index("sample"))
     variables = {
         name: (
@@ -480,6 +528,43 @@ def _running_dataset(directory: RunDirectory, checkpoint: Checkpoint) -> xarray.
     attrs |= {"format_version": FORMAT_VERSION, "complete": 0}
     dataset = xarray.Dataset(variables, attrs=attrs)
     return dataset.set_coords([name for name in _COORDINATES if name in variables])
+
+
+def read_weights(path: str | os.PathLike[str]) -> xarray.DataArray | None:
+    """The snapshots of the run in directory `path`, +-1 as int8; also while the run goes on. None if it takes none.
+
+    Dims (instance, snapshot, copy, rung, weight), with the coordinates beta and sweep.
+    """
+    directory = RunDirectory(path)
+    results = directory.path / RESULTS
+    if os.path.exists(results):
+        lists, _ = directory._lists()
+        with _open_sealed(results, "results") as h5:
+            if len(h5["sweep"]) >= max((sum(s.n_rows for s in segments) for segments in lists), default=0):
+                if WEIGHTS not in h5:
+                    return None
+                arrays = {name: h5[WEIGHTS][name][...] for name in SNAPSHOTS}
+                return _weights(arrays, h5["beta"][...], int(h5.attrs["n_weights"]))
+    checkpoint = directory.read_checkpoint()
+    if checkpoint is None:
+        raise StorageError(f"{path}: holds neither results nor a checkpoint (yet)")
+    if not directory.snapshot_shapes(checkpoint.segments):
+        return None
+    arrays = {}
+    for name, variable in SNAPSHOTS.items():
+        pieces = list(directory.rows(f"{WEIGHTS}/{name}", checkpoint.segments))
+        arrays[name] = np.concatenate(pieces, variable.dims.index("snapshot"))
+    return _weights(arrays, checkpoint.arrays["beta"], int(checkpoint.attrs["n_weights"]))
+
+
+def _weights(arrays: Mapping[str, np.ndarray], beta: np.ndarray, n_weights: int) -> xarray.DataArray:
+    import xarray
+
+    weights = arrays["weights"]
+    if weights.dtype == np.uint64:
+        weights = unpack(weights, n_weights)
+    coordinates = {"beta": ("rung", beta), "sweep": ("snapshot", arrays["sweep"])}
+    return xarray.DataArray(weights, coordinates, SNAPSHOTS["weights"].dims, name="weights")
 
 
 # --- scans ---
@@ -789,6 +874,20 @@ def _create_root(h5: h5py.File, shapes: Mapping[str, tuple[int, ...]], compress:
             dataset.attrs["coordinates"] = " ".join(coordinates)
 
 
+def _create_snapshots(h5: h5py.File, shape: tuple[int, ...], dtype: np.dtype, compress: bool) -> h5py.Group:
+    """The group of the snapshots, without values; shape, dtype: of the weights."""
+    group = h5.create_group(WEIGHTS)
+    variables = SNAPSHOTS if dtype == np.float64 else SNAPSHOTS | {"weights": PACKED}
+    sizes = dict(zip(variables["weights"].dims, shape, strict=True))
+    _create_scales(group, sizes)
+    for name, variable in variables.items():
+        of_name = tuple(sizes[dim] for dim in variable.dims)
+        storage = _series_storage(variable, of_name, "snapshot") if compress else {}
+        _create_variable(group, name, variable, of_name, np.dtype(variable.dtype), storage)
+    group["weights"].attrs["coordinates"] = "sweep"
+    return group
+
+
 def _create_scales(group: h5py.Group, sizes: Mapping[str, int]) -> None:
     """Dimensions without values of their own, in the way of netCDF-4: scales that are never written."""
     for dim, size in sizes.items():
@@ -806,15 +905,18 @@ def _create_variable(
     return dataset
 
 
-def _series_storage(variable: Variable, shape: tuple[int, ...]) -> dict[str, Any]:
+def _series_storage(variable: Variable, shape: tuple[int, ...], along: str = "sample") -> dict[str, Any]:
     """Chunks and filters of a time series, see the head of the file; constants and empty series have none."""
-    if "sample" not in variable.dims or 0 in shape:
+    if along not in variable.dims or 0 in shape:
         return {}
     dims = variable.dims_of(len(shape))
     chunk = {dim: 1 if dim == "instance" else size for dim, size in zip(dims, shape, strict=True)}
-    n_rows = chunk.pop("sample")
-    row_bytes = np.dtype(variable.dtype).itemsize * math.prod(chunk.values())
-    chunk["sample"] = min(n_rows, max(1, _CHUNK_BYTES // row_bytes))
+    n_rows, n_rungs = chunk.pop(along), chunk.pop("rung", 1)
+    row_bytes = np.dtype(variable.dtype).itemsize * math.prod(chunk.values())  # of one rung
+    n_instances = math.prod(shape) // (n_rows * n_rungs * math.prod(chunk.values()))
+    fitting = min(_CHUNK_BYTES // row_bytes, _PENDING_BYTES // (row_bytes * n_rungs * n_instances))
+    chunk[along] = min(n_rows, max(1, fitting))
+    chunk["rung"] = min(n_rungs, max(1, _CHUNK_BYTES // (row_bytes * chunk[along])))
     return {"chunks": tuple(chunk[dim] for dim in dims), **_COMPRESSION}
 
 
@@ -823,6 +925,8 @@ def _write_rows(dataset: h5py.Dataset, axis: int, pieces: Iterable[np.ndarray]) 
 
     Always one chunk of rows at a time: each chunk is compressed once, and the file does not depend on the pieces.
     """
+    if 0 in dataset.shape:
+        return
     before = (slice(None),) * axis
     pending = np.empty(_replaced(dataset.shape, axis, 0), dataset.dtype)
     start, n_total = 0, dataset.shape[axis]

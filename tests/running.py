@@ -61,6 +61,11 @@ CASES: dict[str, dict[str, Any]] = {
     "waiting-time-real": {"sampler.method": "waiting-time", "model.loss.name": "logistic"} | REAL | LONG,
     "auto": {"sampler.method": "auto", "data.n_instances": 2, "ladder.beta": [0.5, 2.0, 4.0, 6.0], "data.alpha": 2},
     "auto-real": {"sampler": {"method": "auto", "order": "sequential"}, "model.loss.name": "square"} | REAL | LONG,
+    "snapshots": {"output.weights_every": 30, "data.n_instances": 3, "model.n_inputs": 71},
+    "snapshots-committee": {"output.weights_every": 10, "data.n_instances": 2} | COMMITTEE | {"model.n_inputs": 65},
+    "snapshots-real": {"output.weights_every": 21, "sampler.method": "hmc", "schedule.measure_every": 7}
+    | GAUSSIAN
+    | {"schedule.burn_in": 60, "data.n_instances": 3},
     "one-walker": {"ladder.beta": [1.0], "ladder.n_copies": 1},
     "three-walkers": {"ladder.beta": [0.5, 1.0, 1.5], "ladder.n_copies": 1, "schedule.measure_every": 1},
     "data-not-stored": {"output.store_data": False, "model.loss.name": "logistic", "data.n_instances": 2},

@@ -120,7 +120,7 @@ EDITS = [
     # later work
     ('method = "metropolis"', 'method = "sgld"', ["sampler.method", "got 'sgld'", "for ising weights", "heat-bath"]),
     ('method = "metropolis"', "batch_size = 5", ["sampler.batch_size", "got 5", "no such key"]),
-    ("store_data = true", "weights_every = 10", ["output.weights_every", "got 10", "not available yet"]),
+    ("store_data = true", "weights_every = -1", ["output.weights_every", "got -1"]),
     # sampler
     (
         'method = "metropolis"',

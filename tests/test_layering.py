@@ -20,7 +20,7 @@ EXTENSIONS = PACKAGE.parent / "ext"
 # Units (a module, or a folder as a whole) from the top down; one imports what stands in lower rows, its own row not.
 LAYERS = (
     ("mcmc", "cli"),
-    ("forecast", "merging"),
+    ("forecast", "merging", "verify"),
     ("farm",),
     ("scan",),
     ("config",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -226,6 +227,31 @@ def test_signal_to_an_idle_rank(launcher: Launcher, tmp_path: Path) -> None:
         process.communicate(timeout=30)
     found = status(tmp_path / "out")
     assert (found["state"], found["message"].split()[:3]) == ("stopped", ["stopped", "by", "SIGUSR1"])
+
+
+def test_summary_while_the_run_goes_on(long_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of what the checkpoints have committed; it says how far that is, and disturbs nothing."""
+    out, said = tmp_path / "out", []
+    with running(long_file, out) as process:
+        while process.poll() is None:
+            code = run_command(["summary", str(out)])
+            told = capsys.readouterr()
+            if process.poll() is None:
+                said.append((code, told.out, told.err))
+        assert process.returncode == 0
+    assert run_command(["summary", str(out)]) == 0
+    assert "sweeps 1510 to 4000\n" in capsys.readouterr().out
+    assert {code for code, *_ in said} <= {0, 2, 3}
+    reached = [
+        int(re.findall(r"sweeps 1510 to (\d+) of 4000 \(the run is not complete\)", out)[0])
+        for code, out, _ in said
+        if not code
+    ]
+    assert reached == sorted(reached)
+    assert reached
+    early = [err for code, _, err in said if code == 2]
+    assert all("no samples yet beyond the burn-in of 1500 sweeps" in err for err in early)
+    assert all("holds neither results nor a checkpoint (yet)" in err for code, _, err in said if code == 3)
 
 
 # --- killed ---

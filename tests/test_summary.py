@@ -290,7 +290,7 @@ def test_copies_that_differ_by_a_permutation_are_no_reason_to_doubt() -> None:
 def test_incomplete_run_says_so() -> None:
     data = synthetic()
     data.attrs["complete"] = 0
-    assert "the run is not complete" in Results(data).summary().table()
+    assert "to 11000 of 1000 (the run is not complete)" in Results(data).summary().table()
 
 
 def test_results_in_memory() -> None:

@@ -49,8 +49,27 @@ class Results:
         burn_in = int(self.dataset.attrs["burn_in"])
         kept = self.dataset.isel(sample=self.dataset["sweep"].to_numpy() > burn_in)
         if kept.sizes["sample"] == 0:
-            raise ConfigError(f"{self.path or 'results'}: no samples yet beyond the burn-in of {burn_in} sweeps")
+            rows = self.dataset["sweep"].to_numpy()
+            reached = f"; the last row committed by a checkpoint is of sweep {rows[-1]}" if rows.size else ""
+            raise ConfigError(
+                f"{self.path or 'results'}: no samples yet beyond the burn-in of {burn_in} sweeps{reached}"
+            )
         return kept
+
+    def weights(self) -> xr.DataArray:
+        """The snapshots of all weights, dims (instance, snapshot, copy, rung, weight), coordinates beta and sweep.
+
+        int8 -1 and +1, or float64. Read anew on every call; 1 or 8 bytes a weight in memory. Raises ConfigError where
+        there are none.
+        """
+        from mcmc.storage import read_weights
+
+        found = None if self.path is None else read_weights(self.path)
+        if found is None:
+            every = self.config.get("output", {}).get("weights_every", 0)
+            why = "yet" if every else "were asked for: output.weights_every is 0"
+            raise ConfigError(f"{self.path or 'results'}: no snapshots of the weights {why}")
+        return found
 
     def summary(self) -> Summary:
         """Means with error bars and a verdict for every rung; worked out once and kept."""

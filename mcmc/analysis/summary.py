@@ -99,6 +99,8 @@ class Summary:
     last_sweep: int
     n_weights: int
     n_patterns: int
+    n_sweeps: int
+    """Of the schedule; rows up to last_sweep are there."""
     complete: bool
 
     @property
@@ -135,7 +137,7 @@ class Summary:
         return "\n\n".join(parts)
 
     def _head(self) -> str:
-        state = "" if self.complete else " (the run is not complete)"
+        state = "" if self.complete else f" of {self.n_sweeps} (the run is not complete)"
         return (
             f"N = {self.n_weights} weights, P = {self.n_patterns} patterns; "
             f"{_count(self.n_instances, 'instance')}, {_count(self.n_copies, 'copy', 'copies')}, "
@@ -176,6 +178,7 @@ def summarise(results: Results) -> Summary:
         last_sweep=int(sweeps[-1]),
         n_weights=int(attrs["n_weights"]),
         n_patterns=int(attrs["n_patterns"]),
+        n_sweeps=int(results.config["schedule"]["sweeps"]),
         complete=bool(attrs["complete"]),
     )
 

@@ -1,6 +1,6 @@
 """The command line: thin commands, one line on stderr for everything that is wrong.
 
-Here are the commands of one run; those of scans, and status, which is of both, have files of their own.
+Here are the commands of one run; those of scans, and status and verify, which are of both, have files of their own.
 
 Nothing heavy is imported before a command needs it. `mcmc run` is made for many ranks: rank 0 prints.
 """
@@ -23,6 +23,7 @@ from mcmc._version import __version__
 from mcmc.cli.jobs import slurm
 from mcmc.cli.scans import merge, scan
 from mcmc.cli.status import no_run, status
+from mcmc.cli.verify import verify
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 
 if TYPE_CHECKING:
@@ -268,5 +269,5 @@ def _results(directory: Path) -> Any:
     return analysis.load(directory)
 
 
-for _command in (scan, status, merge, slurm):
+for _command in (scan, status, merge, slurm, verify):
     mcmc.add_command(_command)

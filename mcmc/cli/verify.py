@@ -1,0 +1,75 @@
+"""`mcmc verify`: a run once more, compared byte for byte; of a scan, every complete task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mcmc.cli.status import no_run
+from mcmc.errors import ConfigError, StorageError
+
+_DIFFERENT = 3
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--fraction", metavar="F", type=float, help="Replay the first F of the sweeps alone, 0 < F <= 1.")
+@click.option("--from-checkpoint", is_flag=True, help="Replay from checkpoint.prev.h5 to checkpoint.h5 alone.")
+@click.option(
+    "--relative-to",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where relative paths of the run file start; default: where it was when it ran.",
+)
+@click.option("--quiet", is_flag=True, help="No progress, and nothing but what differs.")
+def verify(
+    directory: Path, fraction: float | None, from_checkpoint: bool, relative_to: Path | None, quiet: bool
+) -> int:
+    """Replay a run on this process and compare every dataset byte for byte; of a scan, every complete task.
+
+    Of a run that is not complete, what its checkpoint has committed. The replay goes to a temporary directory (TMPDIR),
+    which may need as much space as the run. Exit code 3: different, or damaged; the first difference is named.
+    """
+    from mcmc import farm
+    from mcmc.storage import RunDirectory
+
+    if fraction is not None and not 0 < fraction <= 1:
+        raise ConfigError(f"--fraction: got {fraction}, expected a number > 0 and <= 1")
+    if fraction is not None and from_checkpoint:
+        raise click.UsageError("--fraction: got it with --from-checkpoint, expected one of them")
+    options = (1.0 if fraction is None else fraction, from_checkpoint, relative_to, quiet)
+    scan = farm.load(directory)
+    if scan is None:
+        if RunDirectory(directory).run_toml() is None:
+            raise no_run(directory)
+        return _verify(directory, *options)
+    found = zip(scan.tasks, farm.statuses(scan, directory), strict=True)
+    complete = [directory / task.name for task, status in found if status.get("state") == "complete"]
+    broken = sum(_verify_task(task, *options) for task in complete)
+    counts = f"{len(complete)} of {len(scan.tasks)} tasks are complete: {len(complete) - broken} verified"
+    if broken or not quiet:
+        click.echo(f"{directory}: {counts}, {broken} not")
+    return _DIFFERENT if broken else 0
+
+
+def _verify(directory: Path, fraction: float, from_checkpoint: bool, relative_to: Path | None, quiet: bool) -> int:
+    """The exit code, after a line."""
+    from mcmc import verify as verifying
+
+    report = verifying.verify(directory, fraction, from_checkpoint, relative_to, quiet)
+    if report.differences:
+        click.echo(f"mcmc: error: {directory}: {report}", err=True)
+        return _DIFFERENT
+    if not quiet:
+        click.echo(f"{directory}: {report}")
+    return 0
+
+
+def _verify_task(directory: Path, *options: object) -> bool:
+    """Whether a task of a scan differs, or cannot be replayed; the others go on."""
+    try:
+        return _verify(directory, *options) != 0  # type: ignore[arg-type]
+    except (ConfigError, StorageError) as error:
+        click.echo(f"mcmc: error: {' '.join(str(error).split())}", err=True)
+        return True
