@@ -53,13 +53,14 @@ def run_singly(scan_directory: Path, out: Path) -> None:
         assert command("run", file, "-o", out / file.parent.name, "--quiet") == 0
 
 
-def assert_same_scans(left: Path, right: Path, n_tasks: int) -> None:
+def assert_same_scans(left: Path, right: Path, n_tasks: int, killed: bool = False) -> None:
+    """killed: who was killed between the last word of a complete task and its unlocking has left the lock there."""
     found = sorted(path.name for path in left.iterdir() if path.is_dir())
     assert found == sorted(path.name for path in right.iterdir() if path.is_dir())
     assert len(found) == n_tasks
     for name in found:
         assert_same_results(left / name, right / name)
-        assert not (left / name / "lock").exists()
+        assert killed or not (left / name / "lock").exists()
 
 
 # --- tasks ---
@@ -655,7 +656,7 @@ def test_killed_in_the_middle(launcher: Launcher, tmp_path: Path) -> None:
     done = launchers.run(launcher, 2, program)
     assert done.returncode == 0, done.stderr
     assert command("scan", file, "-o", tmp_path / "single", "--quiet") == 0
-    assert_same_scans(out, tmp_path / "single", 8)
+    assert_same_scans(out, tmp_path / "single", 8, killed=True)
 
 
 def test_a_signal_stops_all_groups(launcher: Launcher, tmp_path: Path) -> None:
