@@ -86,8 +86,12 @@ def load(directory: Path) -> Scan | None:
 
 
 def statuses(scan: Scan, directory: Path) -> list[dict[str, Any]]:
-    """What status.json says of each task; empty where there is none."""
-    return [_status(directory / task.name) for task in scan.tasks]
+    """What status.json says of each task; empty where there is none. What was complete with fewer sweeps is stopped."""
+    found = [_status(directory / task.name) for task in scan.tasks]
+    for task, status in zip(scan.tasks, found, strict=True):
+        if status.get("state") == "complete" and status.get("sweep") != scan.value(task, "schedule.sweeps"):
+            status["state"] = "stopped"
+    return found
 
 
 def cut(n_ranks: int, n_tasks: int, n_walkers: int, ranks_per_task: int | None = None) -> list[range]:
@@ -253,6 +257,8 @@ class _Group:
             self.held.append(index)
             return None
         except (ConfigError, StorageError, DivergenceError) as error:
+            if isinstance(error, DivergenceError) and self.world.size > 1:
+                raise  # the other ranks of the group know nothing of it: the job ends
             outcome = _Outcome(task.name, "broken", " ".join(str(error).split()))
         if self.world.rank == 0 and not self.quiet:
             print(f"{task.name}: {outcome.state}, {duration(time.monotonic() - began)}", flush=True)
