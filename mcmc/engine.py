@@ -232,7 +232,7 @@ class _Run:
         """See `run`. The directory is locked meanwhile, unless the run in it is complete."""
         try:
             return self._execute(stop)
-        except (ConfigError, StorageError, DivergenceError):  # all ranks are here, and may have more to run
+        except (ConfigError, StorageError):  # all ranks are here, and may have more to run
             self._free_groups()
             raise
         finally:
@@ -241,6 +241,7 @@ class _Run:
     def _free_groups(self) -> None:
         for group in self.groups:
             group.free()
+        self.groups = []
 
     def _execute(self, stop: Stop) -> int:
         if self.world.broadcast(self._open):

@@ -90,8 +90,12 @@ def load(directory: Path) -> Scan | None:
 
 
 def statuses(scan: Scan, directory: Path) -> list[dict[str, Any]]:
-    """What status.json says of each task; empty where there is none."""
-    return [_status(directory / task.name) for task in scan.tasks]
+    """What status.json says of each task; empty where there is none. What was complete with fewer sweeps is stopped."""
+    found = [_status(directory / task.name) for task in scan.tasks]
+    for task, status in zip(scan.tasks, found, strict=True):
+        if status.get("state") == "complete" and status.get("sweep") != scan.value(task, "schedule.sweeps"):
+            status["state"] = "stopped"
+    return found
 
 
 def cut(n_ranks: int, n_tasks: int, n_walkers: int, ranks_per_task: int | None = None) -> list[range]:

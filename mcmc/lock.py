@@ -87,7 +87,7 @@ class Lock:
         self._released.set()
         with suppress(OSError):  # a disk that fails now has nothing more to tell
             if self.is_ours():
-                for guard in self.path.parent.glob(f"{self.path.name}.*"):
+                for guard in self.path.parent.glob(f"{self.path.name}.{8 * '[0-9a-f]'}"):
                     guard.unlink(missing_ok=True)
                 self.path.unlink(missing_ok=True)
 

@@ -18,7 +18,6 @@ from mcmc.storage import RESULTS, ROOT_ATTRIBUTES, Joined, RunDirectory, write_s
 
 SCAN = "scan.h5"
 
-_NO_TASK = Task("", {}, ())
 _COORDINATES = ("beta", "sweep", "waiting_time", "lag_time")
 _OF_TASK = {
     "n_patterns": Joined((), "i8", "1", "patterns of an instance"),
@@ -155,7 +154,7 @@ def _coordinates(scan: Scan) -> dict[str, Joined]:
     found = {}
     for axis in scan.axes:
         for key in axis.keys:
-            array = _array([point.get(key, scan.value(_NO_TASK, key)) for point in axis.points])
+            array = _array([scan.value(Task("", point, ()), key) for point in axis.points])
             dtype = "str" if array.dtype.kind == "U" else array.dtype.str[1:]
             found[_coordinate(scan, key)] = Joined((_dimension(scan, axis),), dtype, "", key, array)
     return found

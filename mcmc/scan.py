@@ -102,9 +102,8 @@ class Scan:
 
     def value(self, task: Task, key: str) -> Any:
         """What a key is in a task; None if neither the task nor the file says."""
-        if key in task.settings:
-            return task.settings[key]
-        found: Any = self.base
+        found: Any = copy.deepcopy(self.base)
+        config.assign(found, copy.deepcopy(task.settings), "scan")  # one key may replace another
         for step in key.split("."):
             found = found.get(step) if isinstance(found, dict) else None
         return found

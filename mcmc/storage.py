@@ -623,7 +623,7 @@ def _create_joined(h5: h5py.File, name: str, variable: Joined, sizes: Mapping[st
         storage["fillvalue"] = math.nan if dtype.kind == "f" else -1
     if "sample" in variable.dims and 0 not in shape:
         of_task = VARIABLES[name]
-        n_axes = len(variable.dims) - len(of_task.dims)
+        n_axes = variable.dims.index(of_task.dims[0])
         storage |= _series_storage(of_task, shape[n_axes:])
         storage["chunks"] = (1,) * n_axes + storage["chunks"]
     dataset = h5.create_dataset(name, shape, dtype, track_times=False, **storage)

@@ -321,3 +321,9 @@ def test_a_killed_job_leaves_no_obstacle(running: subprocess.Popen[str], tmp_pat
     done = launchers.run(None, 1, command)
     assert done.returncode == 75, done.stderr
     assert "lock" not in names(tmp_path / "out")
+
+
+def test_files_of_others_stay(tmp_path: Path) -> None:
+    (tmp_path / "lock.txt").write_text("mine")
+    lock.take(tmp_path / "lock").release()
+    assert [path.name for path in tmp_path.iterdir()] == ["lock.txt"]

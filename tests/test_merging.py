@@ -122,8 +122,15 @@ def test_names_that_results_have_too(tmp_path: Path) -> None:
     assert dataset["start"].sel({"schedule.start": "teacher"}).isel(zip=0).to_numpy().tolist() == ["teacher", ""]
 
 
-def test_a_scan_of_one_task(tmp_path: Path) -> None:
-    out = run_scan(tmp_path, {})
+def test_a_key_that_another_replaces(tmp_path: Path) -> None:
+    dataset = merged(run_scan(tmp_path, {"runs": [{"data.alpha": 0.5}, {"data.n_patterns": 5}]}))
+    np.testing.assert_array_equal(dataset["alpha"], [0.5, np.nan])
+    assert dataset["n_patterns"].to_numpy().tolist() == [17, 5]
+
+
+@pytest.mark.parametrize("changes", [{}, {"model.architecture": "tree-committee", "model.n_hidden": 3}])
+def test_a_scan_of_one_task(changes: dict[str, Any], tmp_path: Path) -> None:
+    out = run_scan(tmp_path, {}, changes)
     dataset = merged(out)
     assert dataset["energy"].dims == ("instance", "sample", "copy", "rung")
     assert_holds(dataset, single(out / "run"))

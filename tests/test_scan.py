@@ -508,6 +508,17 @@ def test_groups(arguments: tuple[int, ...], sizes: list[int]) -> None:
 # --- status, list, dry run ---
 
 
+def test_what_was_complete_with_fewer_sweeps_is_not(tmp_path: Path) -> None:
+    file = write(tmp_path / "scan.toml", {"seed": [1, 2]})
+    assert command("scan", file, "-o", tmp_path / "out", "--quiet") == 0
+    sweeps = config.load(tmp_path / "out" / "seed=1" / "run.toml").schedule.sweeps
+    states = {}
+    for asked in (sweeps, 2 * sweeps):
+        scan = Scan(text({"seed": [1, 2]}, {"schedule.sweeps": asked}))
+        states[asked] = [status["state"] for status in farm.statuses(scan, tmp_path / "out")]
+    assert states == {sweeps: ["complete"] * 2, 2 * sweeps: ["stopped"] * 2}
+
+
 def test_status_of_a_scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     now = time.time()
     found: list[dict[str, Any]] = [
