@@ -56,6 +56,10 @@ _ROWS_BYTES = 64 << 20
 """Bytes of observables waiting on all ranks that force a checkpoint, which gathers and writes them."""
 _END = (0, 0, 0, 0)
 """What the ranks tell in the last maximum: no reason, and a stretch without sweeps."""
+_RESULTS_RATE = 3e7
+"""Bytes of time series that are compressed in a second, at the least (docs/output.md)."""
+_SHORT = 1.0
+"""Seconds that results may take even after a reason to stop."""
 _STATUS_EVERY = 2.0
 """Seconds between two writings of status.json."""
 
@@ -215,6 +219,7 @@ class _Run:
         self.files = RunDirectory(directory)
         self.sweeps = self.config.schedule.sweeps
         self.sweep = self.checkpointed = 0
+        self.has_advanced = False
         self.segments: list[Segment] = []
         self.parts: list[Part] = []
         self.groups: list[World] = []
@@ -232,7 +237,7 @@ class _Run:
         """See `run`. The directory is locked meanwhile, unless the run in it is complete."""
         try:
             return self._execute(stop)
-        except (ConfigError, StorageError):  # all ranks are here, and may have more to run
+        except (ConfigError, StorageError, DivergenceError):  # all ranks are here, and may have more to run
             self._free_groups()
             raise
         finally:
@@ -251,7 +256,7 @@ class _Run:
         self.world.broadcast(self._begin)
         try:
             self._make_parts()
-            reason = self._advance_to_end(stop)
+            reason = self._advance_to_end(stop) or self._no_time_for_results(stop)
             if not reason:
                 self.world.broadcast(self._write_results)
         except BaseException as error:
@@ -364,6 +369,7 @@ class _Run:
         """Sweeps up to the end or to a reason to stop, which is returned; a checkpoint at the end."""
         if self.sweep == self.sweeps:
             return ""
+        self.has_advanced = True
         per_sweep = self.problem.proposals_per_sweep
         progress = Progress(self.sweeps, self.sweep, per_sweep, self.quiet or self.world.rank > 0)
         stretch, longest = 1, 0.0  # the first stretch tells how long a sweep takes
@@ -395,6 +401,13 @@ class _Run:
         if self.checkpointed < self.sweep:
             self._checkpoint()
         return REASONS[reason] if self.sweep < self.sweeps else ""
+
+    def _no_time_for_results(self, stop: Stop) -> str:
+        """After the last sweep: a reason to leave long results to the next job, which has all its time for them."""
+        seconds = series_bytes(self.problem, self.config) / _RESULTS_RATE
+        if not self.has_advanced or seconds < _SHORT:
+            return ""
+        return REASONS[self.everybody.start_maximum([stop.reason(seconds), 0, 0, 1])()[0]]
 
     def _has_diverged(self) -> bool:
         return bool(self.divergences) or any(part.divergence is not None for part in self.parts)
@@ -587,7 +600,9 @@ class _Run:
             return
         message = f"failed on rank {self.world.rank} at sweep {self.sweep}: {type(error).__name__}: {error}"
         if isinstance(error, DivergenceError):
-            message = f"diverged: {error}; the last checkpoint is that of sweep {self.checkpointed}"
+            left = f"the last checkpoint is that of sweep {self.checkpointed}" if self.checkpointed else "no checkpoint"
+            message = f"diverged: {error}; {left}"
+            self.sweep = error.at[0]  # others have gone on
         with suppress(StorageError):  # the disk may be what failed
             before = self.files.read_status() or {}
             self.files.write_status(before | {"state": "failed", "sweep": self.sweep, "message": message})

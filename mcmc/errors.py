@@ -21,7 +21,7 @@ class DivergenceError(RuntimeError):
 
     The message is one line; of a walker: instance, walker, sweep, beta and step size.
 
-    at: (sweep, instance, walker), by which ranks agree on the first of several.
+    at: (sweep, instance, walker), by which ranks agree on the first of several; unknown to ranks without walkers.
     """
 
     def __init__(self, message: str, at: tuple[int, int, int] = (0, 0, 0)) -> None:

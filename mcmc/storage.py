@@ -928,19 +928,19 @@ def _write_rows(dataset: h5py.Dataset, axis: int, pieces: Iterable[np.ndarray]) 
     if 0 in dataset.shape:
         return
     before = (slice(None),) * axis
-    pending = np.empty(_replaced(dataset.shape, axis, 0), dataset.dtype)
-    start, n_total = 0, dataset.shape[axis]
+    block = np.empty(_replaced(dataset.shape, axis, dataset.chunks[axis]), dataset.dtype)
+    start = n_held = 0
     for piece in pieces:
-        pending = np.concatenate([pending, piece], axis)
-        n_used, n_pending = 0, pending.shape[axis]
-        while n_used < n_pending:
-            n_rows = min(dataset.chunks[axis], n_total - start)
-            if n_rows > n_pending - n_used:
-                break
-            dataset[(*before, slice(start, start + n_rows))] = pending[(*before, slice(n_used, n_used + n_rows))]
+        n_used, n_piece = 0, piece.shape[axis]
+        while n_used < n_piece:
+            n_full = min(dataset.chunks[axis], dataset.shape[axis] - start)
+            n_rows = min(n_full - n_held, n_piece - n_used)
+            block[(*before, slice(n_held, n_held + n_rows))] = piece[(*before, slice(n_used, n_used + n_rows))]
+            n_held += n_rows
             n_used += n_rows
-            start += n_rows
-        pending = pending[(*before, slice(n_used, None))].copy()
+            if n_held == n_full:
+                dataset[(*before, slice(start, start + n_full))] = block[(*before, slice(n_full))]
+                start, n_held = start + n_full, 0
 
 
 def _write_data(group: h5py.Group, data: Mapping[str, Any]) -> None:

@@ -242,11 +242,13 @@ def test_all_ranks_raise_the_same_divergence(launcher: Launcher, n_ranks: int, t
         done = launchers.run(launcher, n, [*args, str(tmp_path / out)], timeout=60)
         assert done.returncode == 0, done.stderr
         assert [line for line in done.stderr.splitlines() if "idle ranks" not in line] == []
+    assert {(tmp_path / "many" / f"left.{rank}").read_text() for rank in range(n_ranks)} == {"0"}
     for name in DIVERGING:
         said = {(tmp_path / "many" / f"{name}.{rank}").read_text() for rank in range(n_ranks)}
         assert said == {(tmp_path / "one" / f"{name}.0").read_text()}
         now = status(tmp_path / "many" / name)
         assert now["state"] == "failed"
+        assert now["sweep"] == (int(found[1]) if (found := re.search(r"sweep (\d+)", now["message"])) else 0)
         assert said.pop() in now["message"]
         assert (tmp_path / "many" / name / "run.log").read_text().count("diverged") == 1
         checkpoint = RunDirectory(tmp_path / "many" / name).read_checkpoint()

@@ -153,6 +153,21 @@ def test_checkpoints_between_rows(tmp_path: Path, short_stretches: Callable[[flo
     assert_same_results(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_long_results_are_left_to_the_next_job(
+    tmp_path: Path, short_stretches: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_run_file(tmp_path / "run.toml")
+    assert run_command(["run", str(file), "-o", str(tmp_path / "whole"), "--quiet"]) == 0
+    monkeypatch.setattr(engine, "_RESULTS_RATE", 1.0)
+    command = ["run", str(file), "-o", str(tmp_path / "cut"), "--quiet"]
+    assert run_command([*command, "--walltime", "100"]) == 75
+    now = status(tmp_path / "cut")
+    assert (now["state"], now["sweep"]) == ("stopped", now["sweeps"])
+    assert not (tmp_path / "cut" / "results.h5").exists()
+    assert run_command([*command, "--walltime", "100"]) == 0  # nothing but the results is left to do
+    assert_same_results(tmp_path / "whole", tmp_path / "cut")
+
+
 # --- signals ---
 
 
