@@ -74,6 +74,8 @@ class Lock:
 
     def __init__(self, path: Path, text: bytes) -> None:
         self.path, self._text = path, text
+        self.token = _digest(text)
+        """8 digits that no other lock has."""
         self._released = threading.Event()
         threading.Thread(target=self._beat, name=f"heartbeat of {path}", daemon=True).start()
 
@@ -166,7 +168,11 @@ def _create(path: Path, mine: Path, text: bytes) -> bool:
 
 
 def _guard(path: Path, stale: bytes) -> Path:
-    return path.with_name(f"{path.name}.{hashlib.sha256(stale).hexdigest()[:8]}")
+    return path.with_name(f"{path.name}.{_digest(stale)}")
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:8]
 
 
 def _remove(path: Path, stale: bytes) -> None:
