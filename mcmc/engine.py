@@ -186,7 +186,7 @@ def check_sources(problem: Problem, checkpoint: Checkpoint, directory: Path) -> 
     sources = ("fingerprint", problem.config.data_path), ("reference", problem.config.constraint_path)
     for (name, path), fingerprint in zip(sources, problem.fingerprints, strict=True):
         if checkpoint.attrs[name] != fingerprint:
-            raise StorageError(f"{path}: has changed since the run in {directory} was started")
+            raise StorageError(f"{path}: has changed since the run in {directory} was started, or is another file")
 
 
 def _outcome(produce: Callable[[], int]) -> Callable[[], int]:

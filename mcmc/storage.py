@@ -278,8 +278,8 @@ class RunDirectory:
 
         `series`: by name of schema.VARIABLES, shapes as its dims say (the sample axis in its place), `sweep` among
         them. `snapshots`: those of schema.SNAPSHOTS taken meanwhile, weights float64 or packed to uint64; None if the
-        run takes none. The segment counts once a checkpoint lists what this returns. Its name has the token of the lock:
-        who has lost the lock, and does not know it yet, writes no file of the new owner's.
+        run takes none. The segment counts once a checkpoint lists what this returns. Its name has the token of the
+        lock: who has lost it, and does not know that yet, replaces no file of the new owner's.
         """
         for name in series:
             if "sample" not in VARIABLES[name].dims:
@@ -651,8 +651,8 @@ def write_atomically(
     """Makes or replaces the file `path` with what `writer` puts into the open file that it is given.
 
     At every instant `path` is the old or the new file (with `keep`, where the old one is moved: or missing for a moment
-    while the old one is there). `durable`: on the disk when this returns. `confirm`: called right before every renaming,
-    which does not happen if it raises: writing may have taken long. Raises StorageError when the disk fails.
+    while the old one is there). `durable`: on the disk when this returns. `confirm`: called right before every
+    renaming, as writing may have taken long; if it raises, nothing is renamed. Raises StorageError when the disk fails.
     """
     path = Path(path)
     temporary = path.with_name(

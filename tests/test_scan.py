@@ -356,6 +356,29 @@ def test_another_scan_in_the_directory_is_refused(
     assert len(list(out.iterdir())) == 3
 
 
+def test_a_scan_by_another_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Data are the same if their contents are, whatever the way to them."""
+    here, link, out = tmp_path / "here", tmp_path / "link", tmp_path / "out"
+    here.mkdir()
+    link.symlink_to(here)
+    rng = np.random.default_rng(1)
+    np.savez(here / "task.npz", inputs=rng.normal(size=(9, 5)), labels=np.ones(9))
+    changes = {"data": {"source": "file", "path": "task.npz"}, "model.n_inputs": None}
+    file = write(here / "scan.toml", {"seed": "0..1"}, changes)
+    assert command("scan", file, "-o", out, "--quiet") == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert command("scan", link / "scan.toml", "-o", out) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+    here.rename(tmp_path / "there")
+    write(tmp_path / "there" / "scan.toml", {"seed": "0..1"}, changes | {"schedule.sweeps": 240})
+    assert command("scan", tmp_path / "there" / "scan.toml", "-o", out) == 0
+    np.savez(tmp_path / "there" / "task.npz", inputs=rng.normal(size=(9, 5)), labels=np.ones(9))
+    write(tmp_path / "there" / "scan.toml", {"seed": "0..1"}, changes | {"schedule.sweeps": 360})
+    capsys.readouterr()
+    assert command("scan", tmp_path / "there" / "scan.toml", "-o", out) == 1
+    assert capsys.readouterr().err.count("there/task.npz: has changed since the run in") == 2
+
+
 def test_broken_tasks_are_named_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(1)
     np.savez(tmp_path / "good.npz", inputs=rng.normal(size=(9, 5)), labels=np.ones(9))
