@@ -119,10 +119,11 @@ class RunDirectory:
 
     # --- the lock ---
 
-    def lock(self, announce: Callable[[str], object] | None = None) -> None:
+    def lock(self, announce: Callable[[str], object] | None = None, stop: Callable[[], bool] = lambda: False) -> bool:
         """Takes the directory for this process, making it where it is missing.
 
-        announce: is told before a process on another host is waited for, see lock.clear; without it none is.
+        announce, stop: of waiting for a process on another host, see lock.clear; without announce none is waited for.
+        Returns False, without the lock, if `stop` has ended that.
         Raises HeldError if another process is at work here, ConfigError if the path cannot be the directory of a run.
         """
         if os.path.lexists(self.path) and not self._holds_run():
@@ -130,9 +131,10 @@ class RunDirectory:
         self._made = [path for path in (self.path, *self.path.absolute().parents) if not os.path.lexists(path)]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if announce is not None:
-                lock.clear([self.path / LOCK], announce)
+            if announce is not None and not lock.clear([self.path / LOCK], announce, stop):
+                return False
             self._lock = lock.take(self.path / LOCK)
+            return True
         except OSError as error:
             if self._holds_run():
                 raise _cannot("write", self.path / LOCK, error) from error
@@ -153,7 +155,7 @@ class RunDirectory:
         try:
             held = self._lock.is_ours()
         except OSError as error:
-            raise _cannot("read", self.path / LOCK, error) from error
+            raise _cannot("touch", self.path / LOCK, error) from error
         if not held:
             raise StorageError(
                 f"{self.path}: another process has taken over this run, because this one was silent for too long"
