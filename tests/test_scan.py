@@ -18,6 +18,7 @@ from launchers import Launcher
 from mcmc import config, farm, lock
 from mcmc.cli import run_command
 from mcmc.parallel import Serial
+from mcmc.part import Part
 from mcmc.scan import Scan
 from mcmc.stop import REASONS, Stop
 from running import MCMC, assert_same_results, contents, status, tables, wait_for
@@ -53,14 +54,13 @@ def run_singly(scan_directory: Path, out: Path) -> None:
         assert command("run", file, "-o", out / file.parent.name, "--quiet") == 0
 
 
-def assert_same_scans(left: Path, right: Path, n_tasks: int, killed: bool = False) -> None:
-    """killed: who was killed between the last word of a complete task and its unlocking has left the lock there."""
+def assert_same_scans(left: Path, right: Path, n_tasks: int) -> None:
     found = sorted(path.name for path in left.iterdir() if path.is_dir())
     assert found == sorted(path.name for path in right.iterdir() if path.is_dir())
     assert len(found) == n_tasks
     for name in found:
         assert_same_results(left / name, right / name)
-        assert killed or not (left / name / "lock").exists()
+        assert not (left / name / "lock").exists()
 
 
 # --- tasks ---
@@ -448,17 +448,62 @@ def test_tasks_that_others_hold_are_left_to_them(
     assert command("scan", file, "-o", out, "--task", "0", "--quiet") == 0
 
 
+def test_a_stop_ends_the_waiting_for_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = write(tmp_path / "scan.toml", {"seed": "0..1"}), tmp_path / "out"
+    (out / "seed=0").mkdir(parents=True)
+    (out / "scan.toml").write_text(file.read_text())
+    said = json.loads(lock._signature()) | {"machine": "another", "host": "node7"}
+    (out / "seed=0" / "lock").write_text(json.dumps(said))
+    clear = lock.clear
+
+    def late_signal(*args: Any) -> bool:
+        signal.raise_signal(signal.SIGUSR1)
+        return clear(*args)
+
+    began = time.monotonic()
+    with monkeypatch.context() as patched:
+        patched.setattr(lock, "clear", late_signal)
+        assert command("scan", file, "-o", out) == 75
+    assert command("scan", file, "-o", out, "--walltime", "1") == 75
+    assert time.monotonic() - began < lock._SILENT
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].endswith("1 of 2 tasks complete, 1 left; the same command continues")
+    assert (out / "seed=0" / "lock").exists()
+
+
+def test_a_task_that_ends_the_job_does_so_after_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it has once; and it is tried again."""
+    file, out = write(tmp_path / "scan.toml", {"seed": "0..3"}), tmp_path / "out"
+    advance = Part.advance
+
+    def breaks(part: Part, *args: Any) -> None:
+        if part.problem.config.seed in (0, 2):
+            raise ZeroDivisionError
+        advance(part, *args)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Part, "advance", breaks)
+        for n_complete in (0, 1, 2, 2):
+            with pytest.raises(ZeroDivisionError):
+                farm.run(Scan(file.read_text()), out, Serial(), quiet=True)
+            found = [status(path)["state"] for path in sorted(out.glob("*/"))]
+            assert found.count("complete") == n_complete
+    assert command("scan", file, "-o", out, "--quiet") == 0
+
+
 def test_stopping_at_the_walltime(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The task at work stops at a checkpoint, no other is begun; the same command goes on."""
-    file = write(tmp_path / "scan.toml", {"seed": "0..5"}, LONG)
-    codes = [command("scan", file, "-o", tmp_path / "out", "--walltime", "0.7")]
-    assert "left; the same command continues" in capsys.readouterr().out
-    assert any(status(path)["state"] == "stopped" for path in (tmp_path / "out").glob("*/"))
+    """The task at work, a long one, stops at a checkpoint, no other is begun; the same command goes on."""
+    file = write(tmp_path / "scan.toml", {"schedule.sweeps": [60000, 1000, 2000]}, LONG)
+    codes = [command("scan", file, "-o", tmp_path / "out", "--walltime", "1")]
+    assert "0 of 3 tasks complete, 3 left; the same command continues" in capsys.readouterr().out
+    assert [status(path)["state"] for path in (tmp_path / "out").glob("*/")] == ["stopped"]
     while codes[-1] == 75 and len(codes) < 50:
-        codes.append(command("scan", file, "-o", tmp_path / "out", "--quiet", "--walltime", "0.7"))
+        codes.append(command("scan", file, "-o", tmp_path / "out", "--quiet", "--walltime", "1"))
     assert codes[-1] == 0
     run_singly(tmp_path / "out", tmp_path / "single")
-    assert_same_scans(tmp_path / "out", tmp_path / "single", 6)
+    assert_same_scans(tmp_path / "out", tmp_path / "single", 3)
 
 
 def test_a_signal_between_two_tasks_counts() -> None:
@@ -690,7 +735,7 @@ def test_killed_in_the_middle(launcher: Launcher, tmp_path: Path) -> None:
     done = launchers.run(launcher, 2, program)
     assert done.returncode == 0, done.stderr
     assert command("scan", file, "-o", tmp_path / "single", "--quiet") == 0
-    assert_same_scans(out, tmp_path / "single", 8, killed=True)
+    assert_same_scans(out, tmp_path / "single", 8)
 
 
 def test_a_signal_stops_all_groups(launcher: Launcher, tmp_path: Path) -> None:
