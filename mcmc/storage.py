@@ -31,9 +31,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypedDict
 
 import h5py
+import msgspec
 import numpy as np
 
 from mcmc import lock
@@ -83,6 +84,24 @@ _BLOCK = 1 << 20
 _SEAL_BYTES = 128
 _SEAL = re.compile(rb"\nmcmc (\w+) format_version=(\d+) sha256=([0-9a-f]{64}) *\n")
 _STALE_SECONDS = 600.0
+
+
+class _Status(TypedDict, total=False):
+    """What status.json may say, as far as somebody here reads it."""
+
+    state: str
+    message: str
+    sweep: int
+    sweeps: int
+    rate_proposals_per_s: float | None
+    seconds_left: float | None
+    heartbeat: float
+    started: float
+    elapsed_seconds: float
+    hosts: list[str]
+    ranks: int
+    pid: int
+    run_file_directory: str
 
 
 class Segment(NamedTuple):
@@ -225,16 +244,15 @@ class RunDirectory:
         )
 
     def read_status(self) -> dict[str, Any] | None:
-        """What status.json says; None if it is missing or was lost with the machine."""
+        """What status.json says; None if it is missing, was lost with the machine, or is none of ours."""
         try:
-            status = json.loads((self.path / STATUS).read_bytes())
-        except FileNotFoundError:
+            status = msgspec.json.decode((self.path / STATUS).read_bytes())
+            msgspec.convert(status, _Status)
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         except OSError as error:
             raise _cannot("read", self.path / STATUS, error) from error
-        except ValueError:
-            return None
-        return status if isinstance(status, dict) else None
+        return status
 
     def log(self, line: str) -> None:
         """Appends to run.log, with the local time before every line."""

@@ -612,6 +612,18 @@ def test_status_of_a_scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
+def test_a_status_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As if it were not there."""
+    found = ["[]", '{"state": ["x"]}', '{"state": "running", "heartbeat": "now"}', '{"state": "failed"}', "\xff"]
+    found += ['{"state": "stopped", "sweep": "many"}', '{"state": "complete", "elapsed_seconds": {}, "sweep": 120}']
+    (tmp_path / "scan.toml").write_text(text({"seed": f"0..{len(found) - 1}"}))
+    for seed, said in enumerate(found):
+        (tmp_path / f"seed={seed}").mkdir()
+        (tmp_path / f"seed={seed}" / "status.json").write_text(said, encoding="latin-1")
+    assert command("status", tmp_path) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "tasks      7: 1 failed, 6 new"
+
+
 def test_status_of_a_thousand_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The time is printed for the reader (pytest -rP)."""
     (tmp_path / "scan.toml").write_text(text({"seed": "0..999"}))
