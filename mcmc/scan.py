@@ -252,7 +252,7 @@ def _canonical(value: Any) -> Any:
         return {key: _canonical(item) for key, item in sorted(value.items())}
     if isinstance(value, list):
         return [_canonical(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _digest(text: str) -> str:

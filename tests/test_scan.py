@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from mcmc import config, farm, lock
 from mcmc.cli import run_command
 from mcmc.parallel import Serial
 from mcmc.part import Part
+from mcmc.problem import Problem
 from mcmc.scan import Scan
 from mcmc.stop import REASONS, Stop
 from running import MCMC, assert_same_results, contents, status, tables, wait_for
@@ -118,6 +121,8 @@ def test_without_axes_there_is_one_task() -> None:
         ("data.alpha", 2, "alpha=2"),
         ("data.alpha", 2.0, "alpha=2"),
         ("data.alpha", 1e-05, "alpha=1e-05"),
+        ("data.alpha", 1e16, "alpha=10000000000000000"),
+        ("data.alpha", 10**16, "alpha=10000000000000000"),
         ("seed", 2**62, "seed=4611686018427387904"),
         ("schedule.start", "both", "start=both"),
         ("output.store_data", True, "store_data=true"),
@@ -206,6 +211,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ('[scan]\nseed = "0..99999999999999999999999"', ["scan.seed: got"]),
     ('[scan]\nseed = "-1..1"', ["task seed=-1", "seed: got -1", "an integer from 0"]),
     ("[scan]\nseed = [1, 1]", ["two tasks seed=1"]),
+    ('[scan]\n"data.alpha" = [1e16, 10000000000000000]', ["two tasks alpha=10000000000000000"]),
     ('[scan]\n"data.alpha" = [1, 1.0]', ["two tasks alpha=1"]),
     ('[scan]\n"data.alpha" = 0.5', ["scan.data.alpha: got 0.5"]),
     ('[scan]\n"data.alpha" = [0.5, -1.0]', ["task alpha=-1", "data.alpha: got -1.0", "> 0"]),
@@ -658,6 +664,27 @@ def test_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines["files"].endswith(f"{120 * row / 1000:.3g} kB")
     assert {"memory", "time", "ranks"} <= lines.keys()
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_one_problem_at_a_time_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its data may be large."""
+    from mcmc import forecast
+
+    alive: weakref.WeakSet[Problem] = weakref.WeakSet()
+    most = []
+
+    def counted(asked: config.Config) -> Problem:
+        problem = Problem(asked)
+        alive.add(problem)
+        gc.collect()
+        most.append(len(alive))
+        return problem
+
+    monkeypatch.setattr(forecast, "Problem", counted)
+    monkeypatch.setattr(forecast, "_BUDGET", 0.01)
+    forecast.plan(Scan(text({"data.alpha": [0.1 * i for i in range(1, 21)]})), 1)
+    assert len(most) > 20
+    assert max(most) <= 2  # the one before goes when the next one is there
 
 
 def test_predicted_time_is_that_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
