@@ -1,8 +1,8 @@
 """Processes: the only file that imports mpi4py, and a serial twin with the same face.
 
-A world or group has `rank` and `size` and few operations: broadcast from rank 0, gather along the first axis to rank 0,
-all-gather of energies, and a maximum that is started now and waited for later. Ranks hold contiguous pieces of the
-walkers in the order of the ranks, so gathering in rank order is gathering in walker order.
+A world or group has `rank` and `size` and few operations: broadcast from rank 0, gather along the first axis to rank 0
+and deal out again, all-gather of energies, and a maximum that is started now and waited for later. Ranks hold
+contiguous pieces of the walkers in the order of the ranks, so gathering in rank order is gathering in walker order.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -52,8 +53,14 @@ class World(Protocol):
     def gather(self, array: NDArray) -> NDArray | None:
         """Arrays of all ranks joined along the first axis, on rank 0; None elsewhere."""
 
-    def all_gather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        """One-dimensional float64 values of all ranks, joined in `out` on every rank."""
+    def deal(self, array: NDArray | None, start: int, stop: int) -> NDArray:
+        """Rows start .. stop - 1 of the array of rank 0, as each rank asks for; ranges may overlap."""
+
+    def joining(self, values: NDArray[np.float64], here: slice) -> Callable[[], None]:
+        """What fetches the pieces of all other ranks, every time it is called; all ranks ask for it, and call it.
+
+        values: float64, one-dimensional, the same length everywhere; here: the piece of this rank, in their order
+        """
 
     def start_maximum(self, values: Sequence[int]) -> Callable[[], list[int]]:
         """Starts an element-wise maximum over the ranks; calling what is returned waits for it."""
@@ -86,8 +93,11 @@ class Serial:
     def gather(self, array: NDArray) -> NDArray | None:
         return array
 
-    def all_gather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        out[...] = values
+    def deal(self, array: NDArray | None, start: int, stop: int) -> NDArray:
+        return array[start:stop]
+
+    def joining(self, values: NDArray[np.float64], here: slice) -> Callable[[], None]:
+        return lambda: None
 
     def start_maximum(self, values: Sequence[int]) -> Callable[[], list[int]]:
         return lambda: list(values)
@@ -143,23 +153,39 @@ class Mpi:
         joined = np.empty((int(lengths.sum()), *array.shape[1:]), array.dtype) if self.rank == 0 else None
         if item == 0:
             return joined
-        # one item is one row of the first axis, so that counts stay small
-        row = _mpi().BYTE.Create_contiguous(item).Commit()
-        try:
+        with _row_of(item) as row:
             receive = [joined, (lengths, None), row] if self.rank == 0 else None
             self.comm.Gatherv([array, len(array), row], receive)
-        finally:
-            row.Free()
         return joined
 
-    def all_gather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        self.comm.Allgatherv(values, [out, self._counts(values.size)])
+    def deal(self, array: NDArray | None, start: int, stop: int) -> NDArray:
+        ranges = np.empty((self.size, 2), dtype=np.int64)
+        self.comm.Gather(np.array([start, stop], dtype=np.int64), ranges)
+        kind = self.broadcast(lambda: [array.dtype.str, array.shape[1:]])
+        part = np.empty((stop - start, *kind[1]), kind[0])
+        item = part.dtype.itemsize * int(np.prod(part.shape[1:]))
+        if item == 0:
+            return part
+        if self.rank == 0:
+            array = np.ascontiguousarray(array)
+            part[...] = array[start:stop]
+        with _row_of(item) as row:
+            # one by one: a Scatterv may not send anything twice
+            for other in range(1, self.size) if self.rank == 0 else ():
+                first, end = ranges[other].tolist()
+                self.comm.Send([array[first:end], end - first, row], other)
+            if self.rank > 0:
+                self.comm.Recv([part, len(part), row], 0)
+        return part
 
-    def _counts(self, n: int) -> list[int]:
-        """Lengths on all ranks; asked for once, since a group always gathers the same walkers."""
-        if not hasattr(self, "_lengths"):
-            self._lengths: list[int] = self.comm.allgather(n)
-        return self._lengths
+    def joining(self, values: NDArray[np.float64], here: slice) -> Callable[[], None]:
+        lengths = self.comm.allgather(here.stop - here.start)
+        # made once: to look at buffers takes mpi4py as long as a message. Equal pieces are faster with both libraries
+        if len(set(lengths)) == 1:
+            join, pieces = self.comm.Allgather, [values, lengths[0], _mpi().DOUBLE]
+        else:
+            join, pieces = self.comm.Allgatherv, [values, (lengths, None), _mpi().DOUBLE]
+        return partial(join, _mpi().IN_PLACE, pieces)
 
     def start_maximum(self, values: Sequence[int]) -> Callable[[], list[int]]:
         buffers = np.array([values, values], dtype=np.int64)  # sent and received; both live until the request is done
@@ -193,6 +219,16 @@ class Mpi:
             buffer[:] = np.frombuffer(message, dtype=np.uint8)
         self.comm.Bcast([buffer, _mpi().BYTE])
         return buffer.tobytes()
+
+
+@contextmanager
+def _row_of(n_bytes: int) -> Iterator[Any]:
+    """One row of the first axis of an array as an item of messages, so that counts stay small."""
+    row = _mpi().BYTE.Create_contiguous(n_bytes).Commit()
+    try:
+        yield row
+    finally:
+        row.Free()
 
 
 def world(comm: Any = None) -> World:
