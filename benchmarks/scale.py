@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from mcmc.analysis.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, STYLE
 from mcmc.parallel import Piece, Serial
 from mcmc.part import Part
 from mcmc.problem import Problem
-from mcmc.storage import RunDirectory
+from mcmc.storage import RunDirectory, deflated
 
 HERE = Path(__file__).resolve()
 US = 1e-6
@@ -133,7 +133,11 @@ def work(workload: Workload, sweeps: int) -> dict[str, Any]:
         done += count
     energy = part.block.energy.copy()
     decision = _least(lambda: [part.chain.exchange(done, energy) for _ in range(SLICE)], 50, time.thread_time) / SLICE
+    instance = problem.instance(0)
+    data = 2 * _least(lambda: problem.instance(0), 2, time.thread_time)
+    data += _least(lambda: deflated(instance.inputs.dense().tobytes()), 2, time.thread_time)
     return {
+        "data": data,
         "sweep": min(together),
         "by_rung": _by_rung(part, problem, max(1, sweeps // 5)),
         "row": min(rows),
@@ -181,7 +185,7 @@ def messages() -> dict[str, float]:
 
 
 def _round(world: parallel.World) -> dict[str, float]:
-    """Seconds of a round of `Part.advance` on an instance so small that its sweeps are next to nothing, and of these."""
+    """Seconds of a round of `Part.advance` on an instance with hardly anything to sweep, and of its sweeps alone."""
     tables = SPLIT.tables()
     tables["model"]["n_inputs"] = tables["data"]["n_patterns"] = 3
     tables["schedule"]["measure_every"] = 10**6
@@ -196,7 +200,7 @@ def _round(world: parallel.World) -> dict[str, float]:
 
 
 def files(directory: Path) -> dict[str, float]:
-    """Seconds of a small segment, and bytes/s of large segments, checkpoints and results, on the disk of `directory`."""
+    """Seconds of a small segment, and bytes/s of large segments, checkpoints and results, in `directory`."""
     files = RunDirectory(directory / "run")
     files.create("")
     attributes = {"seed": 1}
@@ -212,19 +216,30 @@ def files(directory: Path) -> dict[str, float]:
     seconds = _least(lambda: segment.append(files.write_segment(0, 0, large, attributes)), 5)
     state = {"weight_sum": np.zeros((4 << 20,), np.int64)}
     checkpoint = _least(lambda: files.write_checkpoint(state, {"sweep": 1}, []), 5)
-    results = _least(lambda: files.write_results({}, None, attributes, segment[-1:]), 2, time.thread_time)
+    done: list[bytes] = []
+
+    def write(deflate: Callable[[Sequence[bytes]], Iterable[bytes]]) -> float:
+        return _least(lambda: files.write_results({}, None, attributes, segment[-1:], deflate), 1, time.thread_time)
+
+    def compress(chunks: Sequence[bytes]) -> Sequence[bytes]:
+        done.extend(map(deflated, chunks))
+        return done[-len(chunks) :]
+
+    by_one = write(compress)
+    again = iter(done)
+    helped = write(lambda chunks: [next(again) for _ in chunks])
     n_bytes = large["energy"].nbytes
     return {
         "segment": wall,
         "segment_rate": n_bytes / (seconds - wall),
         "checkpoint_rate": state["weight_sum"].nbytes / checkpoint,
-        "results_rate": n_bytes / results,
+        "results_rate": n_bytes / helped,
+        "deflate_rate": n_bytes / (by_one - helped),
     }
 
 
 START = """
-import time, os, sys
-began = time.process_time()
+import os, sys, time
 from mcmc import config, engine, parallel
 import mcmc.cli
 parallel.world()
@@ -232,7 +247,8 @@ import mpi4py.MPI
 maps = {line.split()[-1] for line in open("/proc/self/maps") if ".so" in line}
 modules = {getattr(m, "__file__", None) for m in list(sys.modules.values())} - {None}
 found = modules | maps
-print("result", "[%g, %d, %d]" % (time.process_time(), len(found), sum(os.path.getsize(f) for f in found if os.path.exists(f))))
+size = sum(os.path.getsize(file) for file in found if os.path.exists(file))
+print("result", [time.process_time(), len(found), size])
 """
 
 
@@ -319,9 +335,9 @@ def share_around_sweeps(sweeps: int) -> dict[str, float]:
         "rows": (books["measurement"][1] + row * (sweeps // 10)) / total,
         "segments, checkpoints": sum(books[name][0] for name in ("segments", "checkpoints")) / total,
         "results": books["results"][0] / total,
-        "agreement, gathering, rest": sum(books.get(name, [0, 0])[1] for name in ("loop", "gathering")) / total,
+        "agreement, Python": books["loop"][1] / total,
     }
-    return {"sweeps, s": total, "checkpoints": books["checkpoints"][2], **shares}
+    return {"sweeps, in s": total, "checkpoints, in number": books["checkpoints"][2], **shares}
 
 
 def pairs(launcher: Launcher, repeats: int, sweeps: int) -> list[float]:
@@ -378,8 +394,10 @@ def predict(w: Workload, n_ranks: int, costs: dict[str, Any], cluster: Cluster, 
     row_bytes = instances * own["row_bytes"]
     to_file = 1 / cluster.bandwidth + 1 / min(cluster.disk, disk["segment_rate"])
     found["rows to rank 0 and into segments"] = row_bytes * to_file * per_row
-    found["results.h5"] = row_bytes / disk["results_rate"] * per_row
+    by_all = 1 / cluster.bandwidth + 1 / (n_ranks * disk["deflate_rate"])
+    found["results.h5"] = row_bytes * (by_all + 1 / disk["results_rate"]) * per_row
     busy = sum(found.values())
+    found["results.h5"] += busy * instances * own["data"] / cluster.day
     found["agreement"] = busy / 0.05 * math.log2(n_ranks) * cluster.step
     state = instances * own["state_bytes"] * (1 / cluster.bandwidth + 1 / min(cluster.disk, disk["checkpoint_rate"]))
     found["checkpoints"] = busy * (state + disk["segment"]) / cluster.every
@@ -406,6 +424,18 @@ CASES = (
     (WHOLE, 100, "a scan, 64 ranks to a task"),
     (LARGE, 10, "one run"),
 )
+
+
+def splitting(costs: dict[str, Any], cluster: Cluster) -> str:
+    """One instance on more and more ranks: efficiency, and how many times it is faster than on one."""
+    lines = []
+    for n in RANKS:
+        line: list[object] = [n]
+        for w in (SPLIT, LARGE):
+            e = efficiency(predict(replace(w, ranks=n), n, costs, cluster, w.measure_every))
+            line += [f"{e:.0%}", f"{e * n:.1f}"]
+        lines.append(line)
+    return page.markdown(["ranks", "a: efficiency", "times faster", "c: efficiency", "times faster"], lines)
 
 
 def predictions(costs: dict[str, Any], cluster: Cluster) -> list[list[str]]:
@@ -447,7 +477,9 @@ def draw(costs: dict[str, Any], cluster: Cluster, path: Path) -> None:
         left.set(xlabel="ranks", ylabel="efficiency (share of the time in sweeps)", ylim=(0, 1.02))
         left.set_title("predicted efficiency")
         left.legend(fontsize="small")
-        bars = [(w, every, how, n) for w, every, how in CASES if every == (100 if w is WHOLE else 10) for n in PREDICTED]
+        bars = [
+            (w, every, how, n) for w, every, how in CASES if every == (100 if w is WHOLE else 10) for n in PREDICTED
+        ]
         bottom = np.zeros(len(bars))
         shares = [_predicted(w, n, costs, cluster, every, how) for w, every, how, n in bars]
         for name, colour in TERMS.items():
@@ -483,16 +515,21 @@ def cost_table(costs: dict[str, Any]) -> str:
              f"{own['row_bytes']:.3g}, {own['state_bytes']:.3g}"],
         ]  # fmt: skip
     lines += [
-        ["decision of an exchange round, 64 walkers", "CPU of a thread", f"{_us(costs['work'][SPLIT.name]['decision'])} µs"],
-        ["all-gather of 64 energies, of which mpi4py", "2 ranks, wall", f"{_us(here['join_64'])}, {_us(here['python'])} µs"],
+        ["decision of an exchange round, 64 walkers", "CPU of a thread",
+         f"{_us(costs['work'][SPLIT.name]['decision'])} µs"],
+        ["all-gather of 64 energies, of which mpi4py", "2 ranks, wall",
+         f"{_us(here['join_64'])}, {_us(here['python'])} µs"],
         ["exchange round of an instance on two ranks, sweeps not included", "2 ranks, wall",
          f"{_us(here['round'] - here['small_sweep'])} µs"],
         ["all-gather of 512 KiB", "2 ranks, wall", f"{_us(here['join_65536'])} µs"],
         ["agreement (a maximum, waited for at once)", "2 ranks, wall", f"{_us(here['agreement'])} µs"],
         ["a small segment, with fsync", "wall", f"{_us(disk['segment'])} µs"],
-        ["segments, checkpoints", "wall", f"{disk['segment_rate'] / 1e6:.0f}, {disk['checkpoint_rate'] / 1e6:.0f} MB/s"],
-        ["results.h5, compressed", "CPU of a thread", f"{disk['results_rate'] / 1e6:.0f} MB/s of numbers"],
-        ["start of a process", "CPU of a thread", f"{begin['import']:.2f} s, {begin['files']} files, {begin['bytes'] / 1e6:.0f} MB"],
+        ["segments, checkpoints", "wall",
+         f"{disk['segment_rate'] / 1e6:.0f}, {disk['checkpoint_rate'] / 1e6:.0f} MB/s"],
+        ["results.h5: compression, which all ranks do; the rest, by rank 0", "CPU of a thread",
+         f"{disk['deflate_rate'] / 1e6:.0f}, {disk['results_rate'] / 1e6:.0f} MB/s of numbers"],
+        ["start of a process", "CPU of a thread",
+         f"{begin['import']:.2f} s, {begin['files']} files, {begin['bytes'] / 1e6:.0f} MB"],
     ]  # fmt: skip
     return page.markdown(["cost", "clock", "measured"], lines)
 
@@ -519,7 +556,10 @@ def fit_table(fitted: dict[str, dict[str, float]]) -> str:
 def hold_table(found: dict[str, Any]) -> str:
     lines = []
     if "share" in found:
-        lines += [[f"share of {name}", f"{value:.2%}" if value < 1 else f"{value:.3g}"] for name, value in found["share"].items()]
+        lines += [
+            [f"share of {name}", f"{value:.2%}" if value < 1 else f"{value:.3g}"]
+            for name, value in found["share"].items()
+        ]
     for name, ratios in found.get("pairs", {}).items():
         lines.append([f"two instances on two ranks, {name}: median, best of {len(ratios)} pairs",
                       f"{np.median(ratios):.2f}, {max(ratios):.2f}"])  # fmt: skip
@@ -570,7 +610,9 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; may be given several times")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all figures; those in it stand for other parts")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables into FILE, which is docs/scale.md")
-    parser.add_argument("--figure", type=Path, default=Path("docs/scale.png"), metavar="FILE", help="default: %(default)s")
+    parser.add_argument(
+        "--figure", type=Path, default=Path("docs/scale.png"), metavar="FILE", help="default: %(default)s"
+    )
     parser.add_argument("--quick", action="store_true", help="few and short repeats: to see that it works")
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -587,10 +629,14 @@ def main() -> None:
         return
     table = predictions(found, Cluster())
     titles = ["workload", "a row every", "as", *(f"{n} ranks" for n in PREDICTED)]
-    tables = {"machine": said(found["machine"]), "costs": cost_table(found), "predictions": page.markdown(titles, table)}
+    tables = {
+        "machine": said(found["machine"]),
+        "costs": cost_table(found),
+        "predictions": page.markdown(titles, table),
+    }
     if "crowded" in found:
         tables |= {"crowded": crowd_table(found["crowded"]), "fit": fit_table(fit(found["crowded"]))}
-    tables["hold"] = hold_table(found)
+    tables |= {"hold": hold_table(found), "splitting": splitting(found, Cluster())}
     print("\n\n".join(tables.values()))
     draw(found, Cluster(), asked.figure)
     if asked.page:

@@ -27,13 +27,13 @@ from mcmc import slurm
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.kernels import cpu
-from mcmc.parallel import Serial, World, layout
+from mcmc.parallel import Each, Serial, World, layout
 from mcmc.part import Part
 from mcmc.problem import Problem
 from mcmc.progress import Progress
 from mcmc.schema import VARIABLES
 from mcmc.stop import REASONS, Stop
-from mcmc.storage import RESULTS, RUN_TOML, Checkpoint, RunDirectory, Segment
+from mcmc.storage import RESULTS, RUN_TOML, Checkpoint, RunDirectory, Segment, deflated
 from mcmc.watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class _Run:
             self._make_parts()
             reason = self._advance_to_end(stop)
             if not reason:
-                self.world.broadcast(self._write_results)
+                self.world.assisted(deflated, self._write_results)
         except BaseException as error:
             self._failed(error)
             raise
@@ -538,9 +538,9 @@ class _Run:
             "n_patterns": self.problem.n_patterns,
         }
 
-    def _write_results(self) -> None:
+    def _write_results(self, deflate: Each) -> None:
         """Rank 0: results.h5 from the segments and the last checkpoint."""
-        self.files.write_results(*self._constant_results(), self.segments)
+        self.files.write_results(*self._constant_results(), self.segments, deflate)
 
     def _constant_results(self) -> tuple[dict[str, NDArray], dict[str, object] | None, dict[str, int | str]]:
         """Rank 0: what results.h5 holds beside the time series: constants, data, root attributes."""
@@ -656,9 +656,9 @@ class Replay(_Run):
             self.checkpoint_arrays = self._start.arrays
         return False
 
-    def _write_results(self) -> None:
+    def _write_results(self, deflate: Each) -> None:
         if self.sweeps == self.config.schedule.sweeps:
-            self.files.write_results(*self._constant_results(), [])
+            self.files.write_results(*self._constant_results(), [], deflate)
 
     def _say(self, line: str) -> None:
         """Nothing: who asked for the replay tells what it gave."""

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from mcmc.errors import ConfigError, DivergenceError, HeldError, StorageError
 
 T = TypeVar("T")
+Each = Callable[[Sequence[bytes]], list[bytes]]
+"""Does the same to each of many."""
 
 _ERRORS = {kind.__name__: kind for kind in (ConfigError, StorageError, HeldError, DivergenceError)}
 _WHOLE_INSTANCES_ENOUGH = 0.9
@@ -46,6 +48,9 @@ class World(Protocol):
 
     def broadcast(self, produce: Callable[[], T]) -> T:
         """What `produce` returns on rank 0, a JSON value; if it raises an error of `_ERRORS`, all ranks do."""
+
+    def assisted(self, work: Callable[[bytes], bytes], produce: Callable[[Each], T]) -> T:
+        """As `broadcast`; what `produce` is given does `work` on each of many, with the help of all ranks."""
 
     def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         """The arrays of rank 0, on every rank."""
@@ -86,6 +91,9 @@ class Serial:
 
     def broadcast(self, produce: Callable[[], T]) -> T:
         return produce()
+
+    def assisted(self, work: Callable[[bytes], bytes], produce: Callable[[Each], T]) -> T:
+        return produce(lambda many: list(map(work, many)))
 
     def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         return dict(arrays or {})
@@ -134,6 +142,24 @@ class Mpi:
         if kind:
             raise _ERRORS[kind](value)
         return value
+
+    def assisted(self, work: Callable[[bytes], bytes], produce: Callable[[Each], T]) -> T:
+        def each(many: Sequence[bytes]) -> list[bytes]:
+            done = [b""] * len(many)
+            mine = self.comm.scatter([many[rank :: self.size] for rank in range(self.size)])
+            for rank, theirs in enumerate(self.comm.gather(list(map(work, mine)))):
+                done[rank :: self.size] = theirs
+            return done
+
+        def to_the_end() -> T:
+            try:
+                return produce(each)
+            finally:
+                self.comm.scatter([None] * self.size)
+
+        while self.rank > 0 and (mine := self.comm.scatter(None)) is not None:
+            self.comm.gather(list(map(work, mine)))
+        return self.broadcast(to_the_end)
 
     def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         here = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}

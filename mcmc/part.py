@@ -72,6 +72,7 @@ class Part:
         """Bytes of `rows`."""
         self._energies = np.empty(problem.n_walkers)
         """Of the whole instance, at its latest exchange round."""
+        self._energies_here = self._energies[piece.start : piece.stop]
 
     @property
     def is_root(self) -> bool:
@@ -103,33 +104,31 @@ class Part:
                 self.divergence = error
 
     def _advance_together(self, first: int, last: int) -> None:
-        done = first - 1
-        while done < last:
-            adaptation = self.chain.next_adaptation(done)
-            stop = min(last, adaptation, _next(done, self.exchange_every), _next(done, self.measure_every))
+        done, adaptation = first - 1, self.chain.next_adaptation(first - 1)
+        exchange, row = _next(done, self.exchange_every), _next(done, self.measure_every)
+        while done < last:  # a sweep of a few walkers takes microseconds, and so does all that stands here
+            stop = min(last, adaptation, exchange, row)
             self._unless_diverged(self.chain.sweep, done + 1, stop)
-            if self.exchange_every and stop % self.exchange_every == 0:
+            if stop == exchange:
                 self._gather_energies()
                 self.chain.exchange(stop, self._energies)
-            if stop % self.measure_every == 0:
+                exchange += self.exchange_every
+            if stop == row:
                 self.chain.record()
+                row += self.measure_every
             if stop == adaptation:
                 self._adapt_together(stop)
+                adaptation = self.chain.next_adaptation(stop)
             done = stop
 
     def _gather_energies(self) -> None:
         """Of the whole instance. NaN after a divergence: with such a walker nobody swaps."""
-        self._energies[self._here] = self.block.energy if self.divergence is None else np.nan
+        self._energies_here[...] = self.block.energy if self.divergence is None else np.nan
         self._join_energies()
-
-    @property
-    def _here(self) -> slice:
-        """This part in arrays of all walkers of the instance."""
-        return slice(self.piece.start, self.piece.stop)
 
     @cached_property
     def _join_energies(self) -> Callable[[], None]:
-        return self.group.joining(self._energies, self._here)
+        return self.group.joining(self._energies, slice(self.piece.start, self.piece.stop))
 
     def _adapt_together(self, sweep: int) -> None:
         counts = self.group.gather(self.chain.counts[None])
