@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from launch import launchers
 
 from mcmc import config, data, engine, parallel
 from mcmc.architectures import Architecture
@@ -116,29 +116,24 @@ def split_exchange(rounds: int = 20000, n: int = 1000) -> float:
     n_walkers = N_COPIES * N_RUNGS
     [piece] = parallel.layout(1, n_walkers, world.size)[world.rank]
     chain = _chain(n, piece.start, piece.stop)
-    energies = np.empty(n_walkers)
+    energies, here = np.empty(n_walkers), slice(piece.start, piece.stop)
+    join = world.joining(energies, here)
     for sweep in range(1, rounds + 1):
         if sweep == rounds // 10:
             began = time.perf_counter()
-        world.all_gather(chain.block.energy, energies)
+        energies[here] = chain.block.energy
+        join()
         chain.exchange(sweep, energies)
     return 1e6 * (time.perf_counter() - began) / (rounds - rounds // 10)
 
 
 def split_exchange_on(n_ranks: int) -> float | None:
     """`split_exchange` under a launcher; None if there is none that works."""
-    wheel = Path(__file__).resolve().parent.parent / ".mpi" / "mpich"
-    environment = dict(os.environ)
-    mpirun = shutil.which("mpirun") or shutil.which("mpirun", path=Path(sys.executable).parent)
-    if mpirun is None and (wheel / "bin" / "mpirun").exists():
-        mpirun = str(wheel / "bin" / "mpirun")
-        environment["MPI4PY_LIBMPI"] = str(wheel / "lib")
-    if mpirun is None:
-        return None
-    command = [mpirun, "-n", str(n_ranks), sys.executable, __file__]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    found = [float(value) for value in re.findall(r"([0-9.]+) us", done.stdout)]
-    return max(found) if len(found) == n_ranks else None  # else launcher and library do not belong together
+    for launcher in launchers():
+        found = [float(value) for value in re.findall(r"([0-9.]+) us", launcher.run(n_ranks, [__file__]))]
+        if len(found) == n_ranks:  # else launcher and library do not belong together
+            return max(found)
+    return None
 
 
 def peak_memory(n: int = 10001, p: int = 8000, n_rungs: int = 32, sweeps: int = 10) -> float:

@@ -27,13 +27,13 @@ from mcmc import slurm
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.kernels import cpu
-from mcmc.parallel import Serial, World, layout
+from mcmc.parallel import Each, Serial, World, layout
 from mcmc.part import Part
 from mcmc.problem import Problem
 from mcmc.progress import Progress
 from mcmc.schema import VARIABLES
 from mcmc.stop import REASONS, Stop
-from mcmc.storage import RESULTS, RUN_TOML, Checkpoint, RunDirectory, Segment
+from mcmc.storage import RESULTS, RUN_TOML, Checkpoint, RunDirectory, Segment, deflated
 from mcmc.watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ DONE, STOPPED = 0, 75
 _SAMPLE = "reference"
 """Name of the array in a checkpoint that is the reference of the constraint, where that is a sample of another run."""
 
+_OF_THE_RUN = {"beta", "start", "waiting_time", "lag_time", _SAMPLE}
+"""Arrays of a checkpoint that no part continues from."""
+
 _CONSTANTS = ("step_size", "teacher_norm", "teacher_second_layer", "correlation", "waiting_time", "lag_time")
 """Arrays of a checkpoint, where they exist, that go into the results as they are."""
 
@@ -53,7 +56,8 @@ _STRETCH = 0.05
 _STRETCH_BYTES = 8 << 20
 """What the weights in the rows of one stretch may take on the busiest rank."""
 _ROWS_BYTES = 64 << 20
-"""Bytes of observables waiting on all ranks that force a checkpoint, which gathers and writes them."""
+"""Bytes of observables waiting on all ranks that make rank 0 gather and write them before the next checkpoint."""
+_NOTHING_DUE, _ROWS_DUE, _CHECKPOINT_DUE = range(3)
 _END = (0, 0, 0, 0)
 """What the ranks tell in the last maximum: no reason, and a stretch without sweeps."""
 _RESULTS_RATE = 3e7
@@ -262,7 +266,7 @@ class _Run:
             self._make_parts()
             reason = self._advance_to_end(stop) or self._no_time_for_results(stop)
             if not reason:
-                self.world.broadcast(self._write_results)
+                self.world.assisted(deflated, self._write_results)
         except BaseException as error:
             self._failed(error)
             raise
@@ -362,13 +366,32 @@ class _Run:
         walkers = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
         self.row_bytes = walkers * self.problem.weight_bits * self.problem.n_weights / 8
         """Bytes of the weights in a row on the busiest rank."""
-        state = self.world.share({"sweep": np.array([self.sweep]), **self.checkpoint_arrays})
-        self.sweep = int(state.pop("sweep")[0])
-        self.checkpointed = self.sweep
+        self.sweep = self.checkpointed = self.world.broadcast(lambda: self.sweep)
         self.first_row = self.sweep // self.config.schedule.measure_every
         if self.sweep:
-            for part in self.parts:
-                part.restore(state)
+            self._restore()
+
+    def _restore(self) -> None:
+        """Deals the latest checkpoint out: no rank but the first ever holds the states of all walkers."""
+        n, first, last = self.problem.n_walkers, self.parts[0].piece, self.parts[-1].piece
+        walkers = first.instance * n + first.start, last.instance * n + last.stop
+        instances = first.instance, last.instance + 1
+        dealt = {}
+        for name in self.world.broadcast(lambda: sorted(self.checkpoint_arrays.keys() - _OF_THE_RUN)):
+            array = self.checkpoint_arrays.get(name)
+            if name == "correlation" and array is not None:
+                array = array.reshape(-1, *array.shape[len(self.problem.by_rung) :])
+            dealt[name] = self.world.deal(array, *(walkers if Part.is_of_walkers(name) else instances))
+        of_walkers = {name: array for name, array in dealt.items() if Part.is_of_walkers(name)}
+        of_instances = {name: array for name, array in dealt.items() if name not in of_walkers}
+        done = 0
+        for number, part in enumerate(self.parts):
+            here = slice(done, done + part.piece.stop - part.piece.start)
+            part.restore(
+                {name: array[here] for name, array in of_walkers.items()},
+                {name: array[number : number + 1] for name, array in of_instances.items()},
+            )
+            done = here.stop
 
     # --- the loop ---
 
@@ -394,11 +417,15 @@ class _Run:
                 reason, due, nanoseconds, length = agreement()
                 stretch = self._bounded(min(_STRETCH * 1e9 / max(nanoseconds, 1), 4.0) * length)
                 longest = nanoseconds * 1e-9
-                if due and not reason:
+                if due == _ROWS_DUE and not reason:
+                    self._write_rows()
+                if due == _CHECKPOINT_DUE and not reason:
                     self._checkpoint()
                     checkpoint_due = time.monotonic() + self.config.checkpoint.every
             held = sum(part.held_bytes for part in self.parts) * self.world.size
-            due = time.monotonic() >= checkpoint_due or held > _ROWS_BYTES or self._has_diverged()
+            due = _ROWS_DUE if held > _ROWS_BYTES else _NOTHING_DUE
+            if time.monotonic() >= checkpoint_due or self._has_diverged():
+                due = _CHECKPOINT_DUE
             reserve = 2 * max(longest, seconds) + 2 * self.checkpoint_seconds
             agreement = self.everybody.start_maximum(
                 [stop.reason(reserve), due, int(1e9 * seconds), self.sweep - first]
@@ -449,15 +476,28 @@ class _Run:
 
     # --- files ---
 
-    def _checkpoint(self) -> None:
-        """Writes the rows since the last checkpoint as a segment, and a checkpoint that lists it.
+    def _write_rows(self) -> None:
+        """Writes the rows since the last segment as one more, which counts once a checkpoint lists it.
 
         After a divergence raises that instead.
         """
         self._raise_divergence()
-        began = time.monotonic()
         last_row = self.sweep // self.config.schedule.measure_every
+        if last_row == self.first_row:
+            return
         series, snapshots = self._gather_rows(last_row - self.first_row)
+
+        def write() -> None:
+            number, attributes = len(self.segments), self._attributes()
+            self.segments.append(self.files.write_segment(number, self.first_row, series, attributes, snapshots))
+
+        self.world.broadcast(write)
+        self.first_row = last_row
+
+    def _checkpoint(self) -> None:
+        """Writes the rows since the last segment, and a checkpoint that lists all segments."""
+        began = time.monotonic()
+        self._write_rows()
         arrays = self._gather_states([part.walker_state() for part in self.parts])
         arrays |= self._gather_states([part.instance_state() for part in self.parts])
         if self.world.rank == 0 and "correlation" in arrays:
@@ -470,11 +510,6 @@ class _Run:
             self.checkpoint_arrays = arrays
 
         def write() -> None:
-            if last_row > self.first_row:
-                segment = self.files.write_segment(
-                    len(self.segments), self.first_row, series, self._attributes(), snapshots
-                )
-                self.segments.append(segment)
             named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
             if self.problem.sample is not None:
                 named[_SAMPLE] = self.problem.sample
@@ -485,11 +520,10 @@ class _Run:
             self.files.write_checkpoint(named | arrays, attributes, self.segments)
 
         self.world.broadcast(write)
-        self.first_row = last_row
         self.checkpoint_seconds = time.monotonic() - began
 
     def _gather_rows(self, n_rows: int) -> tuple[dict[str, NDArray], dict[str, NDArray] | None]:
-        """Time series (instance, rows, ...) since the last checkpoint, and snapshots if asked for, on rank 0."""
+        """Time series (instance, rows, ...) since the last segment, and snapshots if asked for, on rank 0."""
         taken = [part.take_rows() for part in self.parts if part.is_root]
 
         def joined(name: str, shape: tuple[int, ...], dtype: str) -> NDArray | None:
@@ -524,9 +558,9 @@ class _Run:
             "n_patterns": self.problem.n_patterns,
         }
 
-    def _write_results(self) -> None:
+    def _write_results(self, deflate: Each) -> None:
         """Rank 0: results.h5 from the segments and the last checkpoint."""
-        self.files.write_results(*self._constant_results(), self.segments)
+        self.files.write_results(*self._constant_results(), self.segments, deflate)
 
     def _constant_results(self) -> tuple[dict[str, NDArray], dict[str, object] | None, dict[str, int | str]]:
         """Rank 0: what results.h5 holds beside the time series: constants, data, root attributes."""
@@ -644,9 +678,9 @@ class Replay(_Run):
             self.checkpoint_arrays = self._start.arrays
         return ""
 
-    def _write_results(self) -> None:
+    def _write_results(self, deflate: Each) -> None:
         if self.sweeps == self.config.schedule.sweeps:
-            self.files.write_results(*self._constant_results(), [])
+            self.files.write_results(*self._constant_results(), [], deflate)
 
     def _say(self, line: str) -> None:
         """Nothing: who asked for the replay tells what it gave."""

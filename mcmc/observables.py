@@ -81,9 +81,10 @@ class Rows:
         n_rungs) that it has
         """
 
+        row, copy = np.ogrid[: walker_at.shape[0], : walker_at.shape[1]]
+
         def ordered(values: NDArray) -> NDArray:
-            values = values.reshape(*walker_at.shape, *values.shape[2:])
-            return np.take_along_axis(values, np.expand_dims(walker_at, tuple(range(3, values.ndim))), axis=2)
+            return values.reshape(*walker_at.shape, *values.shape[2:])[row[..., None], copy[..., None], walker_at]
 
         if weights.dtype != np.float64:
             n_units = weights.shape[2]

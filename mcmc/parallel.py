@@ -1,8 +1,8 @@
 """Processes: the only file that imports mpi4py, and a serial twin with the same face.
 
-A world or group has `rank` and `size` and few operations: broadcast from rank 0, gather along the first axis to rank 0,
-all-gather of energies, and a maximum that is started now and waited for later. Ranks hold contiguous pieces of the
-walkers in the order of the ranks, so gathering in rank order is gathering in walker order.
+A world or group has `rank` and `size` and few operations: broadcast from rank 0, gather along the first axis to rank 0
+and deal out again, all-gather of energies, and a maximum that is started now and waited for later. Ranks hold
+contiguous pieces of the walkers in the order of the ranks, so gathering in rank order is gathering in walker order.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -25,6 +26,8 @@ from numpy.typing import NDArray
 from mcmc.errors import ConfigError, DivergenceError, HeldError, StorageError
 
 T = TypeVar("T")
+Each = Callable[[Sequence[bytes]], list[bytes]]
+"""Does the same to each of many."""
 
 _ERRORS = {kind.__name__: kind for kind in (ConfigError, StorageError, HeldError, DivergenceError)}
 _WHOLE_INSTANCES_ENOUGH = 0.9
@@ -46,14 +49,23 @@ class World(Protocol):
     def broadcast(self, produce: Callable[[], T]) -> T:
         """What `produce` returns on rank 0, a JSON value; if it raises an error of `_ERRORS`, all ranks do."""
 
+    def assisted(self, work: Callable[[bytes], bytes], produce: Callable[[Each], T]) -> T:
+        """As `broadcast`; what `produce` is given does `work` on each of many, with the help of all ranks."""
+
     def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         """The arrays of rank 0, on every rank."""
 
     def gather(self, array: NDArray) -> NDArray | None:
         """Arrays of all ranks joined along the first axis, on rank 0; None elsewhere."""
 
-    def all_gather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        """One-dimensional float64 values of all ranks, joined in `out` on every rank."""
+    def deal(self, array: NDArray | None, start: int, stop: int) -> NDArray:
+        """Rows start .. stop - 1 of the array of rank 0, as each rank asks for; ranges may overlap."""
+
+    def joining(self, values: NDArray[np.float64], here: slice) -> Callable[[], None]:
+        """What fetches the pieces of all other ranks, every time it is called; all ranks ask for it, and call it.
+
+        values: float64, one-dimensional, the same length everywhere; here: the piece of this rank, in their order
+        """
 
     def start_maximum(self, values: Sequence[int]) -> Callable[[], list[int]]:
         """Starts an element-wise maximum over the ranks; calling what is returned waits for it."""
@@ -80,14 +92,20 @@ class Serial:
     def broadcast(self, produce: Callable[[], T]) -> T:
         return produce()
 
+    def assisted(self, work: Callable[[bytes], bytes], produce: Callable[[Each], T]) -> T:
+        return produce(lambda many: list(map(work, many)))
+
     def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         return dict(arrays or {})
 
     def gather(self, array: NDArray) -> NDArray | None:
         return array
 
-    def all_gather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        out[...] = values
+    def deal(self, array: NDArray | None, start: int, stop: int) -> NDArray:
+        return array[start:stop]
+
+    def joining(self, values: NDArray[np.float64], here: slice) -> Callable[[], None]:
+        return lambda: None
 
     def start_maximum(self, values: Sequence[int]) -> Callable[[], list[int]]:
         return lambda: list(values)
@@ -125,6 +143,24 @@ class Mpi:
             raise _ERRORS[kind](value)
         return value
 
+    def assisted(self, work: Callable[[bytes], bytes], produce: Callable[[Each], T]) -> T:
+        def each(many: Sequence[bytes]) -> list[bytes]:
+            done = [b""] * len(many)
+            mine = self.comm.scatter([many[rank :: self.size] for rank in range(self.size)])
+            for rank, theirs in enumerate(self.comm.gather(list(map(work, mine)))):
+                done[rank :: self.size] = theirs
+            return done
+
+        def to_the_end() -> T:
+            try:
+                return produce(each)
+            finally:
+                self.comm.scatter([None] * self.size)
+
+        while self.rank > 0 and (mine := self.comm.scatter(None)) is not None:
+            self.comm.gather(list(map(work, mine)))
+        return self.broadcast(to_the_end)
+
     def share(self, arrays: Mapping[str, NDArray] | None) -> dict[str, NDArray]:
         here = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
         header = [[name, array.dtype.str, array.shape] for name, array in here.items()]
@@ -143,23 +179,39 @@ class Mpi:
         joined = np.empty((int(lengths.sum()), *array.shape[1:]), array.dtype) if self.rank == 0 else None
         if item == 0:
             return joined
-        # one item is one row of the first axis, so that counts stay small
-        row = _mpi().BYTE.Create_contiguous(item).Commit()
-        try:
+        with _row_of(item) as row:
             receive = [joined, (lengths, None), row] if self.rank == 0 else None
             self.comm.Gatherv([array, len(array), row], receive)
-        finally:
-            row.Free()
         return joined
 
-    def all_gather(self, values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-        self.comm.Allgatherv(values, [out, self._counts(values.size)])
+    def deal(self, array: NDArray | None, start: int, stop: int) -> NDArray:
+        ranges = np.empty((self.size, 2), dtype=np.int64)
+        self.comm.Gather(np.array([start, stop], dtype=np.int64), ranges)
+        kind = self.broadcast(lambda: [array.dtype.str, array.shape[1:]])
+        part = np.empty((stop - start, *kind[1]), kind[0])
+        item = part.dtype.itemsize * int(np.prod(part.shape[1:]))
+        if item == 0:
+            return part
+        if self.rank == 0:
+            array = np.ascontiguousarray(array)
+            part[...] = array[start:stop]
+        with _row_of(item) as row:
+            # one by one: a Scatterv may not send anything twice
+            for other in range(1, self.size) if self.rank == 0 else ():
+                first, end = ranges[other].tolist()
+                self.comm.Send([array[first:end], end - first, row], other)
+            if self.rank > 0:
+                self.comm.Recv([part, len(part), row], 0)
+        return part
 
-    def _counts(self, n: int) -> list[int]:
-        """Lengths on all ranks; asked for once, since a group always gathers the same walkers."""
-        if not hasattr(self, "_lengths"):
-            self._lengths: list[int] = self.comm.allgather(n)
-        return self._lengths
+    def joining(self, values: NDArray[np.float64], here: slice) -> Callable[[], None]:
+        lengths = self.comm.allgather(here.stop - here.start)
+        # made once: to look at buffers takes mpi4py as long as a message. Equal pieces are faster with both libraries
+        if len(set(lengths)) == 1:
+            join, pieces = self.comm.Allgather, [values, lengths[0], _mpi().DOUBLE]
+        else:
+            join, pieces = self.comm.Allgatherv, [values, (lengths, None), _mpi().DOUBLE]
+        return partial(join, _mpi().IN_PLACE, pieces)
 
     def start_maximum(self, values: Sequence[int]) -> Callable[[], list[int]]:
         buffers = np.array([values, values], dtype=np.int64)  # sent and received; both live until the request is done
@@ -193,6 +245,16 @@ class Mpi:
             buffer[:] = np.frombuffer(message, dtype=np.uint8)
         self.comm.Bcast([buffer, _mpi().BYTE])
         return buffer.tobytes()
+
+
+@contextmanager
+def _row_of(n_bytes: int) -> Iterator[Any]:
+    """One row of the first axis of an array as an item of messages, so that counts stay small."""
+    row = _mpi().BYTE.Create_contiguous(n_bytes).Commit()
+    try:
+        yield row
+    finally:
+        row.Free()
 
 
 def world(comm: Any = None) -> World:

@@ -12,6 +12,7 @@ still answers them, until all ranks of the run have agreed; what is recorded fro
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,8 @@ class Part:
         self.held_bytes = 0
         """Bytes of `rows`."""
         self._energies = np.empty(problem.n_walkers)
+        """Of the whole instance, at its latest exchange round."""
+        self._energies_here = self._energies[piece.start : piece.stop]
 
     @property
     def is_root(self) -> bool:
@@ -101,23 +104,31 @@ class Part:
                 self.divergence = error
 
     def _advance_together(self, first: int, last: int) -> None:
-        done = first - 1
-        while done < last:
-            adaptation = self.chain.next_adaptation(done)
-            stop = min(last, adaptation, _next(done, self.exchange_every), _next(done, self.measure_every))
+        done, adaptation = first - 1, self.chain.next_adaptation(first - 1)
+        exchange, row = _next(done, self.exchange_every), _next(done, self.measure_every)
+        while done < last:  # a sweep of a few walkers takes microseconds, and so does all that stands here
+            stop = min(last, adaptation, exchange, row)
             self._unless_diverged(self.chain.sweep, done + 1, stop)
-            if self.exchange_every and stop % self.exchange_every == 0:
-                self.group.all_gather(self._energies_here(), self._energies)
+            if stop == exchange:
+                self._gather_energies()
                 self.chain.exchange(stop, self._energies)
-            if stop % self.measure_every == 0:
+                exchange += self.exchange_every
+            if stop == row:
                 self.chain.record()
+                row += self.measure_every
             if stop == adaptation:
                 self._adapt_together(stop)
+                adaptation = self.chain.next_adaptation(stop)
             done = stop
 
-    def _energies_here(self) -> NDArray[np.float64]:
-        """Energies of the walkers here; NaN after a divergence: with such a walker nobody swaps."""
-        return self.block.energy if self.divergence is None else np.full_like(self.block.energy, np.nan)
+    def _gather_energies(self) -> None:
+        """Of the whole instance. NaN after a divergence: with such a walker nobody swaps."""
+        self._energies_here[...] = self.block.energy if self.divergence is None else np.nan
+        self._join_energies()
+
+    @cached_property
+    def _join_energies(self) -> Callable[[], None]:
+        return self.group.joining(self._energies, slice(self.piece.start, self.piece.stop))
 
     def _adapt_together(self, sweep: int) -> None:
         counts = self.group.gather(self.chain.counts[None])
@@ -194,6 +205,11 @@ class Part:
 
     # --- what a checkpoint holds ---
 
+    @staticmethod
+    def is_of_walkers(name: str) -> bool:
+        """Whether an array of a checkpoint is one of `walker_state`, rather than of `instance_state`."""
+        return name in ("weights", "waiting_weights", "correlation") or name.startswith(("cache_", "chain_"))
+
     def walker_state(self) -> dict[str, NDArray]:
         """Arrays (walkers here, ...)."""
         state = {"weights": self.problem.prior.stored(self.block.weights)}
@@ -217,20 +233,16 @@ class Part:
             state["teacher_second_layer"] = self.teacher[0][None, self.teacher[1].n_first :]
         return {name: array[: int(self.is_root)] for name, array in state.items()}
 
-    def restore(self, state: dict[str, NDArray]) -> None:
-        """Continue from the states of all walkers and instances of the run, joined along their first axes."""
-        start = self.piece.instance * self.problem.n_walkers
-        here = slice(start + self.piece.start, start + self.piece.stop)
-        caches = {name: state[f"cache_{name}"][here] for name in self.block.caches()}
-        self.block.restore(self.problem.prior.loaded(state["weights"][here], self.problem.n_weights), caches)
-        self.chain.restore({name: state[name][self.piece.instance] for name in self.chain.state()})
-        self.chain.restore_walkers({name: state[f"chain_{name}"][here] for name in self.chain.walker_state()})
-        if "waiting_weights" in state:
-            correlation = state["correlation"].reshape(len(state["weights"]), *state["correlation"].shape[3:])
-            here_of = {"correlation": correlation, "waiting_weights": state["waiting_weights"]}
-            self.two_time.restore({name: array[here] for name, array in here_of.items()})
+    def restore(self, walkers: dict[str, NDArray], instance: dict[str, NDArray]) -> None:
+        """Continue from what `walker_state` has given of the walkers here, and `instance_state` of the instance."""
+        caches = {name: walkers[f"cache_{name}"] for name in self.block.caches()}
+        self.block.restore(self.problem.prior.loaded(walkers["weights"], self.problem.n_weights), caches)
+        self.chain.restore({name: instance[name][0] for name in self.chain.state()})
+        self.chain.restore_walkers({name: walkers[f"chain_{name}"] for name in self.chain.walker_state()})
+        if "waiting_weights" in walkers:
+            self.two_time.restore(walkers)
         if self.is_root:
-            self.weight_sum[0] = state["weight_sum"][self.piece.instance]
+            self.weight_sum[...] = instance["weight_sum"]
         else:
             self.chain.accepted[...] = self.chain.counts[...] = 0  # the root carries what was counted
 

@@ -26,10 +26,12 @@ import re
 import secrets
 import socket
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypedDict
 
@@ -80,6 +82,8 @@ _CHUNK_BYTES = 1 << 18
 _PENDING_BYTES = 1 << 26
 """What may wait to be written: a row of chunks, of all instances and rungs."""
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1}
+Deflate = Callable[[Sequence[bytes]], Iterable[bytes]]
+"""Does `deflated` to each of many chunks."""
 _BLOCK = 1 << 20
 _SEAL_BYTES = 128
 _SEAL = re.compile(rb"\nmcmc (\w+) format_version=(\d+) sha256=([0-9a-f]{64}) *\n")
@@ -402,14 +406,17 @@ class RunDirectory:
         data: Mapping[str, Any] | None,
         root_attrs: Mapping[str, int | float | str],
         segments: Sequence[Segment],
+        deflate: Deflate | None = None,
     ) -> None:
         """Joins the segments to results.h5, holding one of them in memory at a time.
 
         `constants`: by name of schema.VARIABLES, the ones without a sample axis. `root_attrs`: see ROOT_ATTRIBUTES;
         the format version is added here. `data`: the group `data`, with labels (instance, pattern), teacher and
         reference (instance, weight) if there is one, and inputs, an iterable that gives one (n_patterns, n_inputs)
-        array for each instance (used one by one: a generator keeps memory small), int8 or float64.
+        array for each instance (used one by one: a generator keeps memory small), int8 or float64. `deflate`:
+        by default one chunk after the other; most of the work is there.
         """
+        deflate = deflate or (lambda chunks: map(deflated, chunks))
         fixed = {name: _typed(name, VARIABLES[name].dtype, values) for name, values in constants.items()}
 
         def fill(h5: h5py.File) -> None:
@@ -419,8 +426,8 @@ class RunDirectory:
             for name, array in fixed.items():
                 h5[name][...] = array
             for name in shapes:
-                _write_rows(h5[name], VARIABLES[name].dims.index("sample"), self.rows(name, segments))
-            self._write_snapshots(h5, segments)
+                _write_rows(h5[name], VARIABLES[name].dims.index("sample"), self.rows(name, segments), deflate)
+            self._write_snapshots(h5, segments, deflate)
             if data is not None:
                 _write_data(h5.create_group("data"), data)
 
@@ -480,7 +487,7 @@ class RunDirectory:
             for name, shape in shapes.items()
         }
 
-    def _write_snapshots(self, h5: h5py.File, segments: Sequence[Segment]) -> None:
+    def _write_snapshots(self, h5: h5py.File, segments: Sequence[Segment], deflate: Deflate) -> None:
         shapes = self.snapshot_shapes(segments)
         if not shapes:
             return
@@ -488,7 +495,7 @@ class RunDirectory:
         group = _create_snapshots(h5, shapes["weights"], dtype, compress=True)
         for name, variable in SNAPSHOTS.items():
             rows = self.rows(f"{WEIGHTS}/{name}", segments)
-            _write_rows(group[name], variable.dims.index("snapshot"), rows)
+            _write_rows(group[name], variable.dims.index("snapshot"), rows, deflate)
 
     def rows(self, name: str, segments: Iterable[Segment]) -> Iterator[np.ndarray]:
         """One time series, segment after segment; `series_shapes` has verified them."""
@@ -949,8 +956,18 @@ def _series_storage(variable: Variable, shape: tuple[int, ...], along: str = "sa
     return {"chunks": tuple(chunk[dim] for dim in dims), **_COMPRESSION}
 
 
-def _write_rows(dataset: h5py.Dataset, axis: int, pieces: Iterable[np.ndarray]) -> None:
-    """Fills a dataset with pieces that follow each other along one axis.
+def deflated(chunk: bytes) -> bytes:
+    """A chunk as HDF5's gzip filter stores it."""
+    return zlib.compress(chunk, _COMPRESSION["compression_opts"])
+
+
+def _write_rows(
+    dataset: h5py.Dataset,
+    axis: int,
+    pieces: Iterable[np.ndarray],
+    deflate: Deflate,
+) -> None:
+    """Fills a dataset of compressed chunks with pieces that follow each other along one axis.
 
     Always one chunk of rows at a time: each chunk is compressed once, and the file does not depend on the pieces.
     """
@@ -968,8 +985,27 @@ def _write_rows(dataset: h5py.Dataset, axis: int, pieces: Iterable[np.ndarray]) 
             n_held += n_rows
             n_used += n_rows
             if n_held == n_full:
-                dataset[(*before, slice(start, start + n_full))] = block[(*before, slice(n_full))]
+                _write_chunks(dataset, axis, start, block[(*before, slice(n_full))], deflate)
                 start, n_held = start + n_full, 0
+
+
+def _write_chunks(
+    dataset: h5py.Dataset,
+    axis: int,
+    start: int,
+    values: np.ndarray,
+    deflate: Deflate,
+) -> None:
+    """Writes all chunks that begin at `start` along one axis; values: theirs, without what is beyond the edges."""
+    corners = list(product(*(range(0, size, step) for size, step in zip(values.shape, dataset.chunks, strict=True))))
+    chunks = []
+    for corner in corners:
+        inside = values[tuple(slice(at, at + step) for at, step in zip(corner, dataset.chunks, strict=True))]
+        chunk = np.zeros(dataset.chunks, dataset.dtype)  # HDF5, too, fills up with zeros
+        chunk[tuple(map(slice, inside.shape))] = inside
+        chunks.append(chunk.tobytes())
+    for corner, chunk in zip(corners, deflate(chunks), strict=True):
+        dataset.id.write_direct_chunk((*corner[:axis], start, *corner[axis + 1 :]), chunk)
 
 
 def _write_data(group: h5py.Group, data: Mapping[str, Any]) -> None:

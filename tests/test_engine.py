@@ -166,7 +166,10 @@ def test_rows_that_fill_the_memory_are_written(tmp_path: Path, monkeypatch: pyte
     mcmc.run(tables(), tmp_path / "whole", quiet=True)
     monkeypatch.setattr(engine, "_STRETCH", 1e-4)
     monkeypatch.setattr(engine, "_ROWS_BYTES", 1)
+    checkpoints, write = [], RunDirectory.write_checkpoint
+    monkeypatch.setattr(RunDirectory, "write_checkpoint", lambda *args: checkpoints.append(write(*args)))
     mcmc.run(tables(), tmp_path / "pieces", quiet=True)
+    assert len(checkpoints) == 1, "the states of the walkers are not written each time"
     segments = [len(list((tmp_path / name / "segments").iterdir())) for name in ("whole", "pieces")]
     assert segments[0] == 1
     assert segments[1] > 1

@@ -68,9 +68,10 @@ def test_more_ranks_than_walkers_leaves_ranks_idle() -> None:
 
 def test_serial_world() -> None:
     world, array = Serial(), np.arange(6.0).reshape(3, 2)
-    out = np.empty(6)
-    world.all_gather(array.reshape(-1), out)
-    assert np.array_equal(out, np.arange(6))
+    values = np.arange(6.0)
+    world.joining(values, slice(0, 6))()
+    assert np.array_equal(values, np.arange(6))
+    assert np.array_equal(world.deal(array, 1, 3), array[1:])
     assert (world.rank, world.size, world.hosts()) == (0, 1, [os.uname().nodename])
     assert world.gather(array) is array
     assert world.share({"a": array})["a"] is array
@@ -131,10 +132,21 @@ for shape, dtype in (((), "f8"), ((3,), "i4"), ((2, 5), "u8"), ((0,), "i8"), ((7
     across = world.gather(np.moveaxis(np.zeros((4, 3, 2)) + rank, 1, 0))  # not contiguous
     assert (across is None) if rank else across.shape == (3 * size, 4, 2)
 
-for _ in range(2):
-    out = np.empty(sum(range(1, size + 1)))
-    world.all_gather(np.full(rank + 1, float(rank)), out)
-    assert np.array_equal(out, np.concatenate([np.full(r + 1, float(r)) for r in range(size)]))
+for lengths in (range(1, size + 1), [3] * size):  # of all ranks: unequal and equal
+    wanted = np.repeat(np.arange(float(size)), lengths)
+    values, start = np.empty(wanted.size), sum(lengths[:rank])
+    join = world.joining(values, slice(start, start + lengths[rank]))
+    for factor in (1.0, -2.0):
+        values[...] = np.nan
+        values[start : start + lengths[rank]] = factor * rank
+        join()
+        assert np.array_equal(values, factor * wanted)
+
+for array in (np.arange(3.0 * size).reshape(size, 3), np.arange(2 * size, dtype="i4").reshape(2, size).T,
+              np.zeros((size, 0)), np.arange(size, dtype="u8")):
+    start, stop = max(rank - 1, 0), min(rank + 1, size) if rank != 1 else 0  # they overlap, and one is empty
+    dealt = world.deal(array if rank == 0 else None, start, max(start, stop))
+    assert dealt.dtype == array.dtype and np.array_equal(dealt, array[start:stop])
 
 arrays = {"a": np.arange(6).reshape(2, 3), "empty": np.zeros((3, 0)), "text": np.array(["random", "teacher"]),
           "bits": np.ones((2, 2), bool), "turned": np.arange(6.0).reshape(2, 3).T}
