@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import time
 from importlib import resources
@@ -232,11 +234,20 @@ class Config(RunFile, kw_only=True):
             return self.data.n_patterns
         return _patterns(self.data.alpha, self.n_weights)
 
-    def changes_since(self, text: str) -> list[str]:
-        """What keeps this from continuing a run that was asked for by `text`; see `differences`."""
+    def changes_since(self, text: str, paths: bool = False) -> list[str]:
+        """What keeps this from continuing a run that was asked for by `text`; see `differences`.
+
+        paths: whether a file by another path is another one; else that is for the fingerprint of its contents to tell.
+        """
         earlier = loads(text, directory=self.directory)
         before, now = _leaves(earlier), _leaves(self)
-        return [f"{key} was {_show(before[key])}, is {_show(now[key])}" for key in differences(earlier, self)]
+        same = set() if paths else {"data.path"}
+        if not paths and (
+            self.constraint.reference == "file" or _are_one(earlier.constraint_path, self.constraint_path)
+        ):
+            same.add("constraint.path")
+        changed = [key for key in differences(earlier, self) if key not in same]
+        return [f"{key} was {_show(before[key])}, is {_show(now[key])}" for key in changed]
 
     def other_disorder(self, text: str) -> list[str]:
         """In which keys the run that was asked for by `text` has other instances than this one.
@@ -397,6 +408,13 @@ def differences(a: Config, b: Config) -> list[str]:
         and not key.startswith("checkpoint.")
         and not (key == "schedule.sweeps" and b.schedule.sweeps > a.schedule.sweeps)
     )
+
+
+def _are_one(a: Path | None, b: Path | None) -> bool:
+    """Whether two paths lead to one file or directory, which is there."""
+    with suppress(OSError):
+        return a is not None and b is not None and os.path.samefile(a, b)
+    return False
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:

@@ -186,7 +186,7 @@ def check_sources(problem: Problem, checkpoint: Checkpoint, directory: Path) -> 
     sources = ("fingerprint", problem.config.data_path), ("reference", problem.config.constraint_path)
     for (name, path), fingerprint in zip(sources, problem.fingerprints, strict=True):
         if checkpoint.attrs[name] != fingerprint:
-            raise StorageError(f"{path}: has changed since the run in {directory} was started")
+            raise StorageError(f"{path}: has changed since the run in {directory} was started, or is another file")
 
 
 def _outcome(produce: Callable[[], int]) -> Callable[[], int]:
@@ -244,9 +244,13 @@ class _Run:
         self.groups = []
 
     def _execute(self, stop: Stop) -> int:
-        if self.world.broadcast(self._open):
+        state = self.world.broadcast(lambda: self._open(stop))
+        if state == "complete":
             self._say(f"{self.files.path}: complete already, {self.sweep} sweeps")
             return DONE
+        if state == "stopped":
+            self._say(f"{self.files.path}: stopped while another process held it; the same command continues")
+            return STOPPED
         self.hosts = self.world.hosts()
         self.world.broadcast(self._begin)
         try:
@@ -276,16 +280,19 @@ class _Run:
         if self.problem.constraint is not None:
             self.files.log(str(self.problem.constraint))
 
-    def _open(self) -> bool:
-        """Rank 0: makes the directory, or finds where the run in it stands. True if nothing is left to do.
+    def _open(self, stop: Stop) -> str:
+        """Rank 0: makes the directory, or finds where the run in it stands.
 
-        Of a complete run nothing is written: it is found so without the lock, in a directory that is read-only too.
+        Returns "complete" if nothing is left to do, "stopped" if there was a reason to stop before a silent process on
+        another host could be given up, else "". Of a complete run nothing is written: it is found so without the lock,
+        in a directory that is read-only too.
         """
         if self._is_complete():
-            return True
-        self.files.lock(self._warn)
+            return "complete"
+        if not self.files.lock(self._warn, lambda: stop.reason(0) > 0):
+            return "stopped"
         if self._is_complete():  # by now: somebody else has just done it
-            return True
+            return "complete"
         if self._find():
             self.files.clean()
             self.files.replace_run_toml(self.config.text)
@@ -297,7 +304,7 @@ class _Run:
             self.files.clean()
             self.files.replace_run_toml(self.config.text)
             self.files.log("no checkpoint yet: starting anew")
-        return False
+        return ""
 
     def _is_complete(self) -> bool:
         said_so = (self.files.read_status() or {}).get("state") == "complete"
@@ -614,13 +621,13 @@ class Replay(_Run):
         super().__init__(problem, directory, Serial(), Serial(), quiet)
         self.sweeps, self._start = last, start
 
-    def _open(self) -> bool:
+    def _open(self, stop: Stop) -> str:
         self.files.lock()
         self.files.create(self.config.text)
         if self._start is not None:
             self.sweep = self.checkpointed = int(self._start.attrs["sweep"])
             self.checkpoint_arrays = self._start.arrays
-        return False
+        return ""
 
     def _write_results(self) -> None:
         if self.sweeps == self.config.schedule.sweeps:

@@ -54,9 +54,12 @@ def run(
         job_left = world.broadcast(slurm.seconds_left)  # asked once: groups that do not talk must not stop at two times
         if job_left is not None:
             stop.end_job_in(job_left)
-        pending, n_walkers = world.broadcast(lambda: _prepare(scan, directory))
+        *lists, n_walkers = world.broadcast(lambda: _prepare(scan, directory))
         outcomes: list[_Outcome] = []
-        if pending:
+        for pending in lists:
+            stopped = any(outcome.state == "stopped" for outcome in outcomes)
+            if world.start_maximum([stopped])()[0] or not pending:
+                continue
             groups = cut(world.size, len(pending), n_walkers, ranks_per_task)
             if world.rank == 0 and (n_idle := world.size - sum(map(len, groups))):
                 _warn(f"{n_idle} of {world.size} ranks are idle: {len(pending)} tasks, {n_walkers} walkers at most")
@@ -64,7 +67,7 @@ def run(
                 if world.rank in ranks:
                     first = len(pending) * number // len(groups)
                     group = _Group(scan, directory, world.group(ranks), stop, quiet)
-                    outcomes = group.work(pending[first:] + pending[:first])
+                    outcomes += group.work(pending[first:] + pending[:first])
                     group.world.free()
         return _tell(scan, directory, world, outcomes, quiet)
 
@@ -112,16 +115,22 @@ def cut(n_ranks: int, n_tasks: int, n_walkers: int, ranks_per_task: int | None =
 # --- before ---
 
 
-def _prepare(scan: Scan, directory: Path) -> tuple[list[int], int]:
-    """Rank 0: keeps the scan file; indices of the tasks that are not complete, and the most walkers of one of them."""
+def _prepare(scan: Scan, directory: Path) -> tuple[list[int], list[int], int]:
+    """Rank 0: keeps the scan file; indices of the tasks that are not complete, and the most walkers of one of them.
+
+    Those that failed are apart, and come last: what fails unexpectedly ends the job, and would do so before the others
+    have begun, each time.
+    """
     _keep(scan, directory)
-    pending, n_walkers = [], 1
+    pending, failed, n_walkers = [], [], 1
     for index, task in enumerate(scan.tasks):
-        asked = scan.config(task)
-        if not _is_complete(RunDirectory(directory / task.name), asked.text):
-            pending.append(index)
-            n_walkers = max(n_walkers, asked.data.n_instances * asked.ladder.n_copies * asked.n_rungs)
-    return pending, n_walkers
+        asked, path = scan.config(task), directory / task.name
+        if _is_complete(RunDirectory(path), asked.text):
+            lock.remove_stale(path / LOCK)  # its process was killed right after the last word
+            continue
+        (failed if _status(path).get("state") == "failed" else pending).append(index)
+        n_walkers = max(n_walkers, asked.data.n_instances * asked.ladder.n_copies * asked.n_rungs)
+    return pending, failed, n_walkers
 
 
 def _keep(scan: Scan, directory: Path) -> None:
@@ -184,6 +193,10 @@ def _status(directory: Path) -> dict[str, Any]:
 # --- the work of a group ---
 
 
+_STOPPED = -1
+"""In the place of the next task."""
+
+
 class _Outcome(NamedTuple):
     """What became of a task that a group has taken."""
 
@@ -212,10 +225,10 @@ class _Group:
         outcomes = []
         while True:
             reason = self.world.start_maximum([self.stop.reason(0)])()[0]
-            index = self.world.broadcast(lambda wait=not reason: self._next(wait))
+            index = self.world.broadcast(lambda stops=reason > 0: self._next(stops))
             if index is None:
                 return outcomes
-            if reason:
+            if reason or index == _STOPPED:
                 return [*outcomes, _Outcome("", "stopped")]
             outcome = self._run(index, self.scan.tasks[index])
             if outcome is not None:
@@ -223,10 +236,11 @@ class _Group:
                 if outcome.state == "stopped":
                     return outcomes
 
-    def _next(self, wait: bool) -> int | None:
+    def _next(self, stops: bool) -> int | None:
         """Rank 0: the next task that is neither complete nor held; None if there is none.
 
-        wait: at the end, once, for a sign of life of the holders on other hosts.
+        At the end it waits, once, for a sign of life of the holders on other hosts; _STOPPED if a reason to stop, such
+        as that one of the ranks has (`stops`), ends that.
         """
         while self.queue:
             index = self.queue.popleft()
@@ -236,14 +250,15 @@ class _Group:
             if not lock.is_held(self.directory / task.name / LOCK):
                 return index
             self.held.append(index)
-        if self.held and wait and not self.waited:
+        if self.held and not self.waited:
             self.waited = True
             paths = [self.directory / self.scan.tasks[index].name / LOCK for index in self.held]
-            with suppress(HeldError, OSError):
-                lock.clear(paths, self._announce)
+            with suppress(OSError):
+                if not lock.clear(paths, self._announce, lambda: stops or self.stop.reason(0) > 0):
+                    return _STOPPED
             self.queue.extend(self.held)
             self.held = []
-            return self._next(wait)
+            return self._next(stops)
         return None
 
     def _announce(self, line: str) -> None:

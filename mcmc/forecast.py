@@ -8,6 +8,7 @@ import time
 from typing import NamedTuple
 
 from mcmc import config, farm
+from mcmc.config import Config
 from mcmc.engine import series_bytes, size_in_words
 from mcmc.parallel import Piece, Serial
 from mcmc.part import Part
@@ -54,21 +55,22 @@ def plan(scan: Scan, size: int) -> str:
 
 def _needs(scan: Scan) -> list[_Needs]:
     """Of every task. Tasks that differ in seed and length alone are of one kind."""
-    tasks = [scan.config(task) for task in scan.tasks]
-    kinds = [_kind(task.text) for task in tasks]
-    problems: dict[str, Problem] = {}
-    for kind, task in zip(kinds, tasks, strict=True):
-        if kind not in problems:
-            problems[kind] = Problem(task)
-    seconds = _seconds_per_sweep(problems)
-    needs = []
-    for kind, task in zip(kinds, tasks, strict=True):
-        problem, schedule = problems[kind], task.schedule
+    kinds: dict[str, list[Config]] = {}
+    for task in map(scan.config, scan.tasks):
+        kinds.setdefault(_kind(task.text), []).append(task)
+    costs: dict[str, int] = {}
+    sizes: list[tuple[str, Config, int, float, int]] = []
+    for kind, tasks in kinds.items():
+        problem = Problem(tasks[0])  # one at a time: its data may be large
         n_walkers = problem.n_instances * problem.n_walkers
-        file_bytes = series_bytes(problem, task)
+        costs[kind] = n_walkers * problem.n_weights * problem.n_patterns
         memory = problem.memory(n_walkers, problem.n_instances)
-        needs.append(_Needs(file_bytes, memory, seconds[kind] * schedule.sweeps, n_walkers))
-    return needs
+        sizes += [(kind, task, series_bytes(problem, task), memory, n_walkers) for task in tasks]
+    seconds = _seconds_per_sweep({kind: tasks[0] for kind, tasks in kinds.items()}, costs)
+    return [
+        _Needs(file_bytes, memory, seconds[kind] * task.schedule.sweeps, n_walkers)
+        for kind, task, file_bytes, memory, n_walkers in sizes
+    ]
 
 
 def _kind(text: str) -> str:
@@ -79,14 +81,10 @@ def _kind(text: str) -> str:
     return json.dumps(kept | {"schedule": schedule}, sort_keys=True, default=str)
 
 
-def _seconds_per_sweep(problems: dict[str, Problem]) -> dict[str, float]:
-    """By kind: measured for some, the others scaled from the one that is nearest in proposals x patterns."""
-    costs = {
-        kind: problem.n_instances * problem.n_walkers * problem.n_weights * problem.n_patterns
-        for kind, problem in problems.items()
-    }
+def _seconds_per_sweep(tasks: dict[str, Config], costs: dict[str, int]) -> dict[str, float]:
+    """By kind: measured for some, the others scaled from the one that is nearest in `costs`, proposals x patterns."""
     in_order = sorted(costs, key=lambda kind: costs[kind])
-    measured = {kind: _measure(problems[kind]) for kind in in_order[:: -(-len(in_order) // _MEASURED)]}
+    measured = {kind: _measure(Problem(tasks[kind])) for kind in in_order[:: -(-len(in_order) // _MEASURED)]}
     seconds = {}
     for kind, cost in costs.items():
         near = min(measured, key=lambda other: abs(math.log(costs[other] / cost)))

@@ -74,13 +74,24 @@ class Lock:
 
     def __init__(self, path: Path, text: bytes) -> None:
         self.path, self._text = path, text
+        self.token = _digest(text)
+        """8 digits that no other lock has."""
         self._released = threading.Event()
         threading.Thread(target=self._beat, name=f"heartbeat of {path}", daemon=True).start()
 
     def is_ours(self) -> bool:
-        """False if somebody has taken it over: this process was silent (suspended, say) for too long."""
-        found = _read(self.path)
-        return found is not None and found.text == self._text
+        """Touches it. False if somebody has taken it over: this process was silent (suspended, say) for too long.
+
+        Raises OSError: a holder that cannot touch its lock is silent.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                ours = file.read() == self._text
+                if ours:
+                    os.utime(file.fileno())
+                return ours
+        except FileNotFoundError:
+            return False
 
     def release(self) -> None:
         """Gives the lock back, and removes what takers left that were killed; may be called twice."""
@@ -95,9 +106,8 @@ class Lock:
 
     def _beat(self) -> None:
         while not self._released.wait(_BEAT):
-            with suppress(OSError), open(self.path, "rb") as file:
-                if file.read() == self._text:
-                    os.utime(file.fileno())
+            with suppress(OSError):  # who asks before the next write is told
+                self.is_ours()
 
 
 def take(path: Path) -> Lock:
@@ -115,7 +125,10 @@ def take(path: Path) -> Lock:
             if found is None:
                 continue
             if not found.is_stale():
-                raise HeldError(f"{path.parent}: {found.holder_name()} is running here; stop it first")
+                raise HeldError(
+                    f"{path.parent}: {found.holder_name()} is running here; stop it first, or, if this is a copy of "
+                    f"the directory where it runs, remove {path}"
+                )
             _remove(path, found.text)
     finally:
         mine.unlink(missing_ok=True)
@@ -130,22 +143,42 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def clear(paths: Iterable[Path], announce: Callable[[str], object]) -> None:
+def remove_stale(path: Path) -> None:
+    """Removes the lock of a process of this host that is gone, if there is one and the disk lets us."""
+    with suppress(HeldError, OSError):
+        found = _read(path)
+        if found is not None and found.is_stale():
+            _remove(path, found.text)
+
+
+def clear(paths: Iterable[Path], announce: Callable[[str], object], stop: Callable[[], bool] = lambda: False) -> bool:
     """Removes the locks whose holders on other hosts are silent. All are watched at once, for up to a minute.
 
-    announce: is told before that. Raises OSError, and HeldError if somebody else is removing the same lock.
+    announce: is told of those who have missed two beats, and are waited for
+    stop: whether to end the waiting, is asked now and again; then False is returned, and no lock is removed
+
+    Raises OSError. A lock that somebody else is removing at the same time is left to that one.
     """
     watched = {path: found for path in paths if (found := _read(path)) and not found.is_here()}
-    for path, found in watched.items():
-        announce(f"{path.parent}: is held by {found.holder_name()}: waiting for a sign of life, up to {_SILENT:g} s")
-    looks = round(10 * _SILENT / _BEAT)
-    while watched and looks > 0:  # looks, not seconds: if this process is suspended, so may be the holder
+    for look in range(
+        round(10 * _SILENT / _BEAT)
+    ):  # looks, not seconds: if this process is suspended, so may be the holder
+        if not watched:
+            break
+        if stop():
+            return False
+        if look == 20:
+            for path, found in watched.items():
+                holder = found.holder_name()
+                announce(f"{path.parent}: is held by {holder}: waiting for a sign of life, up to {_SILENT:g} s")
         time.sleep(_BEAT / 10)
         watched = {path: found for path, found in watched.items() if _read(path) == found}
-        looks -= 1
     for path, found in watched.items():
-        clear([_guard(path, found.text)], announce)
-        _remove(path, found.text)
+        with suppress(HeldError):
+            if not clear([_guard(path, found.text)], announce, stop):
+                return False
+            _remove(path, found.text)
+    return True
 
 
 def _create(path: Path, mine: Path, text: bytes) -> bool:
@@ -153,7 +186,8 @@ def _create(path: Path, mine: Path, text: bytes) -> bool:
     try:
         os.link(mine, path)
     except FileExistsError:
-        return mine.stat().st_nlink == 2  # the first answer of a network file system was lost: the link was made
+        found = _read(path)
+        return found is not None and found.text == text  # a network file system has lost its first answer: it is ours
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -166,7 +200,11 @@ def _create(path: Path, mine: Path, text: bytes) -> bool:
 
 
 def _guard(path: Path, stale: bytes) -> Path:
-    return path.with_name(f"{path.name}.{hashlib.sha256(stale).hexdigest()[:8]}")
+    return path.with_name(f"{path.name}.{_digest(stale)}")
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:8]
 
 
 def _remove(path: Path, stale: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def merge(scan: Scan, directory: Path, path: Path) -> list[str]:
     coordinates = [*sorted(of_axes), *(name for name in _COORDINATES if name in variables), "task"]
     attrs = {"mcmc_version": __version__, "scan_toml": scan.text, "complete": int(len(found) == len(scan.tasks))}
     n_dims = {name: len(variable.dims) - len(axes) for name, variable in variables.items()}
-    write_scan(path, sizes, variables, coordinates, _pieces(scan, found, n_dims), attrs)
+    write_scan(path, sizes, variables, coordinates, _pieces(scan, found, n_dims, sizes["copy"]), attrs)
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         damaged.append(f"{len(missing)} of {len(scan.tasks)} tasks are not complete: {shown}")
@@ -77,12 +78,12 @@ def compact(directory: Path, announce: Callable[[str], object] = print) -> Path:
     Raises StorageError, also if the run goes on (HeldError) or has no checkpoint yet.
     """
     files = RunDirectory(directory)
+    if _is_complete(files):  # nothing is written, and the lock not taken: the directory may be read-only
+        return files.path / RESULTS
     files.lock(announce)
     try:
-        if (files.read_status() or {}).get("state") == "complete":
-            if files.results_are_whole():
-                return files.path / RESULTS
-            raise StorageError(f"{files.path / RESULTS}: missing or damaged; mcmc run makes it anew")
+        if _is_complete(files):  # by now
+            return files.path / RESULTS
         checkpoint = files.read_checkpoint()
         if checkpoint is None:
             raise StorageError(f"{directory}: holds no checkpoint yet")
@@ -96,6 +97,15 @@ def compact(directory: Path, announce: Callable[[str], object] = print) -> Path:
     finally:
         files.unlock()
     return files.path / RESULTS
+
+
+def _is_complete(files: RunDirectory) -> bool:
+    """Whether the run says so; StorageError if its results are not there."""
+    if (files.read_status() or {}).get("state") != "complete":
+        return False
+    if not files.results_are_whole():
+        raise StorageError(f"{files.path / RESULTS}: missing or damaged; mcmc run makes it anew")
+    return True
 
 
 def _find(scan: Scan, directory: Path) -> tuple[list[_Results], list[str], list[str]]:
@@ -114,16 +124,27 @@ def _find(scan: Scan, directory: Path) -> tuple[list[_Results], list[str], list[
 
 
 def _pieces(
-    scan: Scan, found: Sequence[_Results], n_dims: Mapping[str, int]
+    scan: Scan, found: Sequence[_Results], n_dims: Mapping[str, int], most_copies: int
 ) -> Iterator[tuple[tuple[int, ...], str, np.ndarray]]:
     for task in scan.tasks:
         yield task.position, "task", np.array(task.name)
         yield task.position, "complete", np.array(0, dtype=np.int8)
-    for task, files, _, attrs in found:
+    for task, files, shapes, attrs in found:
+        n_copies = shapes["energy"][VARIABLES["energy"].dims.index("copy")]
         for name in ("n_patterns", "n_weights", "burn_in", "complete"):
             yield task.position, name, np.array(attrs[name])
         for name, array in files.results_arrays():
+            if "pair" in VARIABLES[name].dims and n_copies < most_copies:
+                array = _among_pairs(array, VARIABLES[name].dims.index("pair"), n_copies, most_copies)
             yield task.position, name, array if array.ndim == n_dims[name] else _as_matrix(array)
+
+
+def _among_pairs(array: np.ndarray, axis: int, n_copies: int, most: int) -> np.ndarray:
+    """The pairs of n_copies copies at their places among those of `most`, NaN at the others."""
+    pairs = list(combinations(range(most), 2))
+    whole = np.full((*array.shape[:axis], len(pairs), *array.shape[axis + 1 :]), np.nan)
+    whole[(slice(None),) * axis + ([b < n_copies for _, b in pairs],)] = array
+    return whole
 
 
 def _as_matrix(diagonal: np.ndarray) -> np.ndarray:

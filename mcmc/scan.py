@@ -118,7 +118,10 @@ class Scan:
             self.config(task)
 
     def changes_since(self, text: str) -> list[str]:
-        """In what, apart from the axes, this differs from the scan of `text`; what a run may change is left out."""
+        """In what, apart from the axes, this differs from the scan of `text`; what a run may change is left out.
+
+        Another path is a difference: tasks to come would have other data than those that are complete.
+        """
         earlier = Scan(text, directory=self.directory)
         before, now = (scan.config(scan.tasks[0]) for scan in (earlier, self))
         varied = {*earlier.keys, *self.keys}
@@ -128,7 +131,7 @@ class Scan:
         def is_varied(leaf: str) -> bool:
             return any(key == leaf or key.startswith(f"{leaf}.") for key in varied)
 
-        return [line for line in now.changes_since(before.text) if not is_varied(line.partition(" ")[0])]
+        return [line for line in now.changes_since(before.text, paths=True) if not is_varied(line.partition(" ")[0])]
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -249,7 +252,7 @@ def _canonical(value: Any) -> Any:
         return {key: _canonical(item) for key, item in sorted(value.items())}
     if isinstance(value, list):
         return [_canonical(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _digest(text: str) -> str:

@@ -31,9 +31,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypedDict
 
 import h5py
+import msgspec
 import numpy as np
 
 from mcmc import lock
@@ -85,6 +86,24 @@ _SEAL = re.compile(rb"\nmcmc (\w+) format_version=(\d+) sha256=([0-9a-f]{64}) *\
 _STALE_SECONDS = 600.0
 
 
+class _Status(TypedDict, total=False):
+    """What status.json may say, as far as somebody here reads it."""
+
+    state: str
+    message: str
+    sweep: int
+    sweeps: int
+    rate_proposals_per_s: float | None
+    seconds_left: float | None
+    heartbeat: float
+    started: float
+    elapsed_seconds: float
+    hosts: list[str]
+    ranks: int
+    pid: int
+    run_file_directory: str
+
+
 class Segment(NamedTuple):
     """A committed piece of the time series: rows `first_row .. first_row + n_rows - 1` of the run."""
 
@@ -119,10 +138,11 @@ class RunDirectory:
 
     # --- the lock ---
 
-    def lock(self, announce: Callable[[str], object] | None = None) -> None:
+    def lock(self, announce: Callable[[str], object] | None = None, stop: Callable[[], bool] = lambda: False) -> bool:
         """Takes the directory for this process, making it where it is missing.
 
-        announce: is told before a process on another host is waited for, see lock.clear; without it none is.
+        announce, stop: of waiting for a process on another host, see lock.clear; without announce none is waited for.
+        Returns False, without the lock, if `stop` has ended that.
         Raises HeldError if another process is at work here, ConfigError if the path cannot be the directory of a run.
         """
         if os.path.lexists(self.path) and not self._holds_run():
@@ -130,9 +150,10 @@ class RunDirectory:
         self._made = [path for path in (self.path, *self.path.absolute().parents) if not os.path.lexists(path)]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if announce is not None:
-                lock.clear([self.path / LOCK], announce)
+            if announce is not None and not lock.clear([self.path / LOCK], announce, stop):
+                return False
             self._lock = lock.take(self.path / LOCK)
+            return True
         except OSError as error:
             if self._holds_run():
                 raise _cannot("write", self.path / LOCK, error) from error
@@ -147,13 +168,13 @@ class RunDirectory:
             _remove_directories(self._made)
 
     def _confirm(self) -> None:
-        """Before every write: StorageError if the lock has been lost to another process."""
+        """Right before every renaming: StorageError if the lock has been lost to another process."""
         if self._lock is None:
             return
         try:
             held = self._lock.is_ours()
         except OSError as error:
-            raise _cannot("read", self.path / LOCK, error) from error
+            raise _cannot("touch", self.path / LOCK, error) from error
         if not held:
             raise StorageError(
                 f"{self.path}: another process has taken over this run, because this one was silent for too long"
@@ -175,7 +196,7 @@ class RunDirectory:
         made = [path for path in paths if not os.path.lexists(path)]
         try:
             (self.path / SEGMENTS).mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path / RUN_TOML, lambda file: file.write(run_toml.encode()))
+            write_atomically(self.path / RUN_TOML, lambda file: file.write(run_toml.encode()), confirm=self._confirm)
             _sync_directory(self.path.absolute().parent)
         except OSError as error:
             _remove_directories(made)
@@ -213,26 +234,25 @@ class RunDirectory:
 
     def replace_run_toml(self, text: str) -> None:
         """Replaces the stored configuration, atomically."""
-        self._confirm()
-        write_atomically(self.path / RUN_TOML, lambda file: file.write(text.encode()))
+        write_atomically(self.path / RUN_TOML, lambda file: file.write(text.encode()), confirm=self._confirm)
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Replaces status.json, atomically but not durably: it is rewritten every few seconds."""
-        self._confirm()
         text = json.dumps(status, indent=1) + "\n"
-        write_atomically(self.path / STATUS, lambda file: file.write(text.encode()), durable=False)
+        write_atomically(
+            self.path / STATUS, lambda file: file.write(text.encode()), durable=False, confirm=self._confirm
+        )
 
     def read_status(self) -> dict[str, Any] | None:
-        """What status.json says; None if it is missing or was lost with the machine."""
+        """What status.json says; None if it is missing, was lost with the machine, or is none of ours."""
         try:
-            status = json.loads((self.path / STATUS).read_bytes())
-        except FileNotFoundError:
+            status = msgspec.json.decode((self.path / STATUS).read_bytes())
+            msgspec.convert(status, _Status)
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         except OSError as error:
             raise _cannot("read", self.path / STATUS, error) from error
-        except ValueError:
-            return None
-        return status if isinstance(status, dict) else None
+        return status
 
     def log(self, line: str) -> None:
         """Appends to run.log, with the local time before every line."""
@@ -278,9 +298,9 @@ class RunDirectory:
 
         `series`: by name of schema.VARIABLES, shapes as its dims say (the sample axis in its place), `sweep` among
         them. `snapshots`: those of schema.SNAPSHOTS taken meanwhile, weights float64 or packed to uint64; None if the
-        run takes none. The segment counts once a checkpoint lists what this returns.
+        run takes none. The segment counts once a checkpoint lists what this returns. Its name has the token of the
+        lock: who has lost it, and does not know that yet, replaces no file of the new owner's.
         """
-        self._confirm()
         for name in series:
             if "sample" not in VARIABLES[name].dims:
                 raise ValueError(f"{name} is no time series")
@@ -296,8 +316,9 @@ class RunDirectory:
                 for name, array in snapshots.items():
                     group[name][...] = array
 
-        path = self.path / SEGMENTS / f"{index:06d}.h5"
-        sha256 = _write_sealed(path, "segment", fill)
+        owner = "" if self._lock is None else f"-{self._lock.token}"
+        path = self.path / SEGMENTS / f"{index:06d}{owner}.h5"
+        sha256 = _write_sealed(path, "segment", fill, confirm=self._confirm)
         return Segment(path.name, first_row, len(arrays["sweep"]), sha256)
 
     def write_checkpoint(
@@ -307,7 +328,6 @@ class RunDirectory:
 
         `arrays`: any shapes; boolean, integer, float or str dtype; names without a slash.
         """
-        self._confirm()
         if self._newest is None:
             self.read_checkpoint()
 
@@ -323,7 +343,7 @@ class RunDirectory:
         path = self.path / CHECKPOINT
         # a current checkpoint that is damaged must not push out the good one before it
         keep = self.path / PREVIOUS if self._newest == CHECKPOINT and path.exists() else None
-        _write_sealed(path, "checkpoint", fill, keep)
+        _write_sealed(path, "checkpoint", fill, keep, self._confirm)
         self._newest = CHECKPOINT
 
     def read_checkpoint(self, segments: bool = True) -> Checkpoint | None:
@@ -390,7 +410,6 @@ class RunDirectory:
         reference (instance, weight) if there is one, and inputs, an iterable that gives one (n_patterns, n_inputs)
         array for each instance (used one by one: a generator keeps memory small), int8 or float64.
         """
-        self._confirm()
         fixed = {name: _typed(name, VARIABLES[name].dtype, values) for name, values in constants.items()}
 
         def fill(h5: h5py.File) -> None:
@@ -405,7 +424,7 @@ class RunDirectory:
             if data is not None:
                 _write_data(h5.create_group("data"), data)
 
-        _write_sealed(self.path / RESULTS, "results", fill)
+        _write_sealed(self.path / RESULTS, "results", fill, confirm=self._confirm)
 
     def results_are_whole(self) -> bool:
         """Whether results.h5 is there and matches its checksum."""
@@ -647,11 +666,13 @@ def write_atomically(
     *,
     durable: bool = True,
     keep: Path | None = None,
+    confirm: Callable[[], object] = lambda: None,
 ) -> None:
     """Makes or replaces the file `path` with what `writer` puts into the open file that it is given.
 
     At every instant `path` is the old or the new file (with `keep`, where the old one is moved: or missing for a moment
-    while the old one is there). `durable`: on the disk when this returns. Raises StorageError when the disk fails.
+    while the old one is there). `durable`: on the disk when this returns. `confirm`: called right before every
+    renaming, as writing may have taken long; if it raises, nothing is renamed. Raises StorageError when the disk fails.
     """
     path = Path(path)
     temporary = path.with_name(
@@ -665,7 +686,9 @@ def write_atomically(
                 if durable:
                     os.fsync(file.fileno())
             if keep is not None:
+                confirm()
                 os.replace(path, keep)
+            confirm()
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
@@ -677,7 +700,13 @@ def write_atomically(
         raise _cannot("write", path, error) from error
 
 
-def _write_sealed(path: Path, kind: str, fill: Callable[[h5py.File], None], keep: Path | None = None) -> str:
+def _write_sealed(
+    path: Path,
+    kind: str,
+    fill: Callable[[h5py.File], None],
+    keep: Path | None = None,
+    confirm: Callable[[], object] = lambda: None,
+) -> str:
     """Writes a sealed HDF5 file whose contents `fill` makes; returns the sha256 of its seal."""
     digests = []
 
@@ -695,7 +724,7 @@ def _write_sealed(path: Path, kind: str, fill: Callable[[h5py.File], None], keep
         file.seek(n_bytes)
         file.write(_seal(kind, digests[0]))
 
-    write_atomically(path, writer, keep=keep)
+    write_atomically(path, writer, keep=keep, confirm=confirm)
     return digests[0]
 
 

@@ -167,7 +167,13 @@ def test_status(
     assert not any(words in said for words in absent)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "{}", "\x00", '{"state": 1}', '{"state": "running", "sweep": "7"}'),
+        *('{"state": "running", "heartbeat": NaN}', '{"state": "running", "hosts": [1]}'),
+    ],
+)
 def test_damaged_status(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["status", str(_run_directory(tmp_path, content))]) == 3
     said = capsys.readouterr()

@@ -519,6 +519,16 @@ def test_the_run_of_a_reference_is_read_once(
         assert references[0] != references[1]
 
 
+def test_the_run_of_a_reference_by_another_path(of_a_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = of_a_run.parent
+    (folder / "link").symlink_to("reference")
+    mcmc.run(tables({"model.n_inputs": 12, "data.n_instances": 3}), folder / "other", quiet=True)
+    command = ["run", str(of_a_run), "-o", str(folder / "out"), "--set", "schedule.sweeps=160", "--quiet"]
+    assert run_command([*command, "--set", "constraint.path=link"]) == 0
+    assert run_command([*command, "--set", "constraint.path=other"]) == 3
+    assert "constraint.path was 'link', is 'other'" in capsys.readouterr().err
+
+
 def test_ranks_go_on_with_the_reference_of_the_checkpoint(of_a_run: Path, launcher: Launcher) -> None:
     folder = of_a_run.parent
     command = [*MCMC, "run", str(of_a_run), "-o", str(folder / "stopped"), "--quiet"]

@@ -20,6 +20,7 @@ import launchers
 import mcmc
 from launchers import Launcher
 from mcmc import lock
+from mcmc.cli import run_command
 from mcmc.errors import ConfigError, HeldError, StorageError
 from mcmc.storage import RunDirectory
 from running import MCMC, status, tables, wait_for, write_run_file
@@ -94,7 +95,7 @@ def test_a_silent_holder_elsewhere(path: Path, quick: None, touched: float | Non
         os.utime(path, (touched, touched))
     said: list[str] = []
     began = time.monotonic()
-    lock.clear([path], said.append)
+    assert lock.clear([path], said.append)
     assert time.monotonic() - began >= lock._SILENT
     assert len(said) == 1
     assert "process 4711 on node7" in said[0]
@@ -116,6 +117,80 @@ def test_living_and_silent_holders_elsewhere(
         assert names(tmp_path) == ["lock"]
         with pytest.raises(HeldError):
             lock.take(path)
+
+
+def test_a_living_holder_elsewhere_is_not_announced(path: Path, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
+    with closing(lock.take(path)):
+        monkeypatch.setattr(lock, "_machine", lambda: "one more boot")
+        assert lock.clear([path], pytest.fail)
+        assert names(path.parent) == ["lock"]
+
+
+def test_the_waiting_can_be_ended(path: Path, quick: None) -> None:
+    """At its beginning, in the middle, and where nobody has to be waited for not at all."""
+    assert lock.clear([path], pytest.fail, lambda: True)
+    elsewhere(path)
+    for n_answers in (0, 30):
+        answers = [*n_answers * [False], True]
+        assert not lock.clear([path], lambda line: None, lambda answers=answers: answers.pop(0))
+        assert not answers
+        assert names(path.parent) == ["lock"]
+
+
+def test_a_lock_that_somebody_else_removes_is_left_to_them(path: Path, quick: None, tmp_path: Path) -> None:
+    """The others are removed."""
+    other = tmp_path / "other"
+    for silent in (path, other):
+        elsewhere(silent)
+    with closing(lock.take(lock._guard(path, path.read_bytes()))):
+        assert lock.clear([path, other], lambda line: None)
+        assert not other.exists()
+        assert path.exists()
+    assert lock.clear([path], lambda line: None)
+    assert not path.exists()
+
+
+def test_only_a_stale_lock_is_removed_unasked(path: Path) -> None:
+    lock.remove_stale(path)
+    elsewhere(path)
+    lock.remove_stale(path)
+    assert names(path.parent) == ["lock"]
+    path.write_text(json.dumps(json.loads(lock._signature()) | {"start": 1}))
+    lock.remove_stale(path)
+    assert names(path.parent) == []
+    with closing(lock.take(path)) as held:
+        lock.remove_stale(path)
+        assert held.is_ours()
+
+
+def test_a_link_whose_answer_was_lost(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system asks again, and is told that there is a link: it is ours."""
+    link = os.link
+
+    def twice(*args: Any) -> None:
+        link(*args)
+        link(*args)
+
+    monkeypatch.setattr(os, "link", twice)
+    lock.take(path).release()
+    with closing(lock.take(path)), pytest.raises(HeldError):
+        lock.take(path)
+
+
+def test_who_cannot_touch_its_lock_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = RunDirectory(path.parent / "out")
+    directory.lock()
+    directory.create("seed = 1\n")
+
+    def no(*args: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "utime", no)
+        with pytest.raises(StorageError, match="lock: cannot touch: Read-only file system"):
+            directory.write_status({})
+    directory.write_status({})
+    directory.unlock()
 
 
 def test_a_silent_holder_of_the_right_to_remove(path: Path, quick: None) -> None:
@@ -288,6 +363,32 @@ def test_a_silent_run_elsewhere_is_continued(tmp_path: Path, quick: None, capsys
     elsewhere(tmp_path / "lock")
     assert mcmc.run(tables({"schedule.sweeps": 240}), tmp_path, quiet=True).dataset.sizes["sample"] == 24
     assert "waiting for a sign of life" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reason", ["walltime", "signal"])
+def test_waiting_for_a_silent_run_ends_with_a_stop(
+    reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before the minute is over, and nothing has changed."""
+    file = write_run_file(tmp_path / "run.toml", {})
+    mcmc.run(file, tmp_path / "out", quiet=True)
+    elsewhere(tmp_path / "out" / "lock")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    command = ["run", str(file), "-o", str(tmp_path / "out"), "--set", "schedule.sweeps=240"]
+    read, looks = lock._read, []
+
+    def look(path: Path) -> Any:
+        looks.append(path)
+        if reason == "signal" and len(looks) == 3:
+            signal.raise_signal(signal.SIGUSR1)
+        return read(path)
+
+    monkeypatch.setattr(lock, "_read", look)
+    began = time.monotonic()
+    assert run_command(command + (["--walltime", "0.7"] if reason == "walltime" else [])) == 75
+    assert time.monotonic() - began < lock._SILENT / 2
+    assert "stopped while another process held it; the same command continues" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
 @pytest.fixture

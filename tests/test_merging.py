@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,21 @@ def test_a_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             at = dataset.sel(alpha=alpha, seed=seed)
             assert at["task"] == f"alpha={name},seed={seed}"
             assert_holds(at, single(out / f"alpha={name},seed={seed}"))
+
+
+def test_a_pair_of_copies_is_the_same_in_every_task(tmp_path: Path) -> None:
+    """Pairs of 2, 3 and 4 copies: (0, 1), (0, 2), (0, 3), (1, 2), ... of the most; of trees, too."""
+    out = run_scan(tmp_path, {"ladder.n_copies": [1, 2, 3, 4]}, COMMITTEE)
+    dataset = merged(out)
+    names = {"overlap", "hidden_overlap"}
+    for n_copies in (2, 3, 4):
+        task, at = single(out / f"n_copies={n_copies}"), dataset.sel(n_copies=n_copies)
+        there = [number for number, (_, b) in enumerate(combinations(range(4), 2)) if b < n_copies]
+        for name in names:
+            np.testing.assert_array_equal(at[name].isel(pair=there, missing_dims="raise"), task[name])
+            assert np.isnan(at[name].drop_isel(pair=there)).all()
+        assert_holds(at.drop_vars(names), task.drop_vars(names))
+    assert all(np.isnan(dataset[name].sel(n_copies=1)).all() for name in names)
 
 
 def test_padding(tmp_path: Path) -> None:
@@ -246,7 +263,8 @@ def test_a_complete_run_is_merged_already(tmp_path: Path, capsys: pytest.Capture
     mcmc.run(tables(), tmp_path / "out", quiet=True)
     path = tmp_path / "out" / "results.h5"
     before = path.read_bytes()
-    assert command("merge", tmp_path / "out") == 0
+    with closing(lock.take(tmp_path / "out" / "lock")):  # of a killed process on another host, say
+        assert command("merge", tmp_path / "out") == 0
     assert path.read_bytes() == before
     path.write_bytes(before[:-500])
     assert command("merge", tmp_path / "out") == 3

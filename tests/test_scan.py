@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from launchers import Launcher
 from mcmc import config, farm, lock
 from mcmc.cli import run_command
 from mcmc.parallel import Serial
+from mcmc.part import Part
+from mcmc.problem import Problem
 from mcmc.scan import Scan
 from mcmc.stop import REASONS, Stop
 from running import MCMC, assert_same_results, contents, status, tables, wait_for
@@ -53,14 +57,13 @@ def run_singly(scan_directory: Path, out: Path) -> None:
         assert command("run", file, "-o", out / file.parent.name, "--quiet") == 0
 
 
-def assert_same_scans(left: Path, right: Path, n_tasks: int, killed: bool = False) -> None:
-    """killed: who was killed between the last word of a complete task and its unlocking has left the lock there."""
+def assert_same_scans(left: Path, right: Path, n_tasks: int) -> None:
     found = sorted(path.name for path in left.iterdir() if path.is_dir())
     assert found == sorted(path.name for path in right.iterdir() if path.is_dir())
     assert len(found) == n_tasks
     for name in found:
         assert_same_results(left / name, right / name)
-        assert killed or not (left / name / "lock").exists()
+        assert not (left / name / "lock").exists()
 
 
 # --- tasks ---
@@ -118,6 +121,8 @@ def test_without_axes_there_is_one_task() -> None:
         ("data.alpha", 2, "alpha=2"),
         ("data.alpha", 2.0, "alpha=2"),
         ("data.alpha", 1e-05, "alpha=1e-05"),
+        ("data.alpha", 1e16, "alpha=10000000000000000"),
+        ("data.alpha", 10**16, "alpha=10000000000000000"),
         ("seed", 2**62, "seed=4611686018427387904"),
         ("schedule.start", "both", "start=both"),
         ("output.store_data", True, "store_data=true"),
@@ -206,6 +211,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ('[scan]\nseed = "0..99999999999999999999999"', ["scan.seed: got"]),
     ('[scan]\nseed = "-1..1"', ["task seed=-1", "seed: got -1", "an integer from 0"]),
     ("[scan]\nseed = [1, 1]", ["two tasks seed=1"]),
+    ('[scan]\n"data.alpha" = [1e16, 10000000000000000]', ["two tasks alpha=10000000000000000"]),
     ('[scan]\n"data.alpha" = [1, 1.0]', ["two tasks alpha=1"]),
     ('[scan]\n"data.alpha" = 0.5', ["scan.data.alpha: got 0.5"]),
     ('[scan]\n"data.alpha" = [0.5, -1.0]', ["task alpha=-1", "data.alpha: got -1.0", "> 0"]),
@@ -356,6 +362,29 @@ def test_another_scan_in_the_directory_is_refused(
     assert len(list(out.iterdir())) == 3
 
 
+def test_a_scan_by_another_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Data are the same if their contents are, whatever the way to them."""
+    here, link, out = tmp_path / "here", tmp_path / "link", tmp_path / "out"
+    here.mkdir()
+    link.symlink_to(here)
+    rng = np.random.default_rng(1)
+    np.savez(here / "task.npz", inputs=rng.normal(size=(9, 5)), labels=np.ones(9))
+    changes = {"data": {"source": "file", "path": "task.npz"}, "model.n_inputs": None}
+    file = write(here / "scan.toml", {"seed": "0..1"}, changes)
+    assert command("scan", file, "-o", out, "--quiet") == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert command("scan", link / "scan.toml", "-o", out) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+    here.rename(tmp_path / "there")
+    write(tmp_path / "there" / "scan.toml", {"seed": "0..1"}, changes | {"schedule.sweeps": 240})
+    assert command("scan", tmp_path / "there" / "scan.toml", "-o", out) == 0
+    np.savez(tmp_path / "there" / "task.npz", inputs=rng.normal(size=(9, 5)), labels=np.ones(9))
+    write(tmp_path / "there" / "scan.toml", {"seed": "0..1"}, changes | {"schedule.sweeps": 360})
+    capsys.readouterr()
+    assert command("scan", tmp_path / "there" / "scan.toml", "-o", out) == 1
+    assert capsys.readouterr().err.count("there/task.npz: has changed since the run in") == 2
+
+
 def test_broken_tasks_are_named_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(1)
     np.savez(tmp_path / "good.npz", inputs=rng.normal(size=(9, 5)), labels=np.ones(9))
@@ -425,17 +454,62 @@ def test_tasks_that_others_hold_are_left_to_them(
     assert command("scan", file, "-o", out, "--task", "0", "--quiet") == 0
 
 
+def test_a_stop_ends_the_waiting_for_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = write(tmp_path / "scan.toml", {"seed": "0..1"}), tmp_path / "out"
+    (out / "seed=0").mkdir(parents=True)
+    (out / "scan.toml").write_text(file.read_text())
+    said = json.loads(lock._signature()) | {"machine": "another", "host": "node7"}
+    (out / "seed=0" / "lock").write_text(json.dumps(said))
+    clear = lock.clear
+
+    def late_signal(*args: Any) -> bool:
+        signal.raise_signal(signal.SIGUSR1)
+        return clear(*args)
+
+    began = time.monotonic()
+    with monkeypatch.context() as patched:
+        patched.setattr(lock, "clear", late_signal)
+        assert command("scan", file, "-o", out) == 75
+    assert command("scan", file, "-o", out, "--walltime", "1") == 75
+    assert time.monotonic() - began < lock._SILENT
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].endswith("1 of 2 tasks complete, 1 left; the same command continues")
+    assert (out / "seed=0" / "lock").exists()
+
+
+def test_a_task_that_ends_the_job_does_so_after_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it has once; and it is tried again."""
+    file, out = write(tmp_path / "scan.toml", {"seed": "0..3"}), tmp_path / "out"
+    advance = Part.advance
+
+    def breaks(part: Part, *args: Any) -> None:
+        if part.problem.config.seed in (0, 2):
+            raise ZeroDivisionError
+        advance(part, *args)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Part, "advance", breaks)
+        for n_complete in (0, 1, 2, 2):
+            with pytest.raises(ZeroDivisionError):
+                farm.run(Scan(file.read_text()), out, Serial(), quiet=True)
+            found = [status(path)["state"] for path in sorted(out.glob("*/"))]
+            assert found.count("complete") == n_complete
+    assert command("scan", file, "-o", out, "--quiet") == 0
+
+
 def test_stopping_at_the_walltime(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The task at work stops at a checkpoint, no other is begun; the same command goes on."""
-    file = write(tmp_path / "scan.toml", {"seed": "0..5"}, LONG)
-    codes = [command("scan", file, "-o", tmp_path / "out", "--walltime", "0.7")]
-    assert "left; the same command continues" in capsys.readouterr().out
-    assert any(status(path)["state"] == "stopped" for path in (tmp_path / "out").glob("*/"))
+    """The task at work, a long one, stops at a checkpoint, no other is begun; the same command goes on."""
+    file = write(tmp_path / "scan.toml", {"schedule.sweeps": [60000, 1000, 2000]}, LONG)
+    codes = [command("scan", file, "-o", tmp_path / "out", "--walltime", "1")]
+    assert "0 of 3 tasks complete, 3 left; the same command continues" in capsys.readouterr().out
+    assert [status(path)["state"] for path in (tmp_path / "out").glob("*/")] == ["stopped"]
     while codes[-1] == 75 and len(codes) < 50:
-        codes.append(command("scan", file, "-o", tmp_path / "out", "--quiet", "--walltime", "0.7"))
+        codes.append(command("scan", file, "-o", tmp_path / "out", "--quiet", "--walltime", "1"))
     assert codes[-1] == 0
     run_singly(tmp_path / "out", tmp_path / "single")
-    assert_same_scans(tmp_path / "out", tmp_path / "single", 6)
+    assert_same_scans(tmp_path / "out", tmp_path / "single", 3)
 
 
 def test_a_signal_between_two_tasks_counts() -> None:
@@ -544,6 +618,18 @@ def test_status_of_a_scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
+def test_a_status_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As if it were not there."""
+    found = ["[]", '{"state": ["x"]}', '{"state": "running", "heartbeat": "now"}', '{"state": "failed"}', "\xff"]
+    found += ['{"state": "stopped", "sweep": "many"}', '{"state": "complete", "elapsed_seconds": {}, "sweep": 120}']
+    (tmp_path / "scan.toml").write_text(text({"seed": f"0..{len(found) - 1}"}))
+    for seed, said in enumerate(found):
+        (tmp_path / f"seed={seed}").mkdir()
+        (tmp_path / f"seed={seed}" / "status.json").write_text(said, encoding="latin-1")
+    assert command("status", tmp_path) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "tasks      7: 1 failed, 6 new"
+
+
 def test_status_of_a_thousand_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The time is printed for the reader (pytest -rP)."""
     (tmp_path / "scan.toml").write_text(text({"seed": "0..999"}))
@@ -578,6 +664,27 @@ def test_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines["files"].endswith(f"{120 * row / 1000:.3g} kB")
     assert {"memory", "time", "ranks"} <= lines.keys()
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_one_problem_at_a_time_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its data may be large."""
+    from mcmc import forecast
+
+    alive: weakref.WeakSet[Problem] = weakref.WeakSet()
+    most = []
+
+    def counted(asked: config.Config) -> Problem:
+        problem = Problem(asked)
+        alive.add(problem)
+        gc.collect()
+        most.append(len(alive))
+        return problem
+
+    monkeypatch.setattr(forecast, "Problem", counted)
+    monkeypatch.setattr(forecast, "_BUDGET", 0.01)
+    forecast.plan(Scan(text({"data.alpha": [0.1 * i for i in range(1, 21)]})), 1)
+    assert len(most) > 20
+    assert max(most) <= 2  # the one before goes when the next one is there
 
 
 def test_predicted_time_is_that_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -667,7 +774,7 @@ def test_killed_in_the_middle(launcher: Launcher, tmp_path: Path) -> None:
     done = launchers.run(launcher, 2, program)
     assert done.returncode == 0, done.stderr
     assert command("scan", file, "-o", tmp_path / "single", "--quiet") == 0
-    assert_same_scans(out, tmp_path / "single", 8, killed=True)
+    assert_same_scans(out, tmp_path / "single", 8)
 
 
 def test_a_signal_stops_all_groups(launcher: Launcher, tmp_path: Path) -> None:

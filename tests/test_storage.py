@@ -586,6 +586,85 @@ def test_disk_error_at_every_step(tmp_path, operation):
         check_old_or_new(path, operation)
 
 
+def after_call(step: int, act, monkeypatch) -> None:
+    """Calls `act` after the step-th fsync or os.replace, counted from 0."""
+    counter = itertools.count()
+
+    def wrap(function):
+        def wrapped(*args):
+            function(*args)
+            if next(counter) == step:
+                act()
+
+        return wrapped
+
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, wrap(getattr(os, name)))
+
+
+@pytest.mark.parametrize("operation", ["checkpoint", "results", "run.toml"])
+def test_taken_over_at_every_step(tmp_path, operation, monkeypatch):
+    """Who was silent while it wrote leaves the files of the new owner alone, whatever they are called."""
+    two_checkpoints(tmp_path / "original")
+    for step in itertools.count():
+        path = tmp_path / str(step)
+        shutil.copytree(tmp_path / "original", path)
+        old, new = RunDirectory(path), RunDirectory(path)
+        kept, said = {}, ""
+
+        def take_over(path=path, new=new, kept=kept):
+            (path / "lock").unlink()
+            new.lock()
+            segments = [*new.read_checkpoint().segments, new.write_segment(2, 40, rows(SERIES, 0, 7), {})]
+            checkpoint(new, 5, segments)
+            new.write_results(CONSTANTS, data(), ROOT_ATTRS | {"seed": 5}, segments)
+            new.replace_run_toml("seed = 5\n")
+            kept.update((name, content) for name, content in files(path).items() if not name.endswith(".tmp"))
+
+        old.lock()
+        action = operations(old)[operation]
+        with monkeypatch.context() as patched:
+            after_call(step, take_over, patched)
+            try:
+                action()
+            except StorageError as error:
+                said = str(error)
+        assert not said or "has taken over this run" in said
+        if not kept:
+            break
+        assert kept.items() <= files(path).items()
+        assert temporaries(path) == []
+        assert new.read_checkpoint().warning is None
+        assert step_of(path) == 5
+        new.unlock()
+    old.unlock()
+    assert step == {"checkpoint": 7, "results": 3, "run.toml": 3}[operation]
+
+
+def test_taken_over_between_the_last_question_and_the_renaming(tmp_path, monkeypatch):
+    """No segment of the new owner's is replaced even then."""
+    path = two_checkpoints(tmp_path / "run").path
+    old, new = RunDirectory(path), RunDirectory(path)
+    old.lock()
+    replace = os.replace
+
+    def slow(*args):
+        monkeypatch.undo()
+        (path / "lock").unlink()
+        new.lock()
+        checkpoint(new, 5, [*new.read_checkpoint().segments, new.write_segment(2, 40, rows(SERIES, 0, 7), {})])
+        replace(*args)
+
+    monkeypatch.setattr(os, "replace", slow)
+    old.write_segment(2, 40, rows(SERIES, 0, 5), {})
+    assert new.read_checkpoint().warning is None
+    assert read_dataset(path).sizes["sample"] == 47
+    with pytest.raises(StorageError, match="has taken over this run"):
+        checkpoint(old, 3, [])
+    new.unlock()
+    assert step_of(path) == 5
+
+
 def test_interrupt_leaves_no_temporary(tmp_path):
     def interrupted(file):
         file.write(b"half")

@@ -106,7 +106,8 @@ def _scan_lines(scan: Scan, found: Sequence[Mapping[str, Any]], now: float) -> I
         yield "left", f"about {duration(left)} at the present rate"
     for task, status, state in zip(scan.tasks, found, states, strict=True):
         if state in ("failed", "lost"):
-            yield state, f"{task.name}: {status.get('message') or duration(now - status['heartbeat']) + ' silent'}"
+            silent = f"{duration(now - status['heartbeat'])} silent" if state == "lost" else ""
+            yield state, f"{task.name}: {status.get('message') or silent}"
     for task, status, state in zip(scan.tasks, found, states, strict=True):
         if state == "running":
             fraction = 100 * (status.get("sweep") or 0) / max(status.get("sweeps") or 1, 1)
