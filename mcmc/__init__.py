@@ -38,7 +38,7 @@ def run(
     (`results.dataset.attrs["complete"]` is 0), and the same call continues.
     Raises ConfigError (nothing was created), StorageError, or DivergenceError, the last checkpoint being intact.
     """
-    from mcmc import analysis, config, engine, parallel
+    from mcmc import config, engine, parallel
 
     path = None if isinstance(source, Mapping) else Path(source)
     world = parallel.world(comm)
@@ -47,11 +47,13 @@ def run(
         text = world.broadcast(lambda: config.load(source if path is None else path).text)
         checked = config.loads(text, directory="" if path is None else str(path.parent))
         engine.run(checked, Path(output), world, checked.checkpoint.walltime if walltime is None else walltime, quiet)
-    return analysis.load(output)
+    return load(output)
 
 
 def load(output: str | os.PathLike[str]) -> Results:
     """The results in an output directory, also while the run goes on. Raises StorageError if there are none yet."""
-    from mcmc import analysis
+    from mcmc import analysis, config
 
-    return analysis.load(output)
+    results = analysis.load(output)
+    config.check_one_run(Path(output), results.dataset.attrs["run_toml"])
+    return results

@@ -25,7 +25,7 @@ import tomli_w
 from msgspec import Meta, Struct
 
 from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
-from mcmc.errors import ConfigError
+from mcmc.errors import ConfigError, StorageError
 from mcmc.losses import LARGEST, LOSSES
 from mcmc.priors import PRIORS, Gaussian, Prior
 from mcmc.samplers import CONTINUOUS, SAMPLERS
@@ -393,6 +393,23 @@ def duration(value: object, key: str) -> float:
     if not (seconds > 0 and math.isfinite(seconds)):
         _refuse(key, value, 'a time > 0: seconds, or a string such as "30 s", "5 min", "23:50:00"')
     return seconds
+
+
+def check_one_run(directory: Path, text: str) -> None:
+    """StorageError if `text`, what the results in a directory say was asked for, is another run than its run.toml.
+
+    A run.toml that is missing or damaged contradicts nothing: the results tell themselves what they are of.
+    """
+    try:
+        kept = (directory / "run.toml").read_text()
+        changes = [] if kept == text else loads(kept).changes_since(text)
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return
+    if changes:
+        raise StorageError(
+            f"{directory}: its results or its checkpoint are of another run than its run.toml: {'; '.join(changes)}; "
+            "restore the right ones from a backup"
+        )
 
 
 def differences(a: Config, b: Config) -> list[str]:

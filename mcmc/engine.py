@@ -235,7 +235,7 @@ class _Run:
         self.rate: float | None = None
         self.status_due = 0.0
         self.checkpoint_seconds = 0.0
-        self.started = time.time()
+        self.started, self.began = time.time(), time.monotonic()
 
     def execute(self, stop: Stop) -> int:
         """See `run`. The directory is locked meanwhile, unless the run in it is complete."""
@@ -307,6 +307,7 @@ class _Run:
             self.files.replace_run_toml(self.config.text)
         elif self.files.run_toml() is None:
             self.files.create(self.config.text)
+            self.files.clean()  # of one that was killed while it created the directory
         else:
             if (self.files.path / RESULTS).exists():
                 raise StorageError(f"{self.files.path}: holds results but no checkpoint to continue from; use another")
@@ -317,7 +318,16 @@ class _Run:
 
     def _is_complete(self) -> bool:
         said_so = (self.files.read_status() or {}).get("state") == "complete"
-        return said_so and self._find() and self.sweep == self.sweeps and self.files.results_are_whole()
+        return said_so and self._find() and self.sweep == self.sweeps and self._has_results()
+
+    def _has_results(self) -> bool:
+        """Whether results.h5 is whole, and that of this run at its end."""
+        try:
+            shapes, attributes = self.files.results_shapes()
+        except StorageError:
+            return False
+        is_long_enough = shapes["sweep"] == (self.sweeps // self.config.schedule.measure_every,)
+        return is_long_enough and not self.config.changes_since(str(attributes["run_toml"]))
 
     def _find(self) -> bool:
         """Whether the directory holds a checkpoint, from which this run then continues.
@@ -336,6 +346,11 @@ class _Run:
             raise StorageError(
                 f"{self.files.path}: holds a run with another configuration: {'; '.join(differences)}; choose another "
                 "directory (only checkpoint.* and a larger schedule.sweeps may change)"
+            )
+        if foreign := self.config.changes_since(str(checkpoint.attrs["run_toml"])):
+            raise StorageError(
+                f"{self.files.path}: its checkpoint is of another run than its {RUN_TOML}: {'; '.join(foreign)}; "
+                "restore the right one from a backup, or run again into another directory"
             )
         if checkpoint.warning:
             self._warn(checkpoint.warning)
@@ -617,7 +632,7 @@ class _Run:
             "seconds_left": left,
             "heartbeat": time.time(),
             "started": self.started,
-            "elapsed_seconds": time.time() - self.started,
+            "elapsed_seconds": time.monotonic() - self.began,
             "hosts": self.hosts,
             "ranks": self.world.size,
             "pid": os.getpid(),

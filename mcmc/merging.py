@@ -12,6 +12,7 @@ import tomli_w
 
 from mcmc import farm
 from mcmc._version import __version__
+from mcmc.config import check_one_run
 from mcmc.errors import StorageError
 from mcmc.scan import Axis, Scan, Task
 from mcmc.schema import VARIABLES
@@ -117,7 +118,9 @@ def _find(scan: Scan, directory: Path) -> tuple[list[_Results], list[str], list[
             continue
         files = RunDirectory(directory / task.name)
         try:
-            found.append(_Results(task, files, *files.results_shapes()))
+            results = _Results(task, files, *files.results_shapes())
+            check_one_run(files.path, str(results.attrs["run_toml"]))
+            found.append(results)
         except StorageError as error:
             damaged.append(f"{error}; without it, mcmc scan makes it anew")
     return found, missing, damaged

@@ -88,6 +88,15 @@ _BLOCK = 1 << 20
 _SEAL_BYTES = 128
 _SEAL = re.compile(rb"\nmcmc (\w+) format_version=(\d+) sha256=([0-9a-f]{64}) *\n")
 _STALE_SECONDS = 600.0
+_ADVICE = {
+    errno.ENOSPC: "make room on the disk; then the same command continues",
+    errno.EDQUOT: "make room within the quota; then the same command continues",
+    errno.EFBIG: "raise the limit of the size of files, ulimit -f; then the same command continues",
+    errno.EROFS: "make the file system writable; then the same command continues",
+    errno.EACCES: "it needs the right to do so; then the same command continues",
+    errno.EIO: "when the disk is mended, the same command continues",
+}
+"""What to do, by the error of the operating system."""
 
 
 class _Status(TypedDict, total=False):
@@ -877,7 +886,8 @@ def _no_checkpoint(problems: Iterable[str]) -> StorageError:
 
 
 def _cannot(verb: str, path: Path, error: OSError) -> StorageError:
-    return StorageError(f"{path}: cannot {verb}: {_reason(error)}")
+    advice = _ADVICE.get(error.errno, "")
+    return StorageError(f"{path}: cannot {verb}: {_reason(error)}{advice and f' ({advice})'}")
 
 
 def _reason(error: OSError) -> str:

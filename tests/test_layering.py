@@ -49,7 +49,7 @@ OWNERS = {
     "matplotlib": {"analysis"},
     "click": {"cli"},
     "rich": {"progress", "analysis"},
-    "msgspec": {"config"},
+    "msgspec": {"config", "storage"},
     "tomli_w": {"config", "scan", "merging"},
 }
 

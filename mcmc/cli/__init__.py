@@ -260,13 +260,15 @@ _FACTS: dict[str, Callable[[], str]] = {
 
 def _results(directory: Path) -> Any:
     """The results in a directory, or a line that says why there are none."""
-    from mcmc import analysis
+    from mcmc import analysis, config
     from mcmc.storage import RunDirectory
 
     if RunDirectory(directory).run_toml() is None and not (directory / "results.h5").exists():
         raise no_run(directory)
 
-    return analysis.load(directory)
+    results = analysis.load(directory)
+    config.check_one_run(directory, results.dataset.attrs["run_toml"])
+    return results
 
 
 for _command in (scan, status, merge, slurm, verify):
