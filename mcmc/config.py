@@ -35,6 +35,8 @@ from mcmc.samplers.preconditioners import PRECONDITIONERS
 _INT_MAX = 2**31 - 1
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="an integer from 0 to 2**63 - 1")]
 Count = Annotated[int, Meta(ge=1, le=_INT_MAX, description="an integer >= 1, below 2**31")]
+Instances = Annotated[int, Meta(ge=1, le=10**6, description="an integer >= 1, at most 1000000")]
+Replicas = Annotated[int, Meta(ge=1, le=65536, description="an integer >= 1, at most 65536")]
 CountOrZero = Annotated[int, Meta(ge=0, le=_INT_MAX, description="an integer >= 0, below 2**31")]
 Sweeps = Annotated[int, Meta(ge=1, le=2**53 - 1, description="an integer >= 1, below 2**53")]
 SweepsOrZero = Annotated[int, Meta(ge=0, le=2**53 - 1, description="an integer >= 0, below 2**53")]
@@ -88,7 +90,7 @@ class Data(_Table, kw_only=True):
     label_noise: Probability = 0.0
     output_noise: NonNegative = 0.0
     n_test: CountOrZero = 0
-    n_instances: Count = 1
+    n_instances: Instances = 1
     path: Text | None = None
     inputs_key: Text = "inputs"
     labels_key: Text = "labels"
@@ -127,7 +129,7 @@ class BetaRange(_Table, kw_only=True):
 
     min: NonNegative
     max: NonNegative
-    n: Count
+    n: Replicas
     spacing: Text = "linear"
 
 
@@ -136,7 +138,7 @@ class Ladder(_Table, kw_only=True):
         list[NonNegative] | BetaRange,
         Meta(description="a list of numbers or a table { min = ..., max = ..., n = ..., spacing = ... }"),
     ]
-    n_copies: Count = 1
+    n_copies: Replicas = 1
     exchange_every: SweepsOrZero = 1
 
 
@@ -353,6 +355,8 @@ def parse(text: str, overrides: Sequence[str] = (), *, name: str = "run file") -
         raw = tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
         raise ConfigError(f"{name}: not TOML: {_one_line(str(error))}") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: nested too deeply for a run file") from None
     return _override(raw, overrides)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mcmc.data import UNREADABLE
 from mcmc.errors import ConfigError
 from mcmc.priors import FixedOverlap, attainable, unpack
 from mcmc.storage import RunDirectory
@@ -56,13 +57,13 @@ class Constraint:
 
 
 def load(
-    config: Config, n_weights: int, n_instances: int, data_fingerprint: str, sample: NDArray[np.int8] | None = None
+    config: Config, n_weights: int, n_instances: int, data_fingerprint: str, reference: NDArray[np.int8] | None = None
 ) -> Constraint | None:
     """The constraint of a run file, if there is one.
 
     data_fingerprint: of the data file, which must be that of the run from which a reference comes
-    sample: int8 (n_instances, n_weights), what was read from that run before: it is not read again, as it may have gone
-        on, or have been moved
+    reference: int8 (n_instances or 1, n_weights), what was read from the file or the run before: it is not read again,
+        as that run may have gone on, or have been moved
 
     Raises:
         ConfigError: what the reference is to be read from is not there or does not fit, or only one state is left.
@@ -74,10 +75,12 @@ def load(
     source, given = f"the {asked.reference}", None
     if asked.reference == "magnetisation":
         source, given = "all weights +1", np.ones((1, n_weights), dtype=np.int8)
+    elif asked.reference == "file" and reference is not None:
+        source, given = f"{config.constraint_path}", reference
     elif asked.reference == "file":
         source, given = f"{config.constraint_path}", _from_file(config.constraint_path, n_weights, n_instances)
-    elif asked.reference == "run" and sample is not None:
-        source, given = f"the sample of {config.constraint_path} that the checkpoint holds", sample
+    elif asked.reference == "run" and reference is not None:
+        source, given = f"the sample of {config.constraint_path} that the checkpoint holds", reference
     elif asked.reference == "run":
         source, given = _from_run(config, n_weights, n_instances, data_fingerprint)
     n_differ = attainable(asked.overlap, n_weights)
@@ -102,8 +105,8 @@ def _from_file(path: Path, n_weights: int, n_instances: int) -> NDArray[np.int8]
                 weights = archive["weights"]
     except ConfigError:
         raise
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    except UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{where}: cannot be read as .npz ({reason})") from error
     shapes = [(n_weights,), (n_instances, n_weights)]
     if weights.shape not in shapes:

@@ -12,7 +12,7 @@ import os
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mcmc import hdf5
 from mcmc.architectures import Architecture
 from mcmc.errors import ConfigError
 from mcmc.kernels import aligned, special
@@ -195,6 +196,25 @@ class Instance:
         if self.test is not None:
             inputs, labels = self.test
             object.__setattr__(self, "test", (inputs, _read_only(labels, np.float64, (inputs.n_patterns,))))
+
+
+def to_arrays(instance: Instance) -> dict[str, NDArray[Any]]:
+    """What an instance without a test set holds, by name; `from_arrays` is the way back."""
+    parts = {"columns": instance.inputs.columns, "values": instance.inputs.values}
+    parts |= {"labels": instance.labels, "teacher": instance.teacher}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]], architecture: Callable[[int], Architecture]) -> Instance:
+    """The instance of which `to_arrays` gave the arrays; architecture: of its teacher, by the number of inputs."""
+    columns, labels = arrays.get("columns"), arrays["labels"]
+    if columns is None:
+        inputs = Inputs(*arrays["values"].shape, values=arrays["values"])
+    else:
+        rows = aligned(columns.shape, np.uint64)
+        rows[:] = columns
+        inputs = Inputs(len(labels), len(rows), columns=rows)
+    return Instance(inputs, labels, arrays.get("teacher"), teacher_architecture=architecture(inputs.n_inputs))
 
 
 def fingerprint(instance: Instance) -> str:
@@ -405,7 +425,7 @@ def _read(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Any], list[str
         raise ConfigError(f"data.path: {path}: no such file")
     try:
         return reader(path, wanted)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"data.path: {path}: cannot be read as {path.suffix} ({reason})") from error
 
@@ -417,15 +437,6 @@ def _read_npz(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Any], list
         file.seek(0)
         with np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in wanted if name in archive.files}, archive.files
-
-
-def _read_hdf5(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
-    import h5py
-
-    names: list[str] = []
-    with h5py.File(path, "r") as file:
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        return {name: file[name][()] for name in wanted if name.strip("/") in names}, names
 
 
 def _read_csv(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
@@ -462,14 +473,14 @@ def _is_number(entry: str) -> bool:
 
 _READERS: dict[str, Callable[[Path, tuple[str, ...]], tuple[dict[str, Any], list[str]]]] = {
     ".npz": _read_npz,
-    ".h5": _read_hdf5,
-    ".hdf5": _read_hdf5,
+    ".h5": hdf5.read,
+    ".hdf5": hdf5.read,
     ".csv": _read_csv,
 }
 
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
-_UNREADABLE += (csv.Error,)
-"""What zipfile, numpy, h5py and csv raise on a file that is cut short, corrupt, encrypted or locked."""
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, OverflowError, csv.Error)
+UNREADABLE += (hdf5.UnreadableError, zipfile.BadZipFile, zlib.error)
+"""What zipfile, numpy and csv raise on a file that is cut short, corrupt, encrypted or locked."""
 
 
 def _checked_inputs(inputs: Any, where: str, n_inputs: int | None) -> NDArray[Any]:

@@ -158,26 +158,14 @@ def _choice(waits: NDArray[np.int8]) -> str:
 
 
 def _problem(config: Config, directory: Path, world: World) -> Problem:
-    """The problem on every rank; what is wrong with the data is found by rank 0 and raised by all.
+    """The problem on every rank. Rank 0 alone reads files, and hands the others what it has found to be right.
 
-    A sample of another run is read by rank 0 alone: from the checkpoint in `directory`, else from that run.
+    A sample of another run comes from the checkpoint in `directory`, else from that run.
     """
     made: list[Problem] = []
-
-    def make(sample: NDArray[np.int8] | None) -> list[str]:
-        made.append(Problem(config, sample))
-        return made[0].fingerprints
-
-    fingerprints = world.broadcast(lambda: make(_kept_sample(config, directory)))
-    shared = world.share({} if not made or made[0].sample is None else {_SAMPLE: made[0].sample})
-    if not made:
-        try:
-            make(shared.get(_SAMPLE))
-        except (ConfigError, StorageError) as error:
-            raise RuntimeError(f"this rank cannot read what rank 0 has read: {error}") from error
-        if made[0].fingerprints != fingerprints:
-            raise RuntimeError("this rank reads other data or another reference than rank 0")
-    return made[0]
+    world.broadcast(lambda: made.append(Problem(config, _kept_sample(config, directory))))
+    was_read = world.share(made[0].was_read if made else None)
+    return made[0] if made else Problem.of_read(config, was_read)
 
 
 def _kept_sample(config: Config, directory: Path) -> NDArray[np.int8] | None:

@@ -33,6 +33,9 @@ _ERRORS = {kind.__name__: kind for kind in (ConfigError, StorageError, HeldError
 _WHOLE_INSTANCES_ENOUGH = 0.9
 """Instances stay whole on a rank if that keeps the ranks busy for at least this fraction of the time."""
 
+_MESSAGE = 1 << 30
+"""Bytes of one message; MPI counts to 2^31."""
+
 _LAST_WORDS = 0.5
 """Seconds between a message and the end of all ranks; launchers drop what they have not passed on by then."""
 
@@ -167,7 +170,9 @@ class Mpi:
         shared = {}
         for name, dtype, shape in json.loads(self._broadcast_bytes(json.dumps(header).encode())):
             array = here[name] if self.rank == 0 else np.empty(shape, dtype=dtype)
-            self.comm.Bcast([array.reshape(-1).view(np.uint8), _mpi().BYTE])
+            octets = array.reshape(-1).view(np.uint8)
+            for start in range(0, len(octets), _MESSAGE):
+                self.comm.Bcast([octets[start : start + _MESSAGE], _mpi().BYTE])
             shared[name] = array
         return shared
 

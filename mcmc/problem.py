@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,19 @@ class Problem:
     """What a run file asks for.
 
     Data from a file are read when the problem is made: ConfigError if they are wrong. So is the reference of the
-    constraint, unless it is a sample of another run and given.
+    constraint. What is given is not read.
+
+    reference: of the constraint, int8 (n_instances or 1, n_weights)
+    instance: of the data file
     """
 
-    def __init__(self, config: Config, sample: NDArray[np.int8] | None = None) -> None:
+    def __init__(
+        self, config: Config, reference: NDArray[np.int8] | None = None, instance: data.Instance | None = None
+    ) -> None:
         self.config = config
-        self._from_file = self._load_file() if config.data.source == "file" else None
+        self._from_file = instance
+        if instance is None and config.data.source == "file":
+            self._from_file = self._load_file()
         if self._from_file is None:
             self.n_inputs, self.n_patterns = config.model.n_inputs, config.n_patterns
         else:
@@ -64,7 +72,7 @@ class Problem:
             if teacher is None or not observables.same_shape(self.architecture, teacher):
                 why = f"{config.data.path} has no teacher" if teacher is None else "the teacher has another shape"
                 raise ConfigError(f"constraint.reference: got 'teacher', expected another: {why}")
-        self.constraint = constraint.load(config, self.n_weights, self.n_instances, self.fingerprint, sample)
+        self.constraint = constraint.load(config, self.n_weights, self.n_instances, self.fingerprint, reference)
         """None: all weights are allowed."""
         if "teacher" in self.starts and self._from_file is not None and self._from_file.teacher is None:
             raise ConfigError(
@@ -199,6 +207,21 @@ class Problem:
     def fingerprints(self) -> list[str]:
         """Of everything that was read besides the run file: the data file, and the reference of the constraint."""
         return [self.fingerprint, "" if self.constraint is None else self.constraint.fingerprint]
+
+    @property
+    def was_read(self) -> dict[str, NDArray]:
+        """What was read besides the run file, for `Problem.of_read`."""
+        found = {} if self._from_file is None else data.to_arrays(self._from_file)
+        if self.config.constraint.reference in ("file", "run"):
+            found["reference"] = self.constraint.given
+        return found
+
+    @classmethod
+    def of_read(cls, config: Config, was_read: Mapping[str, NDArray]) -> Problem:
+        """The problem of another process, which has read everything."""
+        from_file = config.data.source == "file"
+        instance = data.from_arrays(was_read, config.student) if from_file else None
+        return cls(config, was_read.get("reference"), instance)
 
     @property
     def sample(self) -> NDArray[np.int8] | None:

@@ -6,14 +6,18 @@ Most cases are one edit of a good run file; `test_the_base_is_good` keeps that f
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 
 from mcmc import config
 from mcmc.cli import run_command
 from mcmc.errors import ConfigError
+from mutations import wrong_run_file
+from running import CASES, tables, write_cases
 
 BASE = """\
 seed = 1
@@ -676,3 +680,53 @@ def _message(text: str, override: str) -> str | None:
     except ConfigError as error:
         return str(error)
     return None
+
+
+# --- generated ---
+
+RUNS = Path(__file__).parent.parent / "runs"
+GOOD = [tomllib.loads(path.read_text()) for path in sorted(RUNS.glob("*.toml"))] + [*map(tables, CASES.values())]
+N_GENERATED = [200, pytest.param(10_000, marks=pytest.mark.faults)]
+ONE_LINE = re.compile(r"mcmc: error: [^\n]{1,900}\n")
+
+
+@pytest.mark.parametrize("n_files", N_GENERATED)
+def test_generated_run_files(
+    n_files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Changes of good run files and scan files: one line and exit code 2, or a plan where they are right all the same.
+
+    The machine and time that a plan asks for may be absurd.
+    """
+    monkeypatch.chdir(tmp_path)
+    file, refused = tmp_path / "run.toml", 0
+    for seed in range(n_files):
+        rng = np.random.default_rng(seed)
+        good = GOOD[rng.integers(len(GOOD))]
+        file.write_bytes(wrong_run_file(good, rng))
+        command = "scan" if "scan" in good else "run"
+        code = run_command([command, "run.toml", "--dry-run"])
+        said = capsys.readouterr()
+        if code == 2:
+            refused += 1
+            assert ONE_LINE.fullmatch(said.err), (seed, said.err)
+            assert said.err[:-1].isprintable(), (seed, said.err)
+            assert said.out == ""
+            assert run_command([command, "run.toml", "-o", "out"]) == 2, seed
+            assert capsys.readouterr().err == said.err
+        else:
+            assert (code, said.err) == (0, ""), (seed, said.err)
+            assert "memory" in said.out
+        assert _tree(tmp_path) == {"run.toml"}
+    assert refused > 0.9 * n_files
+
+
+def test_the_generator_knows_good_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The control: unchanged, all of them have a plan."""
+    write_cases(tmp_path)
+    np.savez(tmp_path / "digits.npz", inputs=INPUTS, labels=LABELS)
+    for good in GOOD:
+        file = tmp_path / "good.toml"
+        file.write_text(tomli_w.dumps(good))
+        code = run_command(["scan" if "scan" in good else "run", str(file), "--dry-run"])
+        assert (code, capsys.readouterr().err) == (0, ""), good

@@ -33,7 +33,7 @@ LAYERS = (
     ("losses", "data", "ladder"),
     ("priors",),
     ("architectures",),
-    ("kernels", "lock"),
+    ("kernels", "lock", "hdf5"),
     ("errors", "schema", "_version"),
 )
 DEPTH = {unit: depth for depth, row in enumerate(LAYERS) for unit in row}
@@ -45,7 +45,7 @@ USERS = {"analysis": {"mcmc", "cli"}, "theory": {"mcmc", "cli", "analysis"}, "re
 # Who may import these packages at all.
 OWNERS = {
     "mpi4py": {"parallel"},
-    "h5py": {"storage", "data", "cli"},  # data reads the user's files, the command line tells the version
+    "h5py": {"storage", "hdf5", "cli"},  # hdf5 reads the user's files, the command line tells the version
     "matplotlib": {"analysis"},
     "click": {"cli"},
     "rich": {"progress", "analysis"},
