@@ -886,12 +886,12 @@ def _no_checkpoint(problems: Iterable[str]) -> StorageError:
 
 
 def _cannot(verb: str, path: Path, error: OSError) -> StorageError:
-    advice = _ADVICE.get(error.errno, "")
-    return StorageError(f"{path}: cannot {verb}: {_reason(error)}{advice and f' ({advice})'}")
+    return StorageError(f"{path}: cannot {verb}: {_reason(error)}")
 
 
 def _reason(error: OSError) -> str:
-    return error.strerror or " ".join(str(error).split())
+    advice = _ADVICE.get(error.errno)
+    return (error.strerror or " ".join(str(error).split())) + (f" ({advice})" if advice else "")
 
 
 # --- inside the HDF5 files ---

@@ -14,7 +14,6 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,29 +131,32 @@ def _serve(request: dict[str, Any]) -> None:
 
 
 def _answer(request: dict[str, Any]) -> Sequence[Any]:
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as answer:
-        child = os.fork()
-        if child == 0:
-            for file, descriptor in ((out, 1), (err, 2), (answer, _ANSWER)):
-                os.dup2(file.fileno(), descriptor)
-            _serve(request)
-        deadline = time.monotonic() + _SECONDS
-        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
-            if time.monotonic() > deadline:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                return [-errno.ETIME, "", "hangs", 0]
-            time.sleep(0.001)
-        for file in (out, err, answer):
-            file.seek(0)
-        texts = [file.read().decode(errors="replace") for file in (out, err, answer)]
-        return [os.waitstatus_to_exitcode(ended[1]), texts[0], texts[1], int(texts[2] or 0)]
+    pipes = [os.pipe() for _ in range(3)]  # no files: a limit of their size would hold for them, too
+    child = os.fork()
+    if child == 0:
+        for (_, descriptor), number in zip(pipes, (1, 2, _ANSWER), strict=True):
+            os.dup2(descriptor, number)
+        _serve(request)
+    for _, descriptor in pipes:
+        os.close(descriptor)
+    deadline = time.monotonic() + _SECONDS
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return [-errno.ETIME, "", "hangs", 0]
+        time.sleep(0.001)
+    texts = []
+    for descriptor, _ in pipes:
+        with open(descriptor, errors="replace") as file:
+            texts.append(file.read())
+    return [os.waitstatus_to_exitcode(ended[1]), texts[0], texts[1], int(texts[2] or 0)]
 
 
-_ANSWER = 9
+_ANSWER = 99
 
 if __name__ == "__main__":
-    import h5py  # noqa: F401
+    import h5netcdf  # noqa: F401
 
     import mcmc.analysis
     import mcmc.analysis.summary

@@ -131,7 +131,7 @@ def summaries(out: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[str]:
     capsys.readouterr()
 
 
-@pytest.mark.parametrize(("kind", "damage", "state"), cases())
+@pytest.mark.parametrize(("kind", "damage", "state"), list(cases()))
 def test_damage(
     kind: str,
     damage: Callable[[Path, Path], None],

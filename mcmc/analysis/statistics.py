@@ -60,6 +60,8 @@ def effective_sample_size(series: np.ndarray) -> np.ndarray:
 def time_average(series: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean over chains and rows, its standard error, effective sample size: (..., chains, rows) -> 3 times (...)."""
     size = effective_sample_size(series)
+    if series.shape[-2] * series.shape[-1] < 2:  # one number has no spread
+        return series.mean(axis=(-2, -1)), np.full(size.shape, np.nan), size
     return series.mean(axis=(-2, -1)), series.std(axis=(-2, -1), ddof=1) / np.sqrt(size), size
 
 
