@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc.data import UNREADABLE
+from mcmc import data
 from mcmc.errors import ConfigError
 from mcmc.priors import FixedOverlap, attainable, unpack
 from mcmc.storage import RunDirectory
@@ -95,19 +94,7 @@ def load(
 def _from_file(path: Path, n_weights: int, n_instances: int) -> NDArray[np.int8]:
     """The array `weights` of a .npz file, (n_weights,) or (n_instances, n_weights)."""
     where = f"constraint.path: {path}"
-    try:
-        with open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ConfigError(f"{where}: expected a .npz file, this is none, or was cut short")
-            with np.load(file, allow_pickle=False) as archive:
-                if "weights" not in archive.files:
-                    raise ConfigError(f"{where}: has no array 'weights', it has {', '.join(archive.files) or 'none'}")
-                weights = archive["weights"]
-    except ConfigError:
-        raise
-    except UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"{where}: cannot be read as .npz ({reason})") from error
+    weights = data.read_reference(path, where)
     shapes = [(n_weights,), (n_instances, n_weights)]
     if weights.shape not in shapes:
         raise ConfigError(f"{where}: array 'weights': got shape {weights.shape}, expected {shapes[0]} or {shapes[1]}")

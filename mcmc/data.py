@@ -10,9 +10,9 @@ import csv
 import hashlib
 import os
 import zipfile
-import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -353,6 +353,9 @@ def _sign(output: NDArray[np.float64]) -> NDArray[np.float64]:
 
 # Files
 
+_LONGEST_REASON = 200
+"""Letters of what a reader says about a file."""
+
 
 def load_file(
     path: str | os.PathLike[str],
@@ -423,11 +426,29 @@ def _read(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Any], list[str
         raise ConfigError(f"data.path: {path}: got extension {path.suffix!r}, expected one of {', '.join(_READERS)}")
     if not os.path.isfile(path):
         raise ConfigError(f"data.path: {path}: no such file")
-    try:
+    with _readable(f"data.path: {path}", path.suffix):
         return reader(path, wanted)
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"data.path: {path}: cannot be read as {path.suffix} ({reason})") from error
+
+
+@contextmanager
+def _readable(where: str, kind: str) -> Iterator[None]:
+    """What goes wrong inside is the fault of the file, in one line."""
+    try:
+        yield
+    except Exception as error:  # numpy and zipfile raise almost anything on a file that is damaged
+        words = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+        reason = "".join(letter if letter.isprintable() else "?" for letter in words)
+        shown = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
+        raise ConfigError(f"{where}: cannot be read as {kind} ({shown})") from error
+
+
+def read_reference(path: Path, where: str) -> NDArray[Any]:
+    """The array `weights` of a .npz file, of any type and shape. Raises ConfigError that begins with `where`."""
+    with _readable(where, ".npz"):
+        arrays, names = _read_npz(path, ("weights",))
+    if "weights" not in arrays:
+        raise ConfigError(f"{where}: has no array 'weights', it has {_listed(names)}")
+    return np.asarray(arrays["weights"])
 
 
 def _read_npz(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
@@ -477,10 +498,6 @@ _READERS: dict[str, Callable[[Path, tuple[str, ...]], tuple[dict[str, Any], list
     ".hdf5": hdf5.read,
     ".csv": _read_csv,
 }
-
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, OverflowError, csv.Error)
-UNREADABLE += (hdf5.UnreadableError, zipfile.BadZipFile, zlib.error)
-"""What zipfile, numpy and csv raise on a file that is cut short, corrupt, encrypted or locked."""
 
 
 def _checked_inputs(inputs: Any, where: str, n_inputs: int | None) -> NDArray[Any]:

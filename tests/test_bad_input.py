@@ -175,7 +175,7 @@ EDITS = [
     _constraint(TEACHER + "0.5\ncopy = 0", ["constraint.copy", "got 0", "constraint.reference = 'run'"]),
     _constraint('reference = "file"\noverlap = 0.5', ["constraint.path", "missing", ".npz"]),
     _constraint(REFERENCE_FILE, ["constraint.path", "absent.npz", "No such file"]),
-    _constraint(REFERENCE_FILE.replace("absent.npz", "run.toml"), ["constraint.path", "run.toml", "a .npz file"]),
+    _constraint(REFERENCE_FILE.replace("absent.npz", "run.toml"), ["constraint.path", "run.toml", "read as .npz"]),
     _constraint(REFERENCE_FILE.replace('"file"', '"run"'), ["constraint.path", "absent.npz", "checkpoint"]),
     ("[sampler]", f'[constraint]\n{TEACHER}0.5\n[sampler]\norder = "sequential"', ["sampler.order", "pair flips"]),
     ('start = "random"', f'start = "teacher"\n[constraint]\n{TEACHER}0.5', ["schedule.start", "'random'"]),

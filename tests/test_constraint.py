@@ -557,7 +557,7 @@ def test_a_reference_that_changes_stops_the_run_from_going_on(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"w": np.ones(12)}, "no array 'weights', it has w"),
+        ({"w": np.ones(12)}, "no array 'weights', it has 'w'"),
         ({"weights": np.ones(11)}, r"got shape \(11,\), expected \(12,\) or \(1, 12\)"),
         ({"weights": np.zeros(12)}, r"expected -1 and \+1 only"),
         ({"weights": np.array(["1"] * 12)}, r"expected -1 and \+1 only"),

@@ -26,6 +26,7 @@ from mcmc import storage
 from mcmc.errors import ConfigError, StorageError
 from mcmc.schema import FORMAT_VERSION, VARIABLES
 from mcmc.storage import RunDirectory, Segment, read_dataset, write_atomically
+from mutations import mutated
 
 RUN_TOML = 'seed = 1\n[model]\nname = "β"\n'
 N_INSTANCES, N_COPIES, N_RUNGS, N_WEIGHTS, N_PATTERNS = 2, 3, 4, 5, 6
@@ -777,10 +778,16 @@ def test_no_damaged_file_reaches_hdf5(tmp_path, name, no_hdf5):
     no_hdf5()
     for position in positions(len(whole)):
         for damaged in (whole[:position], whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :]):
-            path.write_bytes(damaged)
-            with pytest.raises(StorageError, match=rf"{path.name}: ") as caught, storage._open_sealed(path, kind):
-                pass
-            assert "\n" not in str(caught.value)
+            refused(path, kind, damaged)
+    for seed in range(200):
+        refused(path, kind, mutated(whole, np.random.default_rng(seed)))
+
+
+def refused(path: Path, kind: str, damaged: bytes) -> None:
+    path.write_bytes(damaged)
+    with pytest.raises(StorageError, match=rf"{path.name}: ") as caught, storage._open_sealed(path, kind):
+        pass
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_segment(tmp_path):
