@@ -364,19 +364,26 @@ def share_around_sweeps(sweeps: int) -> dict[str, float]:
     }
 
 
-def pairs(launcher: Launcher, repeats: int, sweeps: int) -> list[float]:
-    """How many times two instances go faster on two ranks than on one, from the first sweep to the last; by pair."""
+def pairs(launcher: Launcher, repeats: int, sweeps: int) -> list[list[float]]:
+    """How many times two instances go faster on two ranks than on one, from the first sweep to the last; by pair.
+
+    In wall time, and in CPU time of what is work: that of the slower rank, whoever else uses the cores.
+    """
     tables = production.run_file(1000, 1000, production.N_RUNGS, sweeps)
     tables["data"]["n_instances"] = 2
+    working = ("sweeps", "measurement", "gathering", "segments", "checkpoints")
 
-    def seconds(n_ranks: int) -> float:
-        return max(book["loop"][3] for book in _timed(launcher, n_ranks, tables)[1])
+    def seconds(n_ranks: int) -> tuple[float, float]:
+        _, books = _timed(launcher, n_ranks, tables)
+        work = [sum(book[section][1] for section in working if section in book) for book in books]
+        return max(book["loop"][3] for book in books), max(work)
 
     ratios = []
     for number in range(repeats):
         times = {n: seconds(n) for n in ((1, 2), (2, 1))[number % 2]}
-        ratios.append(times[1] / times[2])
-        print(f"pair {number}: {times[1]:.2f} s / {times[2]:.2f} s = {ratios[-1]:.3f}", flush=True)
+        ratios.append([one / two for one, two in zip(times[1], times[2], strict=True)])
+        said = ", ".join(f"{one:.2f} s / {two:.2f} s" for one, two in zip(times[1], times[2], strict=True))
+        print(f"pair {number}: wall and CPU {said}", flush=True)
     return ratios
 
 
@@ -422,8 +429,8 @@ def predict(w: Workload, n_ranks: int, costs: dict[str, Any], cluster: Cluster, 
     found["results.h5"] = row_bytes * (by_all + 1 / disk["results_rate"]) * per_row
     busy = sum(found.values())
     found["results.h5"] += busy * instances * own["data"] / cluster.day
-    stretches = busy / STRETCH
-    found["measurement by the first rank"] += stretches * own["collect"]
+    stretches = min(1.0, busy / STRETCH)
+    found["measurement by the first rank"] += min(stretches, per_row) * own["collect"]
     found["agreement"] = stretches * math.log2(n_ranks) * cluster.step
     state = instances * own["state_bytes"] * (1 / cluster.bandwidth + 1 / min(cluster.disk, disk["checkpoint_rate"]))
     found["checkpoints"] = busy * (state + disk["segment"]) / cluster.every
