@@ -16,7 +16,7 @@ export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help build run test test-mpi test-faults bench bench-scaling lint sanitize clean
+.PHONY: help build run test test-mpi test-faults bench bench-scaling bench-scale lint sanitize clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' Makefile | expand -t 16
@@ -61,6 +61,9 @@ lint: $(VENV)/tools ## ruff and cython-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
+
+bench-scale: $(VENV)/built $(LAUNCHERS) ## costs of a round on 1 to 64 ranks and what they predict, with docs/scale.md
+	$(BIN)/python benchmarks/scale.py --page docs/scale.md
 
 # In a copy of the tree, because an ordinary build lies inside it. Slow tests are about numbers, not about memory. A dying
 # process takes what pytest captured with it: --capture=sys lets the sanitizers' report through.

@@ -89,6 +89,9 @@ def run(tables: dict[str, Any], directory: Path, world: parallel.World) -> dict[
 
 def main(tables: str, directory: str) -> None:
     world = parallel.world()
+    cores = sorted(os.sched_getaffinity(0))
+    if world.size <= len(cores):  # as launchers arrange it on clusters
+        os.sched_setaffinity(0, cores[world.rank : world.rank + 1])
     books = world.collect(run(json.loads(Path(tables).read_text()), Path(directory), world))
     if world.rank == 0:
         print("result " + json.dumps(books), flush=True)

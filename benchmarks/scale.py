@@ -44,6 +44,8 @@ US = 1e-6
 SLICE = 100
 """Rounds that are timed together: short, so that some are not interrupted by other programs."""
 SLICES = 400
+STRETCH = 0.05
+"""Seconds between two agreements of the ranks; then rows become observables."""
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 PREDICTED = (64, 1024, 16384)
 
@@ -121,18 +123,15 @@ def work(workload: Workload, sweeps: int) -> dict[str, Any]:
     part = Part(problem, Piece(0, 0, workload.n_walkers), Serial())
     start = time.thread_time() - began
     part.advance(1, sweeps)
-    done, rows, together = sweeps, [], []
+    done, together = sweeps, []
     for _ in range(5):
-        count = max(workload.measure_every, sweeps // 5 // workload.measure_every * workload.measure_every)
+        count = max(1, sweeps // 5)
         began = time.thread_time()
         part.chain.advance(done + 1, done + count)
         together.append((time.thread_time() - began) / count / workload.n_walkers)
-        began = time.thread_time()
-        part._collect(done + 1, done + count)
-        rows.append((time.thread_time() - began) / (count // workload.measure_every))
         done += count
-    energy = part.block.energy.copy()
-    decision = _least(lambda: [part.chain.exchange(done, energy) for _ in range(SLICE)], 50, time.thread_time) / SLICE
+    part.chain.take()
+    one, many = (_rows(part, n) for n in (1, 21))
     instance = problem.instance(0)
     data = 2 * _least(lambda: problem.instance(0), 2, time.thread_time)
     data += _least(lambda: deflated(instance.inputs.dense().tobytes()), 2, time.thread_time)
@@ -140,13 +139,33 @@ def work(workload: Workload, sweeps: int) -> dict[str, Any]:
         "data": data,
         "sweep": min(together),
         "by_rung": _by_rung(part, problem, max(1, sweeps // 5)),
-        "row": min(rows),
-        "decision": decision,
+        "row": (many - one) / 20,
+        "collect": one - (many - one) / 20,
+        "decision": _decision(part),
         "start": start,
         "row_bytes": part.held_bytes // sum(len(piece["energy"]) for piece in part.rows),
         "row_weights": problem.n_weights // 8 * workload.n_walkers,
         "state_bytes": sum(a.nbytes for a in (part.walker_state() | part.instance_state()).values()),
     }
+
+
+def _rows(part: Part, n_rows: int) -> float:
+    """CPU seconds of turning so many rows into observables."""
+
+    def collect() -> float:
+        for _ in range(n_rows):
+            part.chain.record()
+        began = time.thread_time()
+        part._collect(1, n_rows * part.measure_every)
+        return time.thread_time() - began
+
+    return min(collect() for _ in range(10))
+
+
+def _decision(part: Part) -> float:
+    """CPU seconds of an exchange round, all energies being known."""
+    energy = part.block.energy.copy()
+    return _least(lambda: [part.chain.exchange(1, energy) for _ in range(SLICE)], 50, time.thread_time) / SLICE
 
 
 def _by_rung(whole: Part, problem: Problem, sweeps: int) -> list[float]:
@@ -302,10 +321,11 @@ def crowded(launcher: Launcher, sweeps: int) -> list[dict[str, Any]]:
 def fit(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """CPU microseconds a sweep of the sections that work, as a few terms >= 0."""
     n = np.array([row["ranks"] for row in rows], dtype=float)
+    rows_and_calls = {"all walkers": np.ones_like(n), "a rank": n - 1}
     terms = {
         "sweeps": ("cpu", {"a call": np.ones_like(n), "a walker": SPLIT.n_walkers / n}),
-        "measurement": ("cpu_0", {"all walkers": np.ones_like(n), "a rank": n - 1}),
-        "gathering": ("cpu_0", {"all walkers": np.ones_like(n), "a rank": n - 1}),
+        "measurement": ("cpu_0", rows_and_calls),
+        "gathering": ("cpu_0", rows_and_calls),
     }
     found = {}
     for section, (clock, columns) in terms.items():
@@ -323,36 +343,47 @@ def fit(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def share_around_sweeps(sweeps: int) -> dict[str, float]:
-    """Of the CPU time of the sweeps: exchange, rows; and, in wall time, files. N = 1000, 16 rungs, one rank."""
+    """What costs besides sweeps on one rank, as a share of them: N = 1000, 16 rungs, exchange every sweep.
+
+    Work in CPU time; a segment and a checkpoint, which wait for the disk, in wall time over the time between two.
+    """
     tables = production.run_file(1000, 1000, production.N_RUNGS, sweeps)
     with tempfile.TemporaryDirectory() as scratch:
-        tables["checkpoint"] = {"every": "5 s"}
         books = ledger.run(tables, Path(scratch, "out"), Serial())
-    exchange, row = production._costs(1000)
-    total = books["sweeps"][1]
-    shares = {
-        "exchange": exchange * sweeps / total,
-        "rows": (books["measurement"][1] + row * (sweeps // 10)) / total,
-        "segments, checkpoints": sum(books[name][0] for name in ("segments", "checkpoints")) / total,
-        "results": books["results"][0] / total,
+    problem = Problem(config.load(tables))
+    decision = _decision(Part(problem, Piece(0, 0, problem.n_walkers), Serial()))
+    checkpoint, total = books["segments"][0] + books["checkpoints"][0], books["sweeps"][1]
+    return {
+        "sweeps, in s": total,
+        "a segment and a checkpoint, in ms": 1e3 * checkpoint,
+        "exchange": decision * sweeps / total,
+        "segments and checkpoints every 5 min": checkpoint / Cluster().every,
+        "results.h5": books["results"][1] / total,
+        "measurement": books["measurement"][1] / total,
         "agreement, Python": books["loop"][1] / total,
     }
-    return {"sweeps, in s": total, "checkpoints, in number": books["checkpoints"][2], **shares}
 
 
-def pairs(launcher: Launcher, repeats: int, sweeps: int) -> list[float]:
-    """How many times two instances go faster on two ranks than on one, from the first sweep to the last; by pair."""
+def pairs(launcher: Launcher, repeats: int, sweeps: int) -> list[list[float]]:
+    """How many times two instances go faster on two ranks than on one, from the first sweep to the last; by pair.
+
+    In wall time, and in CPU time of what is work: that of the slower rank, whoever else uses the cores.
+    """
     tables = production.run_file(1000, 1000, production.N_RUNGS, sweeps)
     tables["data"]["n_instances"] = 2
+    working = ("sweeps", "measurement", "gathering", "segments", "checkpoints")
 
-    def seconds(n_ranks: int) -> float:
-        return max(book["loop"][3] for book in _timed(launcher, n_ranks, tables)[1])
+    def seconds(n_ranks: int) -> tuple[float, float]:
+        _, books = _timed(launcher, n_ranks, tables)
+        work = [sum(book[section][1] for section in working if section in book) for book in books]
+        return max(book["loop"][3] for book in books), max(work)
 
     ratios = []
     for number in range(repeats):
         times = {n: seconds(n) for n in ((1, 2), (2, 1))[number % 2]}
-        ratios.append(times[1] / times[2])
-        print(f"pair {number}: {times[1]:.2f} s / {times[2]:.2f} s = {ratios[-1]:.3f}", flush=True)
+        ratios.append([one / two for one, two in zip(times[1], times[2], strict=True)])
+        said = ", ".join(f"{one:.2f} s / {two:.2f} s" for one, two in zip(times[1], times[2], strict=True))
+        print(f"pair {number}: wall and CPU {said}", flush=True)
     return ratios
 
 
@@ -398,7 +429,9 @@ def predict(w: Workload, n_ranks: int, costs: dict[str, Any], cluster: Cluster, 
     found["results.h5"] = row_bytes * (by_all + 1 / disk["results_rate"]) * per_row
     busy = sum(found.values())
     found["results.h5"] += busy * instances * own["data"] / cluster.day
-    found["agreement"] = busy / 0.05 * math.log2(n_ranks) * cluster.step
+    stretches = min(1.0, busy / STRETCH)
+    found["measurement by the first rank"] += min(stretches, per_row) * own["collect"]
+    found["agreement"] = stretches * math.log2(n_ranks) * cluster.step
     state = instances * own["state_bytes"] * (1 / cluster.bandwidth + 1 / min(cluster.disk, disk["checkpoint_rate"]))
     found["checkpoints"] = busy * (state + disk["segment"]) / cluster.every
     begin = costs["start"]["import"] + n_ranks * costs["start"]["files"] / cluster.opens + own["start"]
@@ -510,7 +543,8 @@ def cost_table(costs: dict[str, Any]) -> str:
         lines += [
             [f"{w.name}: a sweep of a walker, mean; coldest, hottest rung", "CPU of a thread",
              f"{_us(own['sweep'])} µs; {_us(min(own['by_rung']))}, {_us(max(own['by_rung']))} µs"],
-            [f"{w.name}: a row of all walkers", "CPU of a thread", f"{_us(own['row'])} µs"],
+            [f"{w.name}: rows of all walkers: one more, and once in 50 ms", "CPU of a thread",
+             f"{_us(own['row'])} µs, {_us(own['collect'])} µs"],
             [f"{w.name}: bytes of a row, of the state in a checkpoint", "",
              f"{own['row_bytes']:.3g}, {own['state_bytes']:.3g}"],
         ]  # fmt: skip
@@ -598,7 +632,7 @@ def measure(parts: Iterable[str], quick: bool, known: dict[str, Any]) -> dict[st
         elif part == "share":
             found[part] = share_around_sweeps(2000 if quick else 20000)
         elif part == "pairs" and available:
-            found[part] = {launcher.name: pairs(launcher, 3 if quick else 7, 5000) for launcher in available}
+            found[part] = {launcher.name: pairs(launcher, 3 if quick else 7, 3000) for launcher in available}
         elif part == "starting" and available:
             found[part] = {launcher.name: starting(launcher, (1, 2, 3, 5, 8, 16)) for launcher in available}
         print(f"{part}: {json.dumps(found.get(part))}", flush=True)

@@ -76,6 +76,7 @@ def test_serial_world() -> None:
     assert world.gather(array) is array
     assert world.share({"a": array})["a"] is array
     assert world.broadcast(lambda: "said") == "said"
+    assert world.assisted(bytes.upper, lambda each: [one.decode() for one in each([b"a", b"b"])]) == ["A", "B"]
     assert world.start_maximum([3, -1])() == [3, -1]
     assert world.collect("here") == ["here"]
     assert world.group([0]).size == 1
@@ -169,6 +170,23 @@ for error in (ConfigError, StorageError):
         assert type(raised) is error and str(raised) == "from 0: ü"
     else:
         raise AssertionError
+
+def twice(item):
+    helped.append(item)
+    return 2 * item
+
+for n in (0, 1, 7):
+    helped, many = [], [bytes([i]) * i for i in range(n)]
+    doubled = world.assisted(twice, lambda each: [[one.hex() for one in each(some)] for some in (many, many[:2])])
+    assert doubled == [[(2 * one).hex() for one in some] for some in (many, many[:2])]
+    assert helped == many[rank::size] + many[:2][rank::size]
+try:
+    world.assisted(twice, lambda each: each([b"a"]) and fail())
+except StorageError as raised:
+    assert str(raised) == "from 0: ü"
+else:
+    raise AssertionError
+
 assert world.hosts() == ([os.uname().nodename] if rank == 0 else [])
 assert world.collect((rank, "ü")) == [(r, "ü") for r in range(size)]
 
