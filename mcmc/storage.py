@@ -33,10 +33,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import h5py
-import msgspec
 import numpy as np
 
 from mcmc import lock
@@ -97,24 +96,14 @@ _ADVICE = {
     errno.EIO: "when the disk is mended, the same command continues",
 }
 """What to do, by the error of the operating system."""
-
-
-class _Status(TypedDict, total=False):
-    """What status.json may say, as far as somebody here reads it."""
-
-    state: str
-    message: str
-    sweep: int
-    sweeps: int
-    rate_proposals_per_s: float | None
-    seconds_left: float | None
-    heartbeat: float
-    started: float
-    elapsed_seconds: float
-    hosts: list[str]
-    ranks: int
-    pid: int
-    run_file_directory: str
+_REAL = (int, float)
+_STATUS_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("state", "message", "run_file_directory"), str),
+    **dict.fromkeys(("sweep", "sweeps", "ranks", "pid"), int),
+    **dict.fromkeys(("rate_proposals_per_s", "seconds_left", "heartbeat", "started", "elapsed_seconds"), _REAL),
+    "hosts": list,
+}
+"""What status.json may say, as far as it is read; null says nothing."""
 
 
 class Segment(NamedTuple):
@@ -259,13 +248,14 @@ class RunDirectory:
     def read_status(self) -> dict[str, Any] | None:
         """What status.json says; None if it is missing, was lost with the machine, or is none of ours."""
         try:
-            status = msgspec.json.decode((self.path / STATUS).read_bytes())
-            msgspec.convert(status, _Status)
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+            status = json.loads((self.path / STATUS).read_bytes())
+        except FileNotFoundError:
             return None
         except OSError as error:
             raise _cannot("read", self.path / STATUS, error) from error
-        return status
+        except ValueError:
+            return None
+        return status if _is_status(status) else None
 
     def log(self, line: str) -> None:
         """Appends to run.log, with the local time before every line."""
@@ -876,6 +866,18 @@ def _remove_directories(paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(OSError):
             path.rmdir()
+
+
+def _is_status(found: Any) -> bool:
+    """Whether this is a table, and what others read in it has the types that they expect."""
+    if not isinstance(found, dict):
+        return False
+    said = {name: value for name, value in found.items() if name in _STATUS_TYPES and value is not None}
+    of_types = "state" in said or "state" not in found
+    for name, value in said.items():
+        of_types &= isinstance(value, _STATUS_TYPES[name]) and not isinstance(value, bool)
+        of_types &= not isinstance(value, float) or abs(value) < 1e18  # nor NaN
+    return of_types and all(isinstance(host, str) for host in found.get("hosts") or ())
 
 
 def _no_checkpoint(problems: Iterable[str]) -> StorageError:

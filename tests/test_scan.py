@@ -620,7 +620,13 @@ def test_status_of_a_scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_status_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As if it were not there."""
-    found = ["[]", '{"state": ["x"]}', '{"state": "running", "heartbeat": "now"}', '{"state": "failed"}', "\xff"]
+    found = [
+        '{"state": null}',
+        '{"state": ["x"]}',
+        '{"state": "running", "heartbeat": "now"}',
+        '{"state": "failed"}',
+        "\xff",
+    ]
     found += ['{"state": "stopped", "sweep": "many"}', '{"state": "complete", "elapsed_seconds": {}, "sweep": 120}']
     (tmp_path / "scan.toml").write_text(text({"seed": f"0..{len(found) - 1}"}))
     for seed, said in enumerate(found):
