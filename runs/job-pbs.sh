@@ -4,13 +4,19 @@
 #PBS -l select=2:ncpus=32:mpiprocs=32
 #PBS -l walltime=24:00:00
 #PBS -j oe
+file="RUN.toml"
+dir="DIR"
 cd "$PBS_O_WORKDIR" || exit 1
 # What the program needs, such as "module load", goes here.
 
-# Ten minutes less than the job has: for the start, the last checkpoint and a slow disk.
-mpirun mcmc run RUN.toml -o DIR --walltime 23:50:00 --quiet
+started() { sed -n 's/.*"started": \([0-9.]*\).*/\1/p' "$dir/status.json" 2>/dev/null; }
+before=$(started)
 
-# Launchers garble exit codes; what the run says of itself counts. Of a scan: mcmc scan, and [ $? -eq 75 ] here.
-if grep -q '"state": "stopped"' DIR/status.json; then
+# Ten minutes less than the job has: for the start, the last checkpoint and a slow disk.
+mpirun mcmc run "$file" -o "$dir" --walltime 23:50:00 --quiet
+
+# Launchers garble exit codes; what the run says of itself counts, if it came so far as to say anything in this job.
+# Of a scan: mcmc scan, and [ $? -eq 75 ] here.
+if grep -q '"state": "stopped"' "$dir/status.json" && [ "$(started)" != "$before" ]; then
     qsub job-pbs.sh
 fi

@@ -36,6 +36,8 @@ SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0,bf
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=5
+# As many sites have it: of the ranks that all exit with 75, the first would end the others.
+KillOnBadExit=1
 MpiDefault=none
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 State=UNKNOWN

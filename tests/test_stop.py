@@ -21,7 +21,7 @@ ENDLESS = {"schedule.sweeps": 10**8}
 
 @pytest.fixture(autouse=True)
 def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_JOB_ID", "SLURM_JOB_END_TIME"):
+    for name in ("SLURM_JOB_ID", "SLURM_JOB_END_TIME", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -59,9 +59,21 @@ def test_squeue_is_asked(squeue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert slurm.seconds_left() == pytest.approx(1000, abs=5)
 
 
-@pytest.mark.parametrize(
-    "script", ["exit 1", "echo N/A", "echo Unknown", "true", "echo 1; echo 2", "kill $$", "sleep 60"]
-)
+def test_of_an_array_one_task_is_asked_for(squeue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job id of one of the tasks is that of the array: squeue would tell of all of them."""
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    slurm.seconds_left()
+    assert (squeue.parent / "asked").read_text() == "%s --noheader --jobs 77_3 --format %e\n"
+
+
+def test_the_first_end_counts(squeue: Path) -> None:
+    """A job of several components has a line for each of them."""
+    answer(squeue, f"echo NONE; {in_seconds(1000)}; {in_seconds(500)}; {in_seconds(800)}")
+    assert slurm.seconds_left() == pytest.approx(500, abs=5)
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo N/A", "echo Unknown", "true", "kill $$", "sleep 60"])
 def test_squeue_that_tells_nothing(script: str, squeue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "_PATIENCE", 0.2)
     answer(squeue, script)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,7 +20,14 @@ from mcmc.slurm import LAUNCHERS, script
 @click.option(
     "-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="Where the results go; default: out/FILE."
 )
-@click.option("--time", "time_limit", metavar="TIME", default="24:00:00", show_default=True, help="Limit of the job.")
+@click.option(
+    "--time",
+    "time_limit",
+    metavar="TIME",
+    default="24:00:00",
+    show_default=True,
+    help='Limit of the job, as Slurm takes it (90 are minutes, 1-12 a day and a half, UNLIMITED) or as in "2 days".',
+)
 @click.option("--nodes", metavar="N", type=click.IntRange(min=1))
 @click.option("--ntasks", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="MPI ranks.")
 @click.option("--partition", metavar="NAME")
@@ -64,16 +73,43 @@ def slurm(
         launcher = "none" if ntasks == 1 else "pmi2"
     if launcher == "none" and ntasks > 1:
         raise ConfigError(f"--mpi: got none for {ntasks} ranks, expected one of {', '.join(LAUNCHERS[:-1])}")
-    options = {"job-name": file.stem, "output": f"{file.stem}-%{'j' if array is None else 'A_%a'}.log"}
-    options |= {"ntasks": ntasks} | ({} if nodes is None else {"nodes": nodes})
+    log = file.stem.replace("%", "%%") + ("-%j.log" if array is None else "-%A_%a.log")
+    options: dict[str, object] = {"job-name": file.stem, "output": log, "ntasks": ntasks}
+    options |= {} if nodes is None else {"nodes": nodes}
     options |= {} if partition is None else {"partition": partition}
     options |= {} if array is None else {"array": f"0-{len(asked.tasks) - 1}%{array}"}
-    options |= {name.lstrip("-"): value if given else None for name, given, value in (e.partition("=") for e in extra)}
+    options |= dict(_option(text) for text in extra)
     command = [_program(), "scan" if asked.axes else "run", str(file), "-o", str(output or Path("out") / file.stem)]
     command += [word for override in overrides for word in ("--set", override)]
-    command += ["--quiet"] if array is None else ["--quiet", "--task", '"$SLURM_ARRAY_TASK_ID"']
-    seconds = config.duration(time_limit, "--time")
-    click.echo(script(command, options, launcher=launcher, seconds=seconds), nl=False)
+    command += ["--quiet"] if array is None else ["--quiet", "--task"]
+    seconds = _limit(time_limit)
+    click.echo(script(command, options, launcher=launcher, seconds=seconds, is_array=array is not None), nl=False)
+
+
+def _option(text: str) -> tuple[str, str | None]:
+    """An option of sbatch: its name without dashes, and its value if there is one."""
+    name, given, value = text.removeprefix("--").partition("=")
+    if not re.fullmatch(r"[a-z][a-z0-9-]+", name):
+        raise ConfigError(f"--sbatch: got {text!r}, expected NAME=VALUE or NAME, such as account=abc or exclusive")
+    return name, value if given else None
+
+
+def _limit(text: str) -> float:
+    """Seconds of a time limit: Slurm's own notations mean what they mean there, others what they mean in run files."""
+    from mcmc import config
+
+    words = text.strip()
+    if words.upper() in ("UNLIMITED", "INFINITE", "0"):
+        return math.inf
+    if re.fullmatch(r"[\d.]+", words):
+        words += " min"
+    elif re.fullmatch(r"\d+-\d+(:\d+)?", words):  # days and hours, without seconds
+        words += ":00" * (2 - words.count(":"))
+    try:
+        return config.duration(words, "--time")
+    except ConfigError:
+        expected = '90 (minutes), "30:00", "23:50:00", "1-12" (days and hours), "2 days" or UNLIMITED'
+        raise ConfigError(f"--time: got {text!r}, expected a time limit such as {expected}") from None
 
 
 def _program() -> str:
