@@ -355,8 +355,11 @@ class _Run:
         self.checkpointed = self.sweep
         self.first_row = self.sweep // self.config.schedule.measure_every
         if self.sweep:
-            for part in self.parts:
-                part.restore(state)
+            self._restore(state)
+
+    def _restore(self, state: dict[str, NDArray]) -> None:
+        for part in self.parts:
+            part.restore(state)
 
     # --- the loop ---
 
@@ -621,6 +624,12 @@ class Replay(_Run):
             self.sweep = self.checkpointed = int(self._start.attrs["sweep"])
             self.checkpoint_arrays = self._start.arrays
         return False
+
+    def _restore(self, state: dict[str, NDArray]) -> None:
+        try:
+            super()._restore(state)
+        except (KeyError, IndexError, ValueError) as error:
+            raise StorageError(f"the checkpoint to start from holds no state of this run: {error}") from None
 
     def _write_results(self) -> None:
         if self.sweeps == self.config.schedule.sweeps:
