@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -583,22 +585,27 @@ def test_nothing_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "no task is complete yet" in capsys.readouterr().err
 
 
-def test_a_signal_during_the_comparison(
-    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """SIGTERM, too, leaves nothing in TMPDIR."""
-    compare = verifying._Comparison.run
+SIGNALLED = """
+import os, signal
+from mcmc import cli, verify
 
-    def run_after_a_signal(*arguments: object) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        compare(*arguments)  # type: ignore[arg-type]
+def run(self, has_results, run=verify._Comparison.run):
+    os.kill(os.getpid(), signal.SIGTERM)
+    run(self, has_results)
 
-    monkeypatch.setattr(verifying._Comparison, "run", run_after_a_signal)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "space"))
-    (tmp_path / "space").mkdir()
-    assert run_command(["verify", str(copied), "--quiet"]) == 130
-    assert capsys.readouterr().err.endswith("mcmc: error: interrupted\n")
-    assert list((tmp_path / "space").iterdir()) == []
+verify._Comparison.run = run
+cli.main()
+"""
+"""The command mcmc, which is told to end as soon as a comparison begins."""
+
+
+def test_a_signal_during_the_comparison(complete: Path, tmp_path: Path) -> None:
+    """It leaves nothing in TMPDIR."""
+    command = [sys.executable, "-c", SIGNALLED, "verify", str(complete), "--quiet"]
+    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.endswith("mcmc: error: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_interrupts_leave_nothing(tmp_path: Path) -> None:
