@@ -681,6 +681,12 @@ class Replay(_Run):
             self.checkpoint_arrays = self._start.arrays
         return ""
 
+    def _restore(self) -> None:
+        try:
+            super()._restore()
+        except (KeyError, IndexError, ValueError) as error:
+            raise StorageError(f"the checkpoint to start from holds no state of this run: {error}") from None
+
     def _write_results(self, deflate: Each) -> None:
         if self.sweeps == self.config.schedule.sweeps:
             self.files.write_results(*self._constant_results(), [], deflate)

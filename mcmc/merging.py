@@ -12,8 +12,7 @@ import tomli_w
 
 from mcmc import farm
 from mcmc._version import __version__
-from mcmc.config import check_one_run
-from mcmc.errors import StorageError
+from mcmc.errors import ConfigError, StorageError
 from mcmc.scan import Axis, Scan, Task
 from mcmc.schema import VARIABLES
 from mcmc.storage import RESULTS, ROOT_ATTRIBUTES, Joined, RunDirectory, write_scan
@@ -43,8 +42,8 @@ class _Results(NamedTuple):
 def merge(scan: Scan, directory: Path, path: Path) -> list[str]:
     """Writes the results of all tasks to `path`, with the scan's axes as first dimensions.
 
-    Returns warnings: tasks that are not complete, whose values are missing. Raises StorageError if there is none that
-    is complete, or if the file cannot be written.
+    Returns warnings: tasks that are not complete, or not what the scan asks for; their values are missing. Raises
+    StorageError if there is no other one, or if the file cannot be written.
     """
     found, missing, damaged = _find(scan, directory)
     if not found:
@@ -110,7 +109,7 @@ def _is_complete(files: RunDirectory) -> bool:
 
 
 def _find(scan: Scan, directory: Path) -> tuple[list[_Results], list[str], list[str]]:
-    """Results of the complete tasks, names of the others, and what is wrong with damaged files."""
+    """Results of the complete tasks, names of the others, and what is wrong with damaged and foreign ones."""
     found, missing, damaged = [], [], []
     for task, status in zip(scan.tasks, farm.statuses(scan, directory), strict=True):
         if status.get("state") != "complete":
@@ -119,10 +118,19 @@ def _find(scan: Scan, directory: Path) -> tuple[list[_Results], list[str], list[
         files = RunDirectory(directory / task.name)
         try:
             results = _Results(task, files, *files.results_shapes())
-            check_one_run(files.path, str(results.attrs["run_toml"]))
-            found.append(results)
         except StorageError as error:
             damaged.append(f"{error}; without it, mcmc scan makes it anew")
+            continue
+        try:
+            changes = scan.changes_of(task, str(results.attrs["run_toml"]))
+        except ConfigError as error:
+            changes = [str(error)]
+        if changes:
+            damaged.append(
+                f"{files.path}: holds another run than the task of this name: {'; '.join(changes)}; left out"
+            )
+        else:
+            found.append(results)
     return found, missing, damaged
 
 

@@ -133,6 +133,20 @@ class Scan:
 
         return [line for line in now.changes_since(before.text, paths=True) if not is_varied(line.partition(" ")[0])]
 
+    def changes_of(self, task: Task, text: str) -> list[str]:
+        """In what a task differs from the run of `text` in its directory, as Config.changes_since; ConfigError.
+
+        The scan may be reached by another path now: of files only what the scan file itself says of the path counts.
+        """
+        found = config.parse(text)
+
+        def is_same_file(key: str) -> bool:
+            table, _, name = key.partition(".")
+            return key in _PATHS and str(found.get(table, {}).get(name)).endswith(str(self.value(task, key)))
+
+        changes = self.config(task).changes_since(text)
+        return [line for line in changes if not is_same_file(line.partition(" ")[0])]
+
     @cached_property
     def labels(self) -> dict[str, str]:
         """What a key is called in names: its last part, unless two keys of the scan share it."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,16 +17,27 @@ from mcmc import config
 from mcmc._version import __version__
 from mcmc.config import Config
 from mcmc.engine import STOPPED, Replay, check_sources
-from mcmc.errors import ConfigError, StorageError
+from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.problem import Problem
 from mcmc.schema import FORMAT_VERSION, SNAPSHOTS, VARIABLES
 from mcmc.stop import Stop
-from mcmc.storage import CHECKPOINT, PREVIOUS, RESULTS, RUN_TOML, SEGMENTS, WEIGHTS, Checkpoint, RunDirectory, Segment
+from mcmc.storage import (
+    CHECKPOINT,
+    PREVIOUS,
+    RESULTS,
+    ROOT_ATTRIBUTES,
+    RUN_TOML,
+    SEGMENTS,
+    WEIGHTS,
+    Checkpoint,
+    RunDirectory,
+    Segment,
+)
 
 _BLOCK = 8 << 20
-"""Bytes of a dataset that are compared at a time."""
-_COMPARED_ATTRIBUTES = ("seed", "burn_in", "n_weights", "n_patterns", "complete")
-"""The others name the version of mcmc and the run file, in which checkpoint.* may have changed."""
+"""Bytes of a dataset that are compared at a time, about: compressed chunks are read whole."""
+_VERSION, _RUN_TOML = "mcmc_version", "run_toml"
+"""Attributes that may differ: results.h5 can be of a later version, and checkpoint.* may have changed."""
 
 
 class Difference(NamedTuple):
@@ -63,8 +74,9 @@ class Report:
         if not self.differences:
             rows = f"{self.n_rows} rows after sweep {self.first}, up to sweep {self.last}"
             return f"identical: {self.n_datasets} datasets, {rows}; {self.seconds:.1f} s"
-        words = f"differs: {self.differences[0]}"
-        others = list(dict.fromkeys(found.name for found in self.differences[1:]))
+        first = self.differences[0]
+        words = f"differs: {first}"
+        others = list(dict.fromkeys(found.name for found in self.differences if found.name != first.name))
         if others:
             words += f"; {len(others)} more datasets differ: {', '.join(others[:4])}{', ...' * (len(others) > 4)}"
         if self.version != __version__:
@@ -79,31 +91,39 @@ def verify(
     relative_to: Path | None = None,
     quiet: bool = False,
 ) -> Report:
-    """Replay the run in `directory` in a temporary directory and compare all that there is of it.
+    """Replay the run in `directory` in a temporary directory and compare its segments, checkpoint.h5 and results.h5.
 
-    fraction: of the sweeps, from the first on; from_checkpoint: instead the sweeps from checkpoint.prev.h5 to
-    checkpoint.h5. relative_to: where relative paths of the run file start; by default where they did for the run.
-    Raises StorageError if files are damaged or of another run, ConfigError if the run cannot be made here, and
-    KeyboardInterrupt after a signal; nothing is left behind.
+    Of a run that is not complete results.h5 (of `mcmc merge`, or of fewer sweeps) is left out.
+    fraction: of the sweeps, from the first on; from_checkpoint: instead the sweeps from checkpoint.prev.h5, or the
+    first one where there is none, to checkpoint.h5. relative_to: where relative paths of the run file start; by default
+    where they did for the run.
+    Raises StorageError if files are damaged, missing or of another run, ConfigError if the run cannot be made here,
+    DivergenceError if the replay diverges, and KeyboardInterrupt after a signal; nothing is left behind.
     """
     began = time.monotonic()
     files = RunDirectory(directory)
-    start = _previous(files) if from_checkpoint else None
     target = _target(files)
     asked = _config(files, target, relative_to)
+    has_results = _has_results(files, target, asked)
+    start = _previous(files, target, asked) if from_checkpoint else None
     problem = _problem(asked, target)
     check_sources(problem, target, directory)
     first, end = (0 if start is None else int(start.attrs["sweep"])), int(target.attrs["sweep"])
-    if from_checkpoint and first >= end:
-        raise ConfigError(f"--from-checkpoint: {directory}: {PREVIOUS} and {CHECKPOINT} are of the same sweep {end}")
+    if first >= end:
+        raise StorageError(f"{files.path / PREVIOUS}: is of sweep {first}, {CHECKPOINT} of sweep {end}")
     last = min(end, max(math.ceil(fraction * end), asked.schedule.measure_every))
-    with tempfile.TemporaryDirectory(prefix="mcmc-verify-") as temporary:
+    with Stop(None) as stop, tempfile.TemporaryDirectory(prefix="mcmc-verify-") as temporary:
         replay = RunDirectory(Path(temporary) / "replay")
-        with Stop(None) as stop:
-            if Replay(problem, replay.path, last, start, quiet).execute(stop) == STOPPED:
-                raise KeyboardInterrupt
-        comparison = _Comparison(files, target, asked, replay, first, last)
-        comparison.run()
+        try:
+            outcome = Replay(problem, replay.path, last, start, quiet).execute(stop)
+        except DivergenceError as error:
+            raise DivergenceError(f"{directory}: the replay has diverged: {error}", error.at) from None
+        except StorageError as error:
+            raise StorageError(f"{directory}: the replay has failed: {error}") from None
+        if outcome == STOPPED:
+            raise KeyboardInterrupt
+        comparison = _Comparison(files, target, asked, replay, first, last, stop)
+        comparison.run(has_results)
     differences = sorted(comparison.differences, key=lambda found: math.inf if found.sweep is None else found.sweep)
     every = asked.schedule.measure_every
     n_rows = last // every - first // every
@@ -121,11 +141,33 @@ def _target(files: RunDirectory) -> Checkpoint:
     return checkpoint
 
 
-def _previous(files: RunDirectory) -> Checkpoint:
+def _previous(files: RunDirectory, target: Checkpoint, asked: Config) -> Checkpoint | None:
+    """The checkpoint before `target`, None if there is none; StorageError if it is of another run."""
     checkpoint = files.previous_checkpoint()
     if checkpoint is None:
-        raise ConfigError(f"--from-checkpoint: {files.path}: holds no {PREVIOUS}, the run has written one checkpoint")
+        return None
+    try:
+        changes = asked.changes_since(str(checkpoint.attrs.get(_RUN_TOML)))
+    except ConfigError as error:
+        changes = [str(error)]
+    for name in ("fingerprint", "reference"):
+        if checkpoint.attrs.get(name) != target.attrs[name]:
+            changes.append(f"{name} was {checkpoint.attrs.get(name)!r}, is {target.attrs[name]!r}")
+    if changes:
+        raise StorageError(f"{files.path / PREVIOUS}: is of another run than {CHECKPOINT}: {'; '.join(changes)}")
     return checkpoint
+
+
+def _has_results(files: RunDirectory, target: Checkpoint, asked: Config) -> bool:
+    """Whether results.h5 is that of `target`. StorageError if it is missing though it has been written."""
+    if target.attrs["sweep"] != asked.schedule.sweeps:
+        return False
+    path = files.path / RESULTS
+    if path.exists():
+        return True
+    if (files.read_status() or {}).get("state") in ("running", "stopped", "failed"):  # before the results were written
+        return False
+    raise StorageError(f"{path}: missing, and the run is complete: mcmc run or mcmc scan makes it anew")
 
 
 def _config(files: RunDirectory, target: Checkpoint, relative_to: Path | None) -> Config:
@@ -151,68 +193,108 @@ def _problem(asked: Config, target: Checkpoint) -> Problem:
         raise ConfigError(f"{error}{hint}") from None
 
 
+_Pair = tuple[tuple[int, ...], np.ndarray, np.ndarray]
+"""Two pieces to compare, of a run and its replay, and the index at which they start."""
+
+
 class _Comparison:
     """Of the files of a run with those of its replay, which has the sweeps first + 1 .. last."""
 
     def __init__(
-        self, files: RunDirectory, target: Checkpoint, asked: Config, replay: RunDirectory, first: int, last: int
+        self,
+        files: RunDirectory,
+        target: Checkpoint,
+        asked: Config,
+        replay: RunDirectory,
+        first: int,
+        last: int,
+        stop: Stop,
     ) -> None:
         self.files, self.target, self.asked, self.replay = files, target, asked, replay
-        self.first, self.last = first, last
+        self.first, self.last, self.stop = first, last, stop
+        self.is_whole = last == target.attrs["sweep"]
+        """Whether the replay goes to the end of the files."""
         self.n_datasets = 0
         self.differences: list[Difference] = []
 
-    def run(self) -> None:
+    def run(self, has_results: bool) -> None:
+        """All files, results.h5 if it is there; KeyboardInterrupt after a signal."""
         found = self.replay.read_checkpoint()
         if found is None:
             raise RuntimeError("the replay has left no checkpoint")
-        is_complete = self.target.attrs["sweep"] == self.asked.schedule.sweeps and (self.files.path / RESULTS).exists()
-        with ExitStack() as stack:
-            results = stack.enter_context(self.files.results()) if is_complete else None
-            if results is not None:
-                self._check_results(results)
-            if results is not None and self.last == self.asked.schedule.sweeps:
-                self._constants(results, stack.enter_context(self.replay.results()))
-            self._series(results, found)
-        if self.last == self.target.attrs["sweep"]:
-            self._state(found)
+        if has_results:
+            with self.files.results() as results:
+                self._results(results, found)
+        self._series(None, found)
+        if self.is_whole:
+            self._attributes(CHECKPOINT, self.target.attrs, found.attrs)
+            self._arrays(CHECKPOINT, self.target.arrays, found.arrays, lambda _: self.last)
 
-    def _check_results(self, results: Any) -> None:
+    # --- what is compared ---
+
+    def _results(self, results: Any, found: Checkpoint) -> None:
+        """Everything in results.h5; `data` first, in which a difference would be at sweep 0."""
         version = int(results.attrs["format_version"])
         if version != FORMAT_VERSION:
             where = self.files.path / RESULTS
             raise StorageError(f"{where}: has format version {version}, a replay has version {FORMAT_VERSION}")
+        expected = {name: found.attrs[name] for name in ROOT_ATTRIBUTES if name in found.attrs}
+        self._attributes(RESULTS, results.attrs, expected | {"format_version": version, "complete": 1})
+        if self.is_whole:
+            with self.replay.results() as replayed:
+                constants = [{n: d for n, d in _datasets(file) if not _is_series(n)} for file in (results, replayed)]
+                self._arrays(RESULTS, *constants, lambda name: 0 if name.startswith("data/") else None)
+        self._series(results, found)
 
-    # --- what is compared ---
+    def _attributes(self, file: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+        for name in dict.fromkeys([*expected, *found]):
+            shown = [repr(np.asarray(side[name]).tolist()) if name in side else "missing" for side in (found, expected)]
+            if name == _RUN_TOML:
+                shown = self._run_files(str(found.get(name, "")))
+            if shown[0] != shown[1] and name != _VERSION:
+                self.differences.append(Difference(f"attribute {name}", file, (), None, *shown))
 
-    def _constants(self, results: Any, replayed: Any) -> None:
-        """Everything in results.h5 but time series; `data` first, in which a difference would be at sweep 0."""
-        for name in _COMPARED_ATTRIBUTES:
-            values = [np.asarray(file.attrs.get(name, "missing")) for file in (results, replayed)]
-            self._compare(f"attribute {name}", RESULTS, [values[0]], [values[1]])
-        left, right = ({n: d for n, d in _datasets(file) if not _is_series(n)} for file in (results, replayed))
-        for name in self._common(left, right, RESULTS):
-            pieces = (_blocks(file[name], 0, 0, None) for file in (left, right))
-            self._compare(name, RESULTS, *pieces, origin=0 if name.startswith("data/") else None)
+    def _run_files(self, text: str) -> list[str]:
+        """What is shown of a run file, and of that of the replay: alike if they ask for the same."""
+        try:
+            earlier = config.loads(text, directory=self.asked.directory)
+            changes = self.asked.changes_since(text) or earlier.changes_since(self.asked.text)
+        except ConfigError as error:
+            changes = [str(error)]
+        return ["another run file", f"that of {CHECKPOINT} ({'; '.join(changes)})"] if changes else ["", ""]
+
+    def _arrays(
+        self, file: str, left: Mapping[str, Any], right: Mapping[str, Any], sweep_of: Callable[[str], int | None]
+    ) -> None:
+        """Arrays or HDF5 datasets that are no series, of the sweep sweep_of(name)."""
+        for name in self._common(left, right, file):
+            sweep = sweep_of(name)
+            if self._is_alike(name, file, left[name].shape, right[name].shape, sweep):
+                self._compare(name, file, _by_region(left[name], right[name]), lambda _, sweep=sweep: sweep)
 
     def _series(self, results: Any, found: Checkpoint) -> None:
-        """Time series: the rows of the replay with those of results.h5, or of segments where there are no results."""
+        """Time series: the rows of the replay with those of results.h5; of segments if it is None."""
         if not found.segments:  # no row between two checkpoints
             return
         replayed = _shapes(self.replay, found.segments)
-        file = SEGMENTS if results is None else RESULTS
         if results is None:
             shapes = _shapes(self.files, self.target.segments)
         else:
             shapes = {name: dataset.shape for name, dataset in _datasets(results) if _is_series(name)}
+        file = SEGMENTS if results is None else RESULTS
         for name in self._common(shapes, replayed, file):
             every, axis = self._rhythm(name)
-            first, last = self.first // every, self.last // every
+            first, n_replayed = self.first // every, replayed[name][axis]
+            last = None if self.is_whole else first + n_replayed
+            expected = _with_rows(replayed[name], axis, first + n_replayed)
+            if not self._is_alike(name, file, _cut_shape(shapes[name], axis, last), expected):
+                continue
             if results is None:
                 here = _cut(self.files.rows(name, self.target.segments), axis, first, last)
             else:
-                here = _blocks(results[name], axis, first, last)
-            self._compare(name, file, here, self.replay.rows(name, found.segments), axis, first, every)
+                here = _blocks(results[name], axis, first, expected[axis])
+            pieces = _together(here, self.replay.rows(name, found.segments), axis, first)
+            self._compare(name, file, pieces, lambda index, of=(every, axis): of[0] * (index[of[1]] + 1), axis)
 
     def _rhythm(self, name: str) -> tuple[int, int]:
         """Sweeps from row to row of a series, and the axis of the rows."""
@@ -220,11 +302,6 @@ class _Comparison:
             return self.asked.schedule.measure_every, VARIABLES[name].dims.index("sample")
         variable = SNAPSHOTS[name.removeprefix(f"{WEIGHTS}/")]
         return self.asked.output.weights_every, variable.dims.index("snapshot")
-
-    def _state(self, found: Checkpoint) -> None:
-        """The walkers themselves, and what has been counted, at the last sweep."""
-        for name in self._common(self.target.arrays, found.arrays, CHECKPOINT):
-            self._compare(name, CHECKPOINT, [self.target.arrays[name]], [found.arrays[name]], origin=self.last)
 
     # --- how ---
 
@@ -235,35 +312,36 @@ class _Comparison:
             self.differences.append(Difference(name, file, found=found, replayed=replayed))
         return [name for name in left if name in right]
 
+    def _is_alike(
+        self, name: str, file: str, found: tuple[int, ...], expected: tuple[int, ...], sweep: int | None = None
+    ) -> bool:
+        """Whether two shapes are the same."""
+        self.n_datasets += 1
+        if found != expected:
+            self.differences.append(Difference(name, file, (), sweep, f"shape {found}", f"shape {expected}"))
+        return found == expected
+
     def _compare(
         self,
         name: str,
         file: str,
-        left: Iterable[np.ndarray],
-        right: Iterable[np.ndarray],
+        pieces: Iterable[_Pair],
+        sweep_of: Callable[[tuple[int, ...]], int | None],
         axis: int = 0,
-        first: int = 0,
-        every: int | None = None,
-        origin: int | None = None,
     ) -> None:
-        """Pieces that follow each other along an axis, from row `first` on; a row is `every` sweeps.
-
-        origin: the sweep of what is no series
-        """
-        self.n_datasets += 1
-        row = first
-        for a, b in _together(left, right, axis):
+        """Notes the first difference, in the order of the given axis; sweep_of(index) is its sweep."""
+        for start, a, b in pieces:
+            if self.stop.reason(0):
+                raise KeyboardInterrupt
             kinds = [f"{side.dtype} of shape {side.shape}" for side in (a, b)]
             if kinds[0] != kinds[1]:
-                self.differences.append(Difference(name, file, (), origin, *kinds))
+                self.differences.append(Difference(name, file, (), sweep_of(start), *kinds))
                 return
             place = _first_difference(a, b, axis)
             if place is not None:
-                index = (*place[:axis], place[axis] + row, *place[axis + 1 :]) if place else ()
-                sweep = origin if every is None else every * (index[axis] + 1)
-                self.differences.append(Difference(name, file, index, sweep, *_shown(a[place], b[place])))
+                index = tuple(map(operator.add, start, place))
+                self.differences.append(Difference(name, file, index, sweep_of(index), *_shown(a[place], b[place])))
                 return
-            row += a.shape[axis] if a.ndim else 0
 
 
 def _datasets(group: Any) -> list[tuple[str, Any]]:
@@ -288,82 +366,90 @@ def _shapes(files: RunDirectory, segments: Sequence[Segment]) -> dict[str, tuple
     return files.series_shapes(segments) | snapshots
 
 
-def _blocks(dataset: Any, axis: int, first: int, last: int | None) -> Iterator[np.ndarray]:
-    """Rows first .. last - 1 of an HDF5 dataset, some at a time."""
-    if not dataset.shape:
-        yield np.asarray(dataset[()])
+def _with_rows(shape: tuple[int, ...], axis: int, n_rows: int) -> tuple[int, ...]:
+    return (*shape[:axis], n_rows, *shape[axis + 1 :])
+
+
+def _cut_shape(shape: tuple[int, ...], axis: int, last: int | None) -> tuple[int, ...]:
+    """Of the rows 0 .. last - 1, as far as they are there; of all for None."""
+    return shape if last is None or len(shape) <= axis else _with_rows(shape, axis, min(last, shape[axis]))
+
+
+def _by_region(left: Any, right: Any) -> Iterator[_Pair]:
+    """Two arrays or HDF5 datasets of one shape, some bytes at a time."""
+    for region in _regions(left.shape, left.dtype.itemsize, getattr(left, "chunks", None) or (1,) * len(left.shape)):
+        start = tuple(part.start for part in region) + (0,) * (len(left.shape) - len(region))
+        yield start, np.asarray(left[region]), np.asarray(right[region])
+
+
+def _regions(shape: tuple[int, ...], itemsize: int, chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Regions of whole chunks, in order: along the first axis, or along the second where one row is too large."""
+    if not shape:
+        yield ()
         return
-    last = dataset.shape[axis] if last is None else min(last, dataset.shape[axis])
-    row_bytes = max(1, dataset.size // max(1, dataset.shape[axis])) * dataset.dtype.itemsize
-    step = max(1, _BLOCK // row_bytes)
-    for start in range(first, last, step):
-        yield dataset[(*(slice(None),) * axis, slice(start, min(last, start + step)))]
+    step = _step(shape, 0, itemsize, chunks)
+    cut_further = step == 1 and len(shape) > 1 and itemsize * math.prod(shape[1:]) > _BLOCK
+    for start in range(0, shape[0], step):
+        inner = _regions(shape[1:], itemsize, chunks[1:]) if cut_further else [()]
+        for region in inner:
+            yield slice(start, start + step), *region
 
 
-def _cut(pieces: Iterable[np.ndarray], axis: int, first: int, last: int) -> Iterator[np.ndarray]:
-    """Rows first .. last - 1 of pieces that follow each other."""
+def _step(shape: tuple[int, ...], axis: int, itemsize: int, chunks: tuple[int, ...]) -> int:
+    """Rows of a block, whole chunks."""
+    row_bytes = itemsize * math.prod(_with_rows(shape, axis, 1))
+    return chunks[axis] * max(1, _BLOCK // max(1, row_bytes * chunks[axis]))
+
+
+def _blocks(dataset: Any, axis: int, first: int, last: int) -> Iterator[np.ndarray]:
+    """Rows first .. last - 1 of an HDF5 dataset, some at a time; each chunk is read once."""
+    step = _step(dataset.shape, axis, dataset.dtype.itemsize, dataset.chunks or (1,) * dataset.ndim)
+    while first < last:
+        following = min(last, (first // step + 1) * step)
+        yield dataset[_rows(axis, first, following)]
+        first = following
+
+
+def _cut(pieces: Iterable[np.ndarray], axis: int, first: int, last: int | None) -> Iterator[np.ndarray]:
+    """Rows first .. last - 1 of pieces that follow each other; all from `first` on for None."""
     row = 0
     for piece in pieces:
-        n = piece.shape[axis]
-        yield piece[(*(slice(None),) * axis, slice(max(0, first - row), max(0, last - row)))]
-        row += n
+        yield piece[_rows(axis, max(0, first - row), None if last is None else max(0, last - row))]
+        row += piece.shape[axis]
 
 
-def _together(
-    left: Iterable[np.ndarray], right: Iterable[np.ndarray], axis: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Two sequences of pieces, cut alike; at their ends, what is left over beside an empty piece."""
-    sources = [iter(left), iter(right)]
-    held: list[np.ndarray | None] = [None, None]
-    while True:
-        for side, source in enumerate(sources):
-            while held[side] is None or (held[side].ndim and not held[side].shape[axis]):
-                following = next(source, None)
-                if following is None:
-                    break
-                held[side] = following
-        a, b = held
-        if a is None or b is None:
-            if a is not b:
-                present = a if b is None else b
-                none = present[(*(slice(None),) * axis, slice(0, 0))]
-                yield (present, none) if b is None else (none, present)
-            return
-        if a.ndim == 0 or b.ndim == 0:
-            yield a, b
-            return
-        n = min(a.shape[axis], b.shape[axis])
-        if n == 0:
-            if a.shape[axis] != b.shape[axis]:
-                yield a, b
-            return
-        before = (slice(None),) * axis
-        yield a[(*before, slice(0, n))], b[(*before, slice(0, n))]
-        held = [a[(*before, slice(n, None))], b[(*before, slice(n, None))]]
+def _rows(axis: int, first: int, last: int | None) -> tuple[slice, ...]:
+    """What cuts rows first .. last - 1 out of an array."""
+    return (*(slice(None),) * axis, slice(first, last))
+
+
+def _together(left: Iterable[np.ndarray], right: Iterable[np.ndarray], axis: int, first: int) -> Iterator[_Pair]:
+    """Two sequences of pieces with equally many rows, from row `first` on, cut alike."""
+    others = filter(lambda piece: piece.shape[axis], right)
+    b = None
+    for a in left:
+        while a.shape[axis]:
+            if b is None or not b.shape[axis]:
+                b = next(others)
+            n = min(a.shape[axis], b.shape[axis])
+            start = tuple(first if k == axis else 0 for k in range(a.ndim))
+            yield start, a[_rows(axis, 0, n)], b[_rows(axis, 0, n)]
+            a, b, first = a[_rows(axis, n, None)], b[_rows(axis, n, None)], first + n
 
 
 def _first_difference(a: np.ndarray, b: np.ndarray, axis: int) -> tuple[int, ...] | None:
     """Index of the first element that differs in a bit, in the order of the given axis."""
-    a, b = np.ascontiguousarray(a).reshape(a.shape), np.ascontiguousarray(b).reshape(b.shape)
-    if a.dtype.kind in "OU":
-        differ = np.asarray(a != b)
-    elif a.tobytes() == b.tobytes():
-        return None
-    else:
-        bits = (side.view(np.uint8).reshape(*side.shape, -1) for side in (_with_axis(a), _with_axis(b)))
-        differ = np.not_equal(*bits).any(axis=-1).reshape(a.shape)
+    if a.dtype.kind not in "OU":  # no copies: the views have the strides of the arrays
+        a, b = (side.view(f"u{side.dtype.itemsize}") for side in (a, b))
+    differ = np.asarray(a != b)
     if not differ.any():
         return None
-    if a.ndim == 0:
+    if differ.ndim == 0:
         return ()
     # by row first, so that of several differences the earliest is found
     moved = np.moveaxis(differ, axis, 0)
     row, *rest = map(int, np.unravel_index(int(np.argmax(moved)), moved.shape))
     return (*rest[:axis], row, *rest[axis:])
-
-
-def _with_axis(array: np.ndarray) -> np.ndarray:
-    return array.reshape(1) if array.ndim == 0 else array
 
 
 def _shown(a: Any, b: Any) -> tuple[str, str]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +22,11 @@ import numpy as np
 import pytest
 import tomli_w
 
+import diverging
 import launchers
 from launchers import Launcher
 from mcmc import engine
+from mcmc import verify as verifying
 from mcmc.cli import run_command
 from mcmc.kernels import cpu
 from mcmc.verify import verify
@@ -282,8 +289,188 @@ def test_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no run has started" in capsys.readouterr().err
     file = write_run_file(tmp_path / "run.toml")
     assert run(file, tmp_path / "out") == 0
-    assert run_command(["verify", str(tmp_path / "out"), "--from-checkpoint"]) == 2
-    assert "checkpoint.prev.h5" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "checkpoint.prev.h5").exists()
+    assert run_command(["verify", str(tmp_path / "out"), "--from-checkpoint"]) == 0
+    assert "12 rows after sweep 0, up to sweep 120; " in capsys.readouterr().out
+
+
+def test_rows_behind_the_end(copied: Path) -> None:
+    """A row more in every series of results.h5."""
+
+    def alter(file: h5py.File) -> None:
+        for name, axis in (("sweep", 0), *((name, 1) for name in series)):
+            values = file[name][...]
+            del file[name]
+            file[name] = np.concatenate([values, values.take([-1], axis)], axis)
+
+    series = ("energy", "overlap", "teacher_overlap", "walker", "acceptance")
+    change(copied / "results.h5", alter)
+    found = {difference.name: str(difference) for difference in verify(copied, quiet=True).differences}
+    assert found.keys() == {"sweep", *series}
+    assert found["energy"] == "energy: shape (2, 13, 2, 4) in results.h5, shape (2, 12, 2, 4) in the replay"
+    assert verify(copied, from_checkpoint=True, quiet=True).differences[0].name in found
+    assert verify(copied, fraction=0.5, quiet=True).differences == []
+
+
+def test_segments_beside_results(copied: Path) -> None:
+    """Segments are compared even where results.h5 is right."""
+    segment = copied / "segments" / "000001.h5"
+    before = segment.read_bytes()[-70:-6]
+    change(segment, lambda file: flip_bit(file, "energy", (1, 2, 0, 0)))
+    after = re.search(rb"sha256=(\w{64})", segment.read_bytes()[-128:])[1]
+
+    def alter(file: h5py.File) -> None:
+        listed = file.attrs["segments"]
+        (sha256,) = [sha256 for *_, sha256 in json.loads(listed)[1:]]
+        file.attrs["segments"] = listed.replace(sha256, after.decode())
+
+    assert before != after
+    change(copied / "checkpoint.h5", alter)
+    (found,) = verify(copied, quiet=True).differences
+    assert (found.name, found.index, found.sweep, found.file) == ("energy", (1, 9, 0, 0), 100, "segments")
+
+
+def test_results_that_are_missing(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "results.h5").unlink()
+    assert run_command(["verify", str(copied), "--quiet"]) == 3
+    assert "results.h5: missing, and the run is complete" in capsys.readouterr().err
+    (copied / "status.json").write_text(json.dumps(status(copied) | {"state": "failed"}))  # while they were written
+    assert run_command(["verify", str(copied), "--quiet"]) == 0
+    (copied / "status.json").unlink()
+    assert run_command(["verify", str(copied), "--quiet"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("run_toml", "seed = 99", "another run file"),
+        ("run_toml", tomli_w.dumps(tables({"data.n_instances": 2, "seed": 99})), "another run file"),
+        ("run_toml", tomli_w.dumps(tables({"data.n_instances": 2, "schedule.sweeps": 130})), "another run file"),
+        ("run_toml", tomli_w.dumps(tables({"data.n_instances": 2, "checkpoint.every": 130})), None),
+        ("mcmc_version", "99.0", None),
+        ("complete", 0, "0"),
+        ("seed", "11", "'11'"),
+        ("author", "me", "'me'"),
+    ],
+)
+def test_attributes_of_the_results(name: str, value: object, found: str | None, copied: Path) -> None:
+    change(copied / "results.h5", lambda file: file.attrs.__setitem__(name, value))
+    for fraction in (1.0, 0.3):
+        differences = verify(copied, fraction=fraction, quiet=True).differences
+        expected = [] if found is None else [(f"attribute {name}", found)]
+        assert [(difference.name, difference.found) for difference in differences] == expected
+
+
+def test_a_series_without_its_axes(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def alter(file: h5py.File) -> None:
+        del file["energy"]
+        file["energy"] = np.zeros(3)
+
+    change(copied / "results.h5", alter)
+    for options in ([], ["--from-checkpoint"], ["--fraction", "0.2"]):
+        assert run_command(["verify", str(copied), "--quiet", *options]) == 3
+        assert "energy: shape (3,) in results.h5, shape (2, " in capsys.readouterr().err
+
+
+def test_a_previous_checkpoint_of_another_run(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another size, as it is and with the right run file; walkers at no rungs; other data."""
+    previous = copied / "checkpoint.prev.h5"
+    before = previous.read_bytes()
+    with h5py.File(previous) as file:
+        text = file["attrs"].attrs["run_toml"]
+    assert run(write_run_file(tmp_path / "small.toml", {"schedule.sweeps": 70}), tmp_path / "small") == 0
+
+    def refused(reason: str) -> None:
+        assert run_command(["verify", str(copied), "--quiet", "--from-checkpoint"]) == 3
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said.startswith(f"mcmc: error: {copied}")
+        assert reason in said
+
+    shutil.copy(tmp_path / "small" / "checkpoint.h5", previous)
+    refused("checkpoint.prev.h5: is of another run than checkpoint.h5: data.n_instances was 1, is 2")
+    change(previous, lambda file: file["attrs"].attrs.__setitem__("run_toml", text))
+    refused("the checkpoint to start from holds no state of this run: ")
+    previous.write_bytes(before)
+    change(previous, lambda file: file["arrays/walker_at"].__setitem__((1, 0, 0), 7))
+    refused("walker_at: expected permutations of the rungs")
+    previous.write_bytes(before)
+    change(previous, lambda file: file["attrs"].attrs.__setitem__("fingerprint", "other"))
+    refused("fingerprint was 'other', is ''")
+
+
+def test_blocks_of_any_size(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same difference is found in one piece and in many, along the second axis too."""
+    change(copied / "results.h5", lambda file: flip_bit(file, "data/inputs", (1, 20, 4)))
+    change(copied / "results.h5", lambda file: flip_bit(file, "energy", (1, 10, 1, 3)))
+    whole = verify(copied, quiet=True).differences
+    for size in (1, 100):
+        monkeypatch.setattr(verifying, "_BLOCK", size)
+        assert verify(copied, quiet=True).differences == whole
+    assert [difference.index for difference in whole] == [(1, 20, 4), (1, 10, 1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks"), [((3, 50, 7), (1, 20, 7)), ((3, 50, 7), None), ((40, 3), (16, 3)), ((2, 1, 90, 2), None)]
+)
+def test_regions(
+    shape: tuple[int, ...], chunks: tuple[int, ...] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cover a dataset once, are small, and made of whole chunks."""
+    monkeypatch.setattr(verifying, "_BLOCK", size := 1500)
+    values = np.arange(math.prod(shape), dtype=np.float64).reshape(shape)
+    with h5py.File(tmp_path / "file.h5", "w") as file:
+        dataset = file.create_dataset("x", data=values, chunks=chunks)
+        pieces = list(verifying._by_region(dataset, dataset))
+    np.testing.assert_array_equal(np.concatenate([a.ravel() for _, a, _ in pieces]), values.ravel())
+    assert max(a.nbytes for _, a, _ in pieces) <= size
+    assert all(values[start] == a.flat[0] for start, a, _ in pieces)
+    for start, _, _ in pieces:
+        assert all(s % c == 0 for s, c in zip(start, chunks or start, strict=True) if c)
+
+
+def test_rows_in_whole_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small a block, a chunk of a series is read once, from any row on."""
+    values = np.random.default_rng(1).normal(size=(2, 100, 3))
+    with h5py.File(tmp_path / "file.h5", "w") as file:
+        dataset = file.create_dataset("x", data=values, chunks=(1, 16, 3))
+        for size, n_rows in ((1, 16), (2000, 32)):
+            monkeypatch.setattr(verifying, "_BLOCK", size)
+            for first, last in ((0, 100), (21, 100), (21, 30), (32, 64)):
+                blocks = list(verifying._blocks(dataset, 1, first, last))
+                np.testing.assert_array_equal(np.concatenate(blocks, axis=1), values[:, first:last])
+                ends = first + np.cumsum([block.shape[1] for block in blocks])
+                assert (ends[:-1] % n_rows == 0).all()
+                assert max(block.shape[1] for block in blocks) <= n_rows
+
+
+def test_a_comparison_makes_no_copies() -> None:
+    a = np.zeros((8, 200, 1000))[:, 50:150]
+    b = a.copy()
+    tracemalloc.start()
+    try:
+        assert verifying._first_difference(a, b, 1) is None
+        assert tracemalloc.get_traced_memory()[1] < a.nbytes / 4
+    finally:
+        tracemalloc.stop()
+    b[7, 99, 999] = -0.0
+    assert verifying._first_difference(a, b, 1) == (7, 99, 999)
+
+
+def test_a_replay_that_diverges(
+    cases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run did not."""
+    text = cases["gaussian-mala"].read_text() + "\n[scan]\n"
+    (tmp_path / "scan.toml").write_text(text)
+    assert run_command(["scan", str(tmp_path / "scan.toml"), "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    monkeypatch.setattr(engine, "Part", diverging.Part)
+    task = tmp_path / "out" / "run"
+    for directory, code in ((task, 1), (tmp_path / "out", 3)):
+        assert run_command(["verify", str(directory)]) == code
+        said = capsys.readouterr()
+        assert f"mcmc: error: {task}: the replay has diverged: made to diverge at (31, 1, 2)\n" in said.err
+    assert said.out.endswith("1 of 1 tasks are complete: 0 verified, 1 not\n")
 
 
 # --- what a run was read from ---
@@ -340,6 +527,85 @@ def test_a_scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert f"{broken}: differs: energy[0, 2, 0, 0] at sweep 30" in said.err
     assert said.out.splitlines()[-1].endswith("2 verified, 1 not")
+
+
+def test_a_scan_from_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A task with one checkpoint is replayed from the start."""
+    (tmp_path / "scan.toml").write_text(tomli_w.dumps(tables() | {"scan": {"seed": "1..2"}}))
+    assert run_command(["scan", str(tmp_path / "scan.toml"), "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    assert run_command(["verify", str(tmp_path / "out"), "--from-checkpoint"]) == 0
+    assert "2 of 2 tasks are complete: 2 verified, 0 not" in capsys.readouterr().out
+
+
+def test_swapped_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Directories with the results of other tasks are named, and left out of the merged file."""
+    (tmp_path / "scan.toml").write_text(tomli_w.dumps(tables() | {"scan": {"data.alpha": [0.5, 1, 1.5]}}))
+    out = tmp_path / "out"
+    assert run_command(["scan", str(tmp_path / "scan.toml"), "-o", str(out), "--quiet"]) == 0
+    for name, other in (("alpha=0.5", "held"), ("alpha=1", "alpha=0.5"), ("held", "alpha=1")):
+        (out / name).rename(out / other)
+    assert run_command(["verify", str(out)]) == 3
+    said = capsys.readouterr()
+    assert "alpha=0.5: holds another run than the task of this name: data.alpha was 1.0, is 0.5" in said.err
+    assert said.out.endswith("1 verified, 2 not\n")
+    assert run_command(["merge", str(out)]) == 0
+    assert (
+        "alpha=1: holds another run than the task of this name: data.alpha was 0.5, is 1.0" in capsys.readouterr().err
+    )
+    with h5py.File(out / "scan.h5") as file:
+        assert file["complete"][...].tolist() == [0, 0, 1]
+        assert file.attrs["complete"] == 0
+        assert np.isnan(file["energy"][:2]).all()
+
+
+def test_a_scan_of_data_files_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the scan file was does not matter, which file a task has does."""
+    (tmp_path / "here").mkdir()
+    (file,) = [path for path in write_cases(tmp_path / "here") if path.stem == "file"]
+    shutil.copy(tmp_path / "here" / "task.npz", tmp_path / "here" / "other.npz")
+    file.write_text(file.read_text() + '\n[scan]\n"data.path" = ["task.npz", "other.npz"]\n')
+    out = tmp_path / "out"
+    assert run_command(["scan", str(file), "-o", str(out), "--quiet"]) == 0
+    monkeypatch.chdir("/")
+    assert run_command(["verify", str(out), "--quiet"]) == 0
+    assert run_command(["merge", str(out)]) == 0
+    assert capsys.readouterr().err == ""
+    for name, other in (("path=task.npz", "held"), ("path=other.npz", "path=task.npz"), ("held", "path=other.npz")):
+        (out / name).rename(out / other)
+    assert run_command(["verify", str(out), "--quiet"]) == 3
+    assert run_command(["merge", str(out)]) == 3
+    assert "holds another run than the task of this name: data.path was" in capsys.readouterr().err
+
+
+def test_nothing_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scan.toml").write_text(tomli_w.dumps(tables() | {"scan": {"seed": "1..2"}}))
+    assert run_command(["verify", str(tmp_path)]) == 3
+    assert "no task is complete yet" in capsys.readouterr().err
+
+
+SIGNALLED = """
+import os, signal
+from mcmc import cli, verify
+
+def run(self, has_results, run=verify._Comparison.run):
+    os.kill(os.getpid(), signal.SIGTERM)
+    run(self, has_results)
+
+verify._Comparison.run = run
+cli.main()
+"""
+"""The command mcmc, which is told to end as soon as a comparison begins."""
+
+
+def test_a_signal_during_the_comparison(complete: Path, tmp_path: Path) -> None:
+    """It leaves nothing in TMPDIR."""
+    command = [sys.executable, "-c", SIGNALLED, "verify", str(complete), "--quiet"]
+    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.endswith("mcmc: error: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_interrupts_leave_nothing(tmp_path: Path) -> None:

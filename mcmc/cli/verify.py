@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mcmc.cli.status import no_run
-from mcmc.errors import ConfigError, StorageError
+from mcmc.errors import ConfigError, DivergenceError, StorageError
+
+if TYPE_CHECKING:
+    from mcmc.scan import Scan, Task
 
 _DIFFERENT = 3
 
@@ -15,7 +19,7 @@ _DIFFERENT = 3
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--fraction", metavar="F", type=float, help="Replay the first F of the sweeps alone, 0 < F <= 1.")
-@click.option("--from-checkpoint", is_flag=True, help="Replay from checkpoint.prev.h5 to checkpoint.h5 alone.")
+@click.option("--from-checkpoint", is_flag=True, help="Replay from the checkpoint before the last alone.")
 @click.option(
     "--relative-to",
     metavar="DIR",
@@ -45,8 +49,10 @@ def verify(
             raise no_run(directory)
         return _verify(directory, *options)
     found = zip(scan.tasks, farm.statuses(scan, directory), strict=True)
-    complete = [directory / task.name for task, status in found if status.get("state") == "complete"]
-    broken = sum(_verify_task(task, *options) for task in complete)
+    complete = [task for task, status in found if status.get("state") == "complete"]
+    if not complete:
+        raise StorageError(f"{directory}: no task is complete yet: nothing to compare a replay with")
+    broken = sum(_verify_task(scan, task, directory / task.name, *options) for task in complete)
     counts = f"{len(complete)} of {len(scan.tasks)} tasks are complete: {len(complete) - broken} verified"
     if broken or not quiet:
         click.echo(f"{directory}: {counts}, {broken} not")
@@ -66,10 +72,15 @@ def _verify(directory: Path, fraction: float, from_checkpoint: bool, relative_to
     return 0
 
 
-def _verify_task(directory: Path, *options: object) -> bool:
+def _verify_task(scan: Scan, task: Task, directory: Path, *options: object) -> bool:
     """Whether a task of a scan differs, or cannot be replayed; the others go on."""
+    from mcmc.storage import RunDirectory
+
     try:
+        changes = scan.changes_of(task, RunDirectory(directory).run_toml() or "")
+        if changes:
+            raise StorageError(f"{directory}: holds another run than the task of this name: {'; '.join(changes)}")
         return _verify(directory, *options) != 0  # type: ignore[arg-type]
-    except (ConfigError, StorageError) as error:
+    except (ConfigError, StorageError, DivergenceError) as error:
         click.echo(f"mcmc: error: {' '.join(str(error).split())}", err=True)
         return True
