@@ -285,7 +285,7 @@ def checkpointed(out: Path) -> int:
     return 0 if found is None else int(found.attrs["sweep"])
 
 
-@pytest.mark.parametrize("n_kills", [3, pytest.param(60, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("n_kills", [2, pytest.param(60, marks=pytest.mark.faults)])
 def test_killed_again_and_again(
     n_kills: int,
     launcher: Launcher,
@@ -345,8 +345,10 @@ def test_a_checkpoint_that_is_lost_is_noticed(long_run: Path, tmp_path: Path) ->
         checkpointed(out)
 
 
-@pytest.mark.parametrize("fault", ["kill", "full"])
-@pytest.mark.parametrize("n_calls", [2, pytest.param(20, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    ("fault", "n_calls"),
+    [("full", 2), *(pytest.param(fault, 20, marks=pytest.mark.faults) for fault in ("full", "kill"))],
+)
 def test_calls_of_rank_0_under_mpi(
     n_calls: int, fault: str, launcher: Launcher, library: Path, long_run: Path, tmp_path: Path
 ) -> None:
