@@ -200,12 +200,13 @@ class RunDirectory:
             (self.path / SEGMENTS).mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / RUN_TOML, lambda file: file.write(run_toml.encode()), confirm=self._confirm)
             _sync_directory(self.path.absolute().parent)
-        except OSError as error:
+        except (OSError, StorageError) as error:
+            with suppress(OSError):  # it may stand already, while its directory cannot be synced
+                (self.path / RUN_TOML).unlink(missing_ok=True)
             _remove_directories(made)
+            if isinstance(error, StorageError):
+                raise
             raise ConfigError(f"output: cannot create {self.path}: {_reason(error)}") from error
-        except StorageError:
-            _remove_directories(made)
-            raise
 
     def _refuse_foreign(self) -> None:
         try:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import running
 from mcmc import config
 from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.errors import ConfigError
@@ -389,3 +390,25 @@ def test_windows_line_ends_and_greek_comments(tmp_path: Path) -> None:
     run_file = tmp_path / "run.toml"
     run_file.write_bytes(("# α = P/N\n" + MINIMAL).replace("\n", "\r\n").encode())
     assert config.load(run_file).seed == 7
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data.teacher.weights": "gaussian"},
+        {"data.label_noise": 0.1},
+        {"data.n_test": 10},
+        {"data.inputs": "gaussian"},
+        {"output.weights_every": 20},
+        {"ladder.exchange_every": 0},
+        {"constraint.overlap": 0.25},
+        {"ladder.beta": {"min": 0.3, "max": 1.5, "n": 4}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_changes_of_every_table_are_named(changes: dict[str, object]) -> None:
+    """tests/test_resume.py has more, through the command line."""
+    before = {"constraint": {"reference": "teacher", "overlap": 0.5}} if "constraint.overlap" in changes else {}
+    earlier, now = (config.load(running.tables(asked)) for asked in (before, before | changes))
+    [change] = now.changes_since(earlier.text)
+    assert change.startswith(f"{next(iter(changes))} was ")

@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -285,7 +284,7 @@ def checkpointed(out: Path) -> int:
     return 0 if found is None else int(found.attrs["sweep"])
 
 
-@pytest.mark.parametrize("n_kills", [3, pytest.param(60, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("n_kills", [2, pytest.param(60, marks=pytest.mark.faults)])
 def test_killed_again_and_again(
     n_kills: int,
     launcher: Launcher,
@@ -302,16 +301,14 @@ def test_killed_again_and_again(
         with launchers.started(launcher, n_ranks, program) as process:
             if rng.random() < 0.75:  # at work
                 before = status(out).get("started")
-                wait_for(lambda p=process, b=before: p.poll() is not None or status(out).get("started") != b)
+                wait_for(lambda p=process, b=before: p.poll() is not None or status(out).get("started") != b, 120)
             time.sleep(rng.uniform(0, 0.7))
             if number % 2 == 0:
                 victims = launchers.ranks(process)
                 if victims:
                     os.kill(victims[rng.choice(sorted(victims))], signal.SIGKILL)
                 began = time.monotonic()
-                reader = threading.Thread(target=process.communicate)
-                reader.start()
-                wait_for(lambda p=process: not launchers.ranks(p), 40)
+                process.communicate(timeout=60)  # until the launcher and every rank have ended
                 slowest = max(slowest, time.monotonic() - began)
         for name in ("status", "summary"):
             code = run_command([name, str(out)])
@@ -331,7 +328,8 @@ def test_killed_again_and_again(
     assert not [path for path in out.rglob("*") if path.name.endswith(".tmp") or path.name.startswith("lock")]
     with capsys.disabled():
         print(
-            f" [{n_kills} kills, {n_complete} runs complete meanwhile, all ranks gone within {slowest:.1f} s]", end=""
+            f" [{n_kills} kills, {n_complete} runs complete meanwhile, all processes gone within {slowest:.1f} s]",
+            end="",
         )
 
 
@@ -345,8 +343,10 @@ def test_a_checkpoint_that_is_lost_is_noticed(long_run: Path, tmp_path: Path) ->
         checkpointed(out)
 
 
-@pytest.mark.parametrize("fault", ["kill", "full"])
-@pytest.mark.parametrize("n_calls", [9, pytest.param(40, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    ("fault", "n_calls"),
+    [("full", 2), *(pytest.param(fault, 20, marks=pytest.mark.faults) for fault in ("full", "kill"))],
+)
 def test_calls_of_rank_0_under_mpi(
     n_calls: int, fault: str, launcher: Launcher, library: Path, long_run: Path, tmp_path: Path
 ) -> None:
@@ -354,7 +354,9 @@ def test_calls_of_rank_0_under_mpi(
     out, number = tmp_path / "out", {"kill": 1, "full": 3}[fault]
     program = [*SLOW_MCMC, "run", str(long_run / "run.toml"), "-o", str(out), "--quiet"]
     rng = random.Random(f"{fault} {n_calls} {launcher}")
-    for at in [rng.randrange(12 * 3**k) for k in range(3)] * (n_calls // 3 // 3) or [5]:
+    for at in [rng.randrange(12 * 5 ** (number % 3)) for number in range(n_calls)]:  # early ones above all
+        if status(out).get("state") == "complete":
+            shutil.rmtree(out)
         preloaded = ["env", f"LD_PRELOAD={library}", f"FAULTS={number}:{at}:{out}", *program]
         done = launchers.run(launcher, 2, preloaded, timeout=60)
         if fault == "full":

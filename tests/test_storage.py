@@ -401,12 +401,17 @@ def test_an_output_that_cannot_be_a_directory(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dangling", "file"]
 
 
-def test_creation_that_fails_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("n_good", range(3))
+def test_creation_that_fails_leaves_nothing(n_good, tmp_path, monkeypatch):
+    """At the file, at its directory, at the directory above."""
+    calls = itertools.count()
+
     def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if next(calls) >= n_good:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match=r"run\.toml: cannot write: No space left on device"):
+    with pytest.raises((StorageError, ConfigError), match=r"run.*: No space left on device"):
         RunDirectory(tmp_path / "deep" / "run").create(RUN_TOML)
     assert list(tmp_path.iterdir()) == []
 
