@@ -144,7 +144,7 @@ class Scan:
             table, _, name = key.partition(".")
             return key in _PATHS and str(found.get(table, {}).get(name)).endswith(str(self.value(task, key)))
 
-        changes = self.config(task).changes_since(text)
+        changes = self.config(task).changes_since(text, paths=True)
         return [line for line in changes if not is_same_file(line.partition(" ")[0])]
 
     @cached_property

@@ -49,7 +49,7 @@ OWNERS = {
     "matplotlib": {"analysis"},
     "click": {"cli"},
     "rich": {"progress", "analysis"},
-    "msgspec": {"config", "storage"},
+    "msgspec": {"config"},
     "tomli_w": {"config", "scan", "merging"},
 }
 

@@ -113,7 +113,7 @@ def test_living_and_silent_holders_elsewhere(
         monkeypatch.setattr(lock, "_machine", lambda: "one more boot")
         began = time.monotonic()
         lock.clear(paths, lambda line: None)
-        assert time.monotonic() - began < 10 * lock._SILENT
+        assert time.monotonic() - began < 18 * lock._SILENT  # not one after the other
         assert names(tmp_path) == ["lock"]
         with pytest.raises(HeldError):
             lock.take(path)
