@@ -494,7 +494,7 @@ def _predicted(w: Workload, n: int, costs: dict[str, Any], cluster: Cluster, eve
 def draw(costs: dict[str, Any], cluster: Cluster, path: Path) -> None:
     """Efficiency against ranks, and where the time goes."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 4.6), layout="constrained")
+        figure = Figure(figsize=(12, 5.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         lines = ("-", "--", ":")
         colours = {SPLIT: BLUE, WHOLE: GREEN, LARGE: PURPLE}
@@ -509,7 +509,7 @@ def draw(costs: dict[str, Any], cluster: Cluster, path: Path) -> None:
         left.set_xscale("log", base=2)
         left.set(xlabel="ranks", ylabel="efficiency (share of the time in sweeps)", ylim=(0, 1.02))
         left.set_title("predicted efficiency")
-        left.legend(fontsize="small")
+        left.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
         bars = [
             (w, every, how, n) for w, every, how in CASES if every == (100 if w is WHOLE else 10) for n in PREDICTED
         ]
@@ -523,7 +523,7 @@ def draw(costs: dict[str, Any], cluster: Cluster, path: Path) -> None:
         right.set_xticks(range(len(bars)), labels, fontsize="x-small")
         right.set(xlabel="workload and ranks", ylabel="share of the time")
         right.set_title("where the time goes")
-        right.legend(fontsize="x-small", loc="lower left")
+        right.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.19), ncols=3)
         figure.savefig(path)
 
 
@@ -589,19 +589,18 @@ def fit_table(fitted: dict[str, dict[str, float]]) -> str:
 
 def hold_table(found: dict[str, Any]) -> str:
     lines = []
-    if "share" in found:
-        lines += [
-            [f"share of {name}", f"{value:.2%}" if value < 1 else f"{value:.3g}"]
-            for name, value in found["share"].items()
-        ]
+    for name, value in found.get("share", {}).items():
+        unit = name.partition(", in ")[2]
+        lines.append([f"one rank: {name}", f"{value:.3g} {unit}" if unit else f"{value:.2%} of the sweeps"])
+    for name, (whole, join) in found.get("rounds", {}).items():
+        lines.append([f"exchange round on two ranks, {name}; the all-gather alone", f"{_us(whole)}; {_us(join)} µs"])
     for name, ratios in found.get("pairs", {}).items():
-        lines.append([f"two instances on two ranks, {name}: median, best of {len(ratios)} pairs",
-                      f"{np.median(ratios):.2f}, {max(ratios):.2f}"])  # fmt: skip
-    for name, rounds in found.get("rounds", {}).items():
-        lines.append([f"exchange round on two ranks, {name}; its all-gather", f"{_us(rounds[0])}; {_us(rounds[1])} µs"])
+        what = f"two instances on two ranks against one rank, {name}: median of {len(ratios)} pairs"
+        wall, cpu = np.median(ratios, axis=0)
+        lines.append([what, f"wall {wall:.2f} x, CPU {cpu:.2f} x"])
     for name, seconds in found.get("starting", {}).items():
-        lines.append([f"a whole short run, {name}, on {', '.join(map(str, seconds))} ranks",
-                      ", ".join(f"{s:.2g}" for s in seconds.values()) + " s"])  # fmt: skip
+        what = f"a whole short run on {', '.join(map(str, seconds))} ranks, {name}"
+        lines.append([what, ", ".join(f"{s:.2g}" for s in seconds.values()) + " s"])
     return page.markdown(["what", "measured"], lines)
 
 
