@@ -307,7 +307,7 @@ class _Comparison:
 
     def _common(self, left: Mapping[str, Any], right: Mapping[str, Any], file: str) -> list[str]:
         """Names that both have; one that is missing is a difference."""
-        for name in left.keys() ^ right.keys():
+        for name in sorted(left.keys() ^ right.keys()):
             found, replayed = ("there" if name in side else "missing" for side in (left, right))
             self.differences.append(Difference(name, file, found=found, replayed=replayed))
         return [name for name in left if name in right]
