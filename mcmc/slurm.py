@@ -117,8 +117,8 @@ fi
 exit $code
 """
 
-_SRUN = """# The first rank that exits with 75 must not end the others.
-srun --mpi={launcher} --kill-on-bad-exit=0 {command}
+_SRUN = """# The first rank that exits with 75 must not end the others; none may hang for ever when others have failed.
+srun --mpi={launcher} --kill-on-bad-exit=0 --wait=60 {command}
 code=$?"""
 
 _MPIRUN = """trap 'asked=1; kill -USR1 $pid 2>/dev/null' USR1  # Slurm tells this shell alone

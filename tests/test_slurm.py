@@ -51,12 +51,13 @@ def test_script_of_a_run(command) -> None:
     assert code == 0
     always = ["time=48:00:00", "requeue", "open-mode=append", "signal=USR1@60"]
     assert options(script) == [*always, "job-name=run", "output=run-%j.log", "ntasks=64", "nodes=2", "partition=long"]
-    assert "\nsrun --mpi=pmi2 --kill-on-bad-exit=0 mcmc run run.toml -o out/run --quiet\n" in script
+    assert "\nsrun --mpi=pmi2 --kill-on-bad-exit=0 --wait=60 mcmc run run.toml -o out/run --quiet\n" in script
 
 
 def test_script_of_a_scan(command) -> None:
     _, script, _ = command("scan.toml", "--mpi", "pmix", "--ntasks", "4", "-o", "a b", "--set", "data.alpha=2")
-    assert "\nsrun --mpi=pmix --kill-on-bad-exit=0 mcmc scan scan.toml -o 'a b' --set data.alpha=2 --quiet\n" in script
+    run = "srun --mpi=pmix --kill-on-bad-exit=0 --wait=60 mcmc scan scan.toml -o 'a b' --set data.alpha=2 --quiet"
+    assert run in script.splitlines()
     _, script, _ = command("scan.toml", "--array", "10", "--sbatch", "account=abc", "--sbatch", "--exclusive")
     asked = {"array=0-1%10", "account=abc", "exclusive", "output=scan-%A_%a.log", "ntasks=1"}
     assert asked < set(options(script))
@@ -103,7 +104,7 @@ def test_words_are_quoted(command, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "7"}
     subprocess.run(["bash"], input=script, text=True, env=environment, check=True)
     words = ["mcmc", "scan", str(odd), "-o", '"$(touch told)"', "--quiet", "--task", "7"]
-    assert Path("words").read_text().splitlines()[2:] == words
+    assert Path("words").read_text().splitlines()[-len(words) :] == words
     assert not Path("told").exists()
 
 
@@ -142,10 +143,15 @@ def test_wrong_scripts_are_refused(arguments: list[str], message: str, command) 
 
 RUNS = Path(__file__).resolve().parent.parent / "runs"
 
-# In its first life a job would go on for minutes.
+# In its first life a job would go on for minutes. Rank 0 of srun's exits long after the others.
 PROGRAM = """#!/bin/sh
 exec {python} -c '
-import os, sys, time
+import atexit, os, sys, time
+def linger():
+    if "mpi4py.MPI" in sys.modules and os.environ.get("SLURM_PROCID") == "0":
+        sys.modules["mpi4py.MPI"].Finalize()  # until then the others wait
+        time.sleep(3)
+atexit.register(linger)
 from mcmc import engine, part
 engine._STRETCH = 0.01
 if "SLURM_RESTART_COUNT" not in os.environ and not os.path.exists("fast"):
@@ -193,6 +199,7 @@ def test_jobs_are_stopped_and_finish(command, cluster: dict[str, str], tmp_path:
 
     Path("run.toml").rename(RUN)
     limited = submit("mpich", RUN, "-o", OUT, "--time", "1", "--ntasks", "3", "--nodes", "2")
+    wait_for(lambda: status(Path(OUT)).get("sweep", 0) > 0)
     array = submit("mpich", "scan.toml", "-o", "array", "--array", "2")
     launched = {
         Path(mpi): submit(mpi, RUN, "-o", mpi, "--mpi", "mpirun", "--ntasks", "2", "--nodes", "1")
@@ -211,12 +218,14 @@ def test_jobs_are_stopped_and_finish(command, cluster: dict[str, str], tmp_path:
     wait_for(lambda: all(status(path).get("state") == "complete" for path in everything), 120)
     for out in everything:
         log = (out / "run.log").read_text()
-        assert log.count("stopped by") == 1
         assert ("end of the job" if out.name == OUT else "SIGUSR1") in log
         assert_same_results(out, Path("tasks") / out.name if out == signalled else Path("whole"))
     assert [status(path)["ranks"] for path in everything] == [3, *(2 for _ in launched), 1]
-    for log in [*(f"my run-{job}.log" for job in (limited, *launched.values())), f"scan-{array}_1.log"]:
-        assert Path(log).read_text().count("goes back into the queue") == 1
+    logs = [*(f"my run-{job}.log" for job in (limited, *launched.values())), f"scan-{array}_1.log"]
+    for out, log in zip(everything, logs, strict=True):
+        stops = (out / "run.log").read_text().count("stopped by")
+        assert stops == Path(log).read_text().count("goes back into the queue")
+        assert stops == 1 or out.name == OUT  # a minute may be short
     assert status(left_alone)["state"] == "running"
     assert Path(f"scan-{array}_0.log").read_text() == ""
 
