@@ -30,7 +30,7 @@ run: $(VENV)/built ## the quickstart on 2 ranks, its summary and its picture
 	mpirun=$$(command -v mpirun || command -v mpiexec || true); \
 	if [ -z "$$mpirun" ] || ! works "$$mpirun"; then \
 		mpirun=$(BIN)/mpirun; \
-		[ -x $$mpirun ] || { echo "no MPI launcher that works: installing MPICH"; $(PIP) -e '.[mpich]'; }; \
+		[ -x $$mpirun ] || { echo "no MPI launcher that works: installing MPICH"; $(PIP) 'mcmc[mpich]'; }; \
 	fi; \
 	set -x; \
 	"$$mpirun" -n 2 $(BIN)/mcmc run runs/quickstart.toml -o out/quickstart; \
@@ -51,7 +51,7 @@ test-faults: $(VENV)/tests $(LAUNCHERS) ## the long forms of the tests of what g
 
 # Competitors are no condition: where they cannot be installed, the benchmarks say so and leave them out.
 bench: $(VENV)/built ## ns per proposal, µs per step and effective samples, against other programs
-	@[ -e $(VENV)/competitors ] || { $(PIP) -e '.[bench]' && touch $(VENV)/competitors; } || echo "going on without competitors"
+	@[ -e $(VENV)/competitors ] || { $(PIP) 'mcmc[bench]' && touch $(VENV)/competitors; } || echo "going on without competitors"
 	$(BIN)/python benchmarks/bench.py
 
 bench-scaling: $(VENV)/built ## ns per proposal against size and walkers, with docs/speed.png
@@ -92,12 +92,13 @@ $(VENV)/built: $(SOURCES) | $(BIN)/python
 	$(PIP) -e '.[analysis]'
 	@touch $@
 
+# mcmc[...] is the package that is installed already: only what the extra adds to it, without a build.
 $(VENV)/tests: pyproject.toml | $(VENV)/built
-	$(PIP) -e '.[test]'
+	$(PIP) 'mcmc[test]'
 	@touch $@
 
 $(VENV)/tools: pyproject.toml | $(VENV)/built
-	$(PIP) -e '.[dev]'
+	$(PIP) 'mcmc[dev]'
 	@touch $@
 
 # Each in an environment of its own: two in one hide each other, and one in .venv would hide the machine's.
