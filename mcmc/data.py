@@ -38,6 +38,9 @@ _ISING = Ising()
 _BLOCK = 512
 """Patterns handled at a time: one 512-bit word of each packed column, and a bound on temporary memory."""
 
+_LARGEST = 1e100
+"""Of the numbers in a file: their squares, and sums of them, are finite."""
+
 _SLOTS = 4
 _RANDOM_LABEL, _FLIP, _LOGISTIC, _NOISE = range(_SLOTS)
 """Columns of the label stream. Each pattern owns all of them, used or not."""
@@ -528,11 +531,11 @@ def _numbers(values: Any, where: str) -> NDArray[Any]:
 
 def _check_finite(values: NDArray[Any], where: str) -> None:
     for start in range(0, len(values), _BLOCK):
-        bad = np.argwhere(~np.isfinite(values[start : start + _BLOCK]))
+        bad = np.argwhere(~(np.abs(values[start : start + _BLOCK]) <= _LARGEST))
         if len(bad):
             place = (start + int(bad[0][0]), *map(int, bad[0][1:]))
             at = ", ".join(map(str, place))
-            raise ConfigError(f"{where}: got {values[place]} at [{at}], expected finite numbers")
+            raise ConfigError(f"{where}: got {values[place]} at [{at}], expected finite numbers up to {_LARGEST:g}")
 
 
 def _check_signs(values: NDArray[Any], where: str) -> None:

@@ -425,7 +425,8 @@ class _Run:
                 if due == _CHECKPOINT_DUE and not reason:
                     self._checkpoint()
                     checkpoint_due = time.monotonic() + self.config.checkpoint.every
-            held = sum(part.held_bytes for part in self.parts) * self.world.size
+            # the first rank of an instance holds its rows
+            held = sum(part.held_bytes for part in self.parts) * min(self.world.size, self.problem.n_instances)
             due = _ROWS_DUE if held > _ROWS_BYTES else _NOTHING_DUE
             if time.monotonic() >= checkpoint_due or self._has_diverged():
                 due = _CHECKPOINT_DUE
@@ -532,7 +533,7 @@ class _Run:
         def joined(name: str, shape: tuple[int, ...], dtype: str) -> NDArray | None:
             here = np.empty((len(taken), *shape[1:]), dtype)
             for row, rows in zip(here, taken, strict=True):
-                row[...] = rows[name] if rows else 0
+                np.copyto(row, rows[name] if rows else 0, casting="same_kind")
             return self.world.gather(here)
 
         problem, every = self.problem, self.config.schedule.measure_every

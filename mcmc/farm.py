@@ -277,9 +277,22 @@ class _Group:
             return None
         except (ConfigError, StorageError, DivergenceError) as error:
             outcome = _Outcome(task.name, "broken", " ".join(str(error).split()))
+        except Exception as error:  # it ends all ranks; the next command shall not begin with this task
+            _note_failure(RunDirectory(self.directory / task.name), error)
+            raise
         if self.world.rank == 0 and not self.quiet:
             print(f"{task.name}: {outcome.state}, {duration(time.monotonic() - began)}", flush=True)
         return outcome
+
+
+def _note_failure(files: RunDirectory, error: Exception) -> None:
+    """Says so in status.json, unless the run has done that itself: then it has the lock."""
+    with suppress(ConfigError, StorageError):
+        files.lock()
+        try:
+            files.write_status((files.read_status() or {}) | {"state": "failed", "message": repr(error)})
+        finally:
+            files.unlock()
 
 
 # --- after ---

@@ -1,8 +1,8 @@
 """HDF5 files of others, read in a process of its own.
 
 The HDF5 library crashes, loops or allocates without bound on some damaged files. So a child reads: this file, run as a
-program, which imports nothing of the package. It leaves the arrays in memory that both share (a memfd) and prints what
-lies where. It ends itself after a time, and takes no more memory than the arrays that the file declares call for.
+program, which imports nothing of the package. It leaves each array in memory that both share (a memfd) and prints what
+they are. It ends itself after a time, and takes no more memory than the arrays that the file declares call for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _BYTES_PER_SECOND = 5 << 20
 """Of the file, which add to the seconds that reading may take."""
 _OVERHEAD = 1 << 30
 """Bytes that the child may take besides the arrays."""
-_ALIGNMENT = 64
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""They go to every process of a job; the child leaves them to its parent."""
 
 _KEPT = {"PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH"}
 _KEPT_PREFIXES = ("LC_", "PYTHON", "HDF5_")
@@ -43,30 +44,47 @@ def read(path: str | os.PathLike[str], wanted: Sequence[str]) -> tuple[dict[str,
     Raises UnreadableError, or OSError if the child cannot be started.
     """
     seconds = _SECONDS + os.path.getsize(path) // _BYTES_PER_SECOND
-    memory = os.memfd_create("mcmc")
+    memories = {name: os.memfd_create("mcmc") for name in wanted}
     try:
-        request = json.dumps([os.fspath(path), list(wanted), memory, seconds])
-        done = subprocess.run(
-            [sys.executable, "-P", __file__, request],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            pass_fds=[memory],
-            env=_environment(),
-        )
-        if done.returncode:
-            raise UnreadableError(_failure(done.returncode, done.stderr, seconds))
-        answer = json.loads(done.stdout)
+        request = json.dumps([os.fspath(path), memories, seconds])
+        code, printed, said = _run([sys.executable, "-P", __file__, request], list(memories.values()))
+        if code:
+            raise UnreadableError(_failure(code, said, seconds))
+        answer = json.loads(printed)
         if "error" in answer:
             raise UnreadableError(answer["error"])
-        n_bytes = os.fstat(memory).st_size
-        buffer = mmap.mmap(memory, n_bytes, prot=mmap.PROT_READ) if n_bytes else b""
+        arrays = {}
+        for name, dtype, shape in answer["arrays"]:
+            n_bytes = os.fstat(memories[name]).st_size
+            buffer = mmap.mmap(memories[name], n_bytes, prot=mmap.PROT_READ) if n_bytes else b""
+            arrays[name] = np.frombuffer(buffer, dtype).reshape(shape) if n_bytes else np.empty(shape, dtype)
     finally:
-        os.close(memory)
-    arrays = {}
-    for name, dtype, shape, offset in answer["arrays"]:
-        values = np.frombuffer(buffer, dtype, math.prod(shape), offset) if math.prod(shape) else np.empty(0, dtype)
-        arrays[name] = values.reshape(shape)
+        for memory in memories.values():
+            os.close(memory)
     return arrays, answer["names"]
+
+
+def _run(command: list[str], descriptors: list[int]) -> tuple[int, bytes, bytes]:
+    """Exit code and both outputs. The child is born with `_SIGNALS` blocked, because it cannot ignore them at once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=descriptors,
+            env=_environment(),
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with child:
+        try:
+            printed, said = child.communicate()
+        except BaseException:
+            child.kill()
+            raise
+    return child.returncode, printed, said
 
 
 def _environment() -> dict[str, str]:
@@ -81,6 +99,8 @@ def _environment() -> dict[str, str]:
 def _failure(code: int, said: bytes, seconds: int) -> str:
     if code == -signal.SIGALRM:
         return f"did not end within {seconds} s"
+    if code == -signal.SIGKILL:
+        return "its reader was killed, perhaps for want of memory"
     if code < 0:
         return f"the HDF5 library crashed on it, {signal.Signals(-code).name}"
     lines = said.decode(errors="replace").split("\n")
@@ -90,13 +110,14 @@ def _failure(code: int, said: bytes, seconds: int) -> str:
 # --- the child ---
 
 
-def _answer(path: str, wanted: Sequence[str], memory: int, seconds: int) -> dict[str, Any]:
-    """Reads the arrays into the file descriptor `memory`; what is printed, see `read`."""
+def _answer(path: str, memories: dict[str, int], seconds: int) -> dict[str, Any]:
+    """Reads the arrays into their file descriptors; what is printed, see `read`."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # they go to every process of a job; rank 0 acts
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     import h5py
 
     try:
@@ -104,25 +125,25 @@ def _answer(path: str, wanted: Sequence[str], memory: int, seconds: int) -> dict
         with h5py.File(path, "r") as file:
             names: list[str] = []
             file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-            found = {name: file[name] for name in wanted if _is_dataset(file, name)}
-            offsets, n_bytes = {}, 0
-            for name, dataset in found.items():
-                if dataset.dtype.kind in "biuf" and dataset.shape is not None:
-                    offsets[name] = n_bytes
-                    n_bytes += -(-math.prod(dataset.shape) * dataset.dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
+            found = {name: file[name] for name in memories if _is_dataset(file, name)}
+            sizes = {
+                name: math.prod(dataset.shape) * dataset.dtype.itemsize
+                for name, dataset in found.items()
+                if dataset.dtype.kind in "biuf" and dataset.shape is not None
+            }
+            n_bytes = sum(sizes.values())
             if n_bytes > _available():
                 raise MemoryError(f"its arrays take {n_bytes / 1e9:.3g} GB, {_available() / 1e9:.3g} GB are free")
             _limit_memory(limit + 4 * n_bytes)  # the arrays, and chunks: as they are, unpacked, and while they grow
-            os.ftruncate(memory, n_bytes)
-            buffer = mmap.mmap(memory, n_bytes) if n_bytes else b""
             arrays = []
             for name, dataset in found.items():
-                shape = dataset.shape if name in offsets else (0,)
+                shape = dataset.shape if name in sizes else (0,)
                 dtype = dataset.dtype.str if dataset.shape is not None else "|O"
-                arrays.append([name, dtype, shape, offsets.get(name, 0)])
-                if math.prod(shape):
-                    values = np.frombuffer(buffer, dataset.dtype, math.prod(shape), offsets[name]).reshape(shape)
-                    dataset.read_direct(values)
+                arrays.append([name, dtype, shape])
+                if sizes.get(name, 0):
+                    os.ftruncate(memories[name], sizes[name])
+                    buffer = mmap.mmap(memories[name], sizes[name])
+                    dataset.read_direct(np.frombuffer(buffer, dataset.dtype).reshape(shape))
     except Exception as error:
         return {"error": " ".join(str(error).split()) or type(error).__name__}
     return {"names": names, "arrays": arrays}

@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import tomli_w
@@ -142,7 +143,8 @@ class Scan:
 
         def is_same_file(key: str) -> bool:
             table, _, name = key.partition(".")
-            return key in _PATHS and str(found.get(table, {}).get(name)).endswith(str(self.value(task, key)))
+            asked = Path(str(self.value(task, key))).parts
+            return key in _PATHS and Path(str(found.get(table, {}).get(name))).parts[-len(asked) :] == asked
 
         changes = self.config(task).changes_since(text, paths=True)
         return [line for line in changes if not is_same_file(line.partition(" ")[0])]

@@ -201,6 +201,7 @@ class RunDirectory:
             write_atomically(self.path / RUN_TOML, lambda file: file.write(run_toml.encode()), confirm=self._confirm)
             _sync_directory(self.path.absolute().parent)
         except (OSError, StorageError) as error:
+            self._confirm()  # what stands there may be somebody else's by now
             with suppress(OSError):  # it may stand already, while its directory cannot be synced
                 (self.path / RUN_TOML).unlink(missing_ok=True)
             _remove_directories(made)
@@ -282,6 +283,7 @@ class RunDirectory:
         doomed = [path for path in sorted(segments.glob("*.h5")) if path.name not in listed]
         doomed += [path for folder in (self.path, segments) for path in sorted(folder.glob(".*.tmp")) if _stale(path)]
         for path in doomed:
+            self._confirm()
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
@@ -679,7 +681,8 @@ def write_atomically(
 
     At every instant `path` is the old or the new file (with `keep`, where the old one is moved: or missing for a moment
     while the old one is there). `durable`: on the disk when this returns. `confirm`: called right before every
-    renaming, as writing may have taken long; if it raises, nothing is renamed. Raises StorageError when the disk fails.
+    renaming, as writing may have taken long; if it raises, that one is not done. Raises StorageError when the disk
+    fails.
     """
     path = Path(path)
     temporary = path.with_name(
@@ -994,12 +997,16 @@ def _write_rows(
         while n_used < n_piece:
             n_full = min(dataset.chunks[axis], dataset.shape[axis] - start)
             n_rows = min(n_full - n_held, n_piece - n_used)
+            if n_rows == 0:
+                raise ValueError(f"{dataset.name}: more than {start} rows")
             block[(*before, slice(n_held, n_held + n_rows))] = piece[(*before, slice(n_used, n_used + n_rows))]
             n_held += n_rows
             n_used += n_rows
             if n_held == n_full:
                 _write_chunks(dataset, axis, start, block[(*before, slice(n_full))], deflate)
                 start, n_held = start + n_full, 0
+    if start != dataset.shape[axis]:
+        raise ValueError(f"{dataset.name}: {start + n_held} rows, expected {dataset.shape[axis]}")
 
 
 def _write_chunks(
@@ -1027,8 +1034,9 @@ def _write_data(group: h5py.Group, data: Mapping[str, Any]) -> None:
     arrays = {name: np.asarray(data[name]) for name in ("labels", "teacher", "reference") if name in data}
     n_instances = len(arrays["labels"])
     sizes = dict(zip(_DATA["inputs"].dims, (n_instances, *first.shape), strict=True))
-    for name in {"teacher", "reference"} & arrays.keys():
-        sizes[_DATA[name].dims[1]] = arrays[name].shape[1]
+    for name in arrays:
+        if name != "labels":
+            sizes[_DATA[name].dims[1]] = arrays[name].shape[1]
     _create_scales(group, sizes)
     shape = (n_instances, *first.shape)
     storage: dict[str, Any] = {}

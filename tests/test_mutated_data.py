@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -244,12 +245,31 @@ def test_the_child_is_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len([word for word in words if word.isdigit()]) == 5  # three standard ones, the memory, and the listing
 
 
+def test_signals_to_the_whole_job(tmp_path: Path) -> None:
+    """From its first moment on the child leaves them to its parent."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["inputs"] = np.eye(3)
+    read, n_sent = [], 0
+    reader = threading.Thread(target=lambda: read.append(hdf5.read(tmp_path / "a.h5", ["inputs"])))
+    reader.start()
+    while reader.is_alive():
+        for child in Path(f"/proc/self/task/{reader.native_id}/children").read_text().split():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                os.kill(int(child), number)
+                n_sent += 1
+        time.sleep(1e-3)
+    assert n_sent > 0
+    [(arrays, _)] = read
+    assert np.array_equal(arrays["inputs"], np.eye(3))
+
+
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
         ("import os; os.abort()", "(the HDF5 library crashed on it, SIGABRT)"),
         ("import os; os.kill(os.getpid(), 11)", "(the HDF5 library crashed on it, SIGSEGV)"),
         ("import signal, time; signal.alarm(1); time.sleep(60)", "(did not end within 60 s)"),
+        ("import os; os.kill(os.getpid(), 9)", "(its reader was killed, perhaps for want of memory)"),
         ("import no_such_module", "(its reader failed: ModuleNotFoundError: No module named 'no_such_module')"),
         ("raise SystemExit(3)", "(its reader failed: exit code 3)"),
         ("print('{')", "cannot be read as .h5 ("),

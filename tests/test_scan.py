@@ -17,7 +17,7 @@ import tomli_w
 
 import launchers
 from launchers import Launcher
-from mcmc import config, farm, lock
+from mcmc import config, engine, farm, lock
 from mcmc.cli import run_command
 from mcmc.parallel import Serial
 from mcmc.part import Part
@@ -400,6 +400,26 @@ def test_broken_tasks_are_named_and_the_rest_goes_on(tmp_path: Path, capsys: pyt
     assert "3 of 6 tasks complete, 3 broken" in said.out
     np.savez(tmp_path / "bad.npz", inputs=rng.normal(size=(9, 5)), labels=np.ones(9))
     assert command("scan", file, "-o", out) == 0
+
+
+def test_a_task_without_memory_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody expects ends the command, at whatever point; the next one does what else there is first."""
+    file, out = write(tmp_path / "scan.toml", {"seed": [1, 2, 3]}), tmp_path / "out"
+    problem = engine.Problem
+
+    def without_memory(config: Any, *args: Any) -> Any:
+        if config.seed == 1:
+            raise MemoryError("no memory")
+        return problem(config, *args)
+
+    monkeypatch.setattr(engine, "Problem", without_memory)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            command("scan", file, "-o", out)
+    assert [status(out / f"seed={seed}").get("state") for seed in (1, 2, 3)] == ["failed", "complete", "complete"]
+    monkeypatch.undo()
+    assert command("scan", file, "-o", out) == 0
+    assert not list(out.rglob("lock*"))
 
 
 def test_a_diverging_task_and_a_damaged_one(

@@ -270,19 +270,21 @@ def test_bytes_do_not_depend_on_segments_or_time(tmp_path, cuts, monkeypatch):
         assert h5["energy"].chunks == (1, 500 // (8 * N_COPIES), N_COPIES, 1)
 
 
-def test_bytes_are_equal_in_another_process_and_second(tmp_path):
+def test_bytes_are_equal_in_another_process_and_second(tmp_path, monkeypatch):
     script = f"""
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import test_storage as t
         run = t.two_checkpoints(Path(sys.argv[1]))
-        run.write_results(t.CONSTANTS, t.data(), t.ROOT_ATTRS, run.read_checkpoint().segments)
+        data = t.data() | {{"reference": t.np.ones((t.N_INSTANCES, 3), t.np.int8)}}
+        run.write_results(t.CONSTANTS, data, t.ROOT_ATTRS, run.read_checkpoint().segments)
     """
-    for name in "ab":
-        run_python(script, tmp_path / name)
-        time.sleep(1.0 if name == "a" else 0.0)  # HDF5's own time stamps would count seconds
-    assert files(tmp_path / "a") == files(tmp_path / "b")
+    for seed in "123":  # of the order of sets of strings
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        run_python(script, tmp_path / seed)
+        time.sleep(1.0 if seed == "1" else 0.0)  # HDF5's own time stamps would count seconds
+    assert files(tmp_path / "1") == files(tmp_path / "2") == files(tmp_path / "3")
 
 
 def test_float_inputs_without_a_teacher(tmp_path):
@@ -671,6 +673,53 @@ def test_taken_over_between_the_last_question_and_the_renaming(tmp_path, monkeyp
         checkpoint(old, 3, [])
     new.unlock()
     assert step_of(path) == 5
+
+
+def test_taken_over_before_it_is_cleaned(tmp_path, monkeypatch):
+    """A segment that the new owner has written and not yet listed stays."""
+    path = two_checkpoints(tmp_path / "run").path
+    old, new = RunDirectory(path), RunDirectory(path)
+    old.lock()
+    lists = old._lists
+
+    def slow():
+        found = lists()
+        (path / "lock").unlink()
+        new.lock()
+        new.write_segment(2, 40, rows(SERIES, 0, 7), {})
+        return found
+
+    monkeypatch.setattr(old, "_lists", slow)
+    with pytest.raises(StorageError, match="has taken over this run"):
+        old.clean()
+    assert len(list((path / "segments").iterdir())) == 3
+    new.unlock()
+
+
+def test_taken_over_while_it_is_created(tmp_path, monkeypatch):
+    """The run of the new owner stays."""
+    path = tmp_path / "run"
+    old, new = RunDirectory(path), RunDirectory(path)
+    old.lock()
+
+    def take_over():
+        (path / "lock").unlink()
+        new.lock()
+        new.create("seed = 5\n")
+
+    with monkeypatch.context() as patched:
+        after_call(0, take_over, patched)
+        with pytest.raises(StorageError, match="has taken over this run"):
+            old.create(RUN_TOML)
+    old.unlock()
+    assert new.run_toml() == "seed = 5\n"
+    new.unlock()
+
+
+@pytest.mark.parametrize("n_rows", [4, 6])
+def test_pieces_of_another_length(tmp_path, n_rows):
+    with h5py.File(tmp_path / "a.h5", "w") as file, pytest.raises(ValueError, match="rows"):
+        storage._write_rows(file.create_dataset("a", (5, 2), chunks=(2, 2)), 0, [np.ones((n_rows, 2))], list)
 
 
 def test_interrupt_leaves_no_temporary(tmp_path):

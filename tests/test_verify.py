@@ -564,15 +564,15 @@ def test_a_scan_of_data_files_elsewhere(
     """Where the scan file was does not matter, which file a task has does."""
     (tmp_path / "here").mkdir()
     (file,) = [path for path in write_cases(tmp_path / "here") if path.stem == "file"]
-    shutil.copy(tmp_path / "here" / "task.npz", tmp_path / "here" / "other.npz")
-    file.write_text(file.read_text() + '\n[scan]\n"data.path" = ["task.npz", "other.npz"]\n')
+    shutil.copy(tmp_path / "here" / "task.npz", tmp_path / "here" / "mytask.npz")
+    file.write_text(file.read_text() + '\n[scan]\n"data.path" = ["task.npz", "mytask.npz"]\n')
     out = tmp_path / "out"
     assert run_command(["scan", str(file), "-o", str(out), "--quiet"]) == 0
     monkeypatch.chdir("/")
     assert run_command(["verify", str(out), "--quiet"]) == 0
     assert run_command(["merge", str(out)]) == 0
     assert capsys.readouterr().err == ""
-    for name, other in (("path=task.npz", "held"), ("path=other.npz", "path=task.npz"), ("held", "path=other.npz")):
+    for name, other in (("path=task.npz", "held"), ("path=mytask.npz", "path=task.npz"), ("held", "path=mytask.npz")):
         (out / name).rename(out / other)
     assert run_command(["verify", str(out), "--quiet"]) == 3
     assert run_command(["merge", str(out)]) == 3
