@@ -38,7 +38,7 @@ _ISING = Ising()
 _BLOCK = 512
 """Patterns handled at a time: one 512-bit word of each packed column, and a bound on temporary memory."""
 
-_LARGEST = 1e100
+_LARGEST = np.float64(1e100)
 """Of the numbers in a file: their squares, and sums of them, are finite."""
 
 _SLOTS = 4
@@ -535,7 +535,7 @@ def _check_finite(values: NDArray[Any], where: str) -> None:
         if len(bad):
             place = (start + int(bad[0][0]), *map(int, bad[0][1:]))
             at = ", ".join(map(str, place))
-            raise ConfigError(f"{where}: got {values[place]} at [{at}], expected finite numbers up to {_LARGEST:g}")
+            raise ConfigError(f"{where}: got {values[place]} at [{at}], expected finite numbers up to {_LARGEST:.0e}")
 
 
 def _check_signs(values: NDArray[Any], where: str) -> None:

@@ -278,7 +278,8 @@ BAD = {
     ),
     "constant, binarise": ("a.npz", {"transform": "binarise"}, arrays(SEVEN), "(7) that are constant, which transform"),
     "constant, standardise": ("a.h5", {"transform": "standardise"}, arrays(SEVEN), "(7) that are constant"),
-    "overflow": ("a.h5", {"transform": "standardise"}, arrays(1e308 * SIGNS), "out of the range of float64"),
+    "underflow": ("a.h5", {"transform": "standardise"}, arrays(1e-200 * SIGNS), "out of the range of float64"),
+    "squares that overflow": ("a.h5", {}, arrays(1e154 * SIGNS), "got 1e+154 at [0, 0], expected finite numbers up to"),
 }
 
 

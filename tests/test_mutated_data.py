@@ -10,8 +10,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -57,7 +55,7 @@ def refusal(path: Path) -> str | None:
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(arguments: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+    def run(arguments: list[str], _: object) -> tuple[int, bytes, bytes]:
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
@@ -74,9 +72,9 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
         with open(read, "rb") as file:
             said = file.read()
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return subprocess.CompletedProcess(arguments, code, said, b"the fork failed")
+        return code, said, b"the fork failed"
 
-    monkeypatch.setattr(hdf5.subprocess, "run", run)
+    monkeypatch.setattr(hdf5, "_run", run)
 
 
 # --- good files of many kinds, and what becomes of them ---
@@ -293,16 +291,3 @@ def test_memory_is_limited(forked: None, monkeypatch: pytest.MonkeyPatch, tmp_pa
     before = resource.getrlimit(resource.RLIMIT_AS)
     assert "(MemoryError)" in refusal(tmp_path / "a.h5")
     assert resource.getrlimit(resource.RLIMIT_AS) == before
-
-
-def test_signals_to_the_job_do_not_end_the_child(tmp_path: Path) -> None:
-    pipe, memory = tmp_path / "pipe.h5", os.memfd_create("test")
-    os.mkfifo(pipe)
-    program = [sys.executable, "-P", hdf5.__file__, json.dumps([str(pipe), ["inputs"], memory, 60])]
-    with subprocess.Popen(program, pass_fds=[memory], stdout=subprocess.PIPE) as child:
-        os.close(memory)
-        with open(pipe, "wb"):  # when the child opens it, too: everything is set up by then
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-                child.send_signal(number)
-        assert "error" in json.loads(child.communicate(timeout=30)[0])
-        assert child.returncode == 0

@@ -719,7 +719,7 @@ def test_taken_over_while_it_is_created(tmp_path, monkeypatch):
 @pytest.mark.parametrize("n_rows", [4, 6])
 def test_pieces_of_another_length(tmp_path, n_rows):
     with h5py.File(tmp_path / "a.h5", "w") as file, pytest.raises(ValueError, match="rows"):
-        storage._write_rows(file.create_dataset("a", (5, 2), chunks=(2, 2)), 0, [np.ones((n_rows, 2))], list)
+        storage._write_rows(file.create_dataset("a", (5, 2), "f8", chunks=(2, 2)), 0, [np.ones((n_rows, 2))], list)
 
 
 def test_interrupt_leaves_no_temporary(tmp_path):
