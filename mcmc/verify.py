@@ -97,9 +97,9 @@ def verify(
     """Replay the run in `directory` in a temporary directory and compare its segments, checkpoint.h5 and results.h5.
 
     Of a run that is not complete results.h5 (of `mcmc merge`, or of fewer sweeps) is left out.
-    fraction: of the sweeps, from the first on, of which rows alone are compared; from_checkpoint: instead the sweeps from checkpoint.prev.h5, or the
-    first one where there is none, to checkpoint.h5. relative_to: where relative paths of the run file start; by default
-    where they did for the run.
+    fraction: of the sweeps, from the first on, of which rows alone are compared; from_checkpoint: instead the sweeps
+    from checkpoint.prev.h5, or the first one where there is none, to checkpoint.h5. relative_to: where relative paths
+    of the run file start; by default where they did for the run.
     Raises StorageError if files are damaged, missing or of another run, ConfigError if the run cannot be made here,
     DivergenceError if the replay diverges, and KeyboardInterrupt after a signal; nothing is left behind.
     """

@@ -18,7 +18,9 @@ _DIFFERENT = 3
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--fraction", metavar="F", type=float, help="Replay the first F of the sweeps, 0 < F <= 1, and compare rows only.")
+@click.option(
+    "--fraction", metavar="F", type=float, help="Replay the first F of the sweeps, 0 < F <= 1, and compare rows only."
+)
 @click.option("--from-checkpoint", is_flag=True, help="Replay from the checkpoint before the last alone.")
 @click.option(
     "--relative-to",
