@@ -543,7 +543,7 @@ def cost_table(costs: dict[str, Any]) -> str:
         lines += [
             [f"{w.name}: a sweep of a walker, mean; coldest, hottest rung", "CPU of a thread",
              f"{_us(own['sweep'])} µs; {_us(min(own['by_rung']))}, {_us(max(own['by_rung']))} µs"],
-            [f"{w.name}: rows of all walkers: one more, and once in 50 ms", "CPU of a thread",
+            [f"{w.name}: observables of all walkers: for each row, and besides once in 50 ms", "CPU of a thread",
              f"{_us(own['row'])} µs, {_us(own['collect'])} µs"],
             [f"{w.name}: bytes of a row, of the state in a checkpoint", "",
              f"{own['row_bytes']:.3g}, {own['state_bytes']:.3g}"],

@@ -500,6 +500,8 @@ def _known_key(name: str, path: str) -> str:
     here = TABLES[path].__struct_fields__
     elsewhere = [f"{table}.{name}" for table, struct in TABLES.items() if table and name in struct.__struct_fields__]
     meant = f"; did you mean '{elsewhere[0]}'?" if elsewhere else suggestion(name, here)
+    if (name, path) == ("scan", ""):
+        meant = "; mcmc scan runs scan files"
     return f", allowed in {f'[{path}]' if path else 'a run file'}: {', '.join(here)}{meant}"
 
 

@@ -260,7 +260,8 @@ class _Run:
             raise
         self._free_groups()
         if reason:
-            self._end("stopped", f"stopped by {reason} at sweep {self.sweep}; the same command continues")
+            rest = "continues" if self.sweep < self.sweeps else "makes the results: all sweeps are done"
+            self._end("stopped", f"stopped by {reason} at sweep {self.sweep}; the same command {rest}")
             return STOPPED
         self._end("complete", f"complete, {self.sweeps} sweeps")
         self._say(f"{self.files.path / RESULTS}")

@@ -63,6 +63,8 @@ class Report:
     first: int
     last: int
     """Sweeps of the replay: those after `first`, up to `last`."""
+    is_whole: bool
+    """Whether they are the last that the files have; otherwise rows alone were compared."""
     n_rows: int
     n_datasets: int
     differences: list[Difference]
@@ -73,7 +75,8 @@ class Report:
     def __str__(self) -> str:
         if not self.differences:
             rows = f"{self.n_rows} rows after sweep {self.first}, up to sweep {self.last}"
-            return f"identical: {self.n_datasets} datasets, {rows}; {self.seconds:.1f} s"
+            what = "" if self.is_whole else "rows only, "
+            return f"identical: {what}{self.n_datasets} datasets, {rows}; {self.seconds:.1f} s"
         first = self.differences[0]
         words = f"differs: {first}"
         others = list(dict.fromkeys(found.name for found in self.differences if found.name != first.name))
@@ -94,9 +97,9 @@ def verify(
     """Replay the run in `directory` in a temporary directory and compare its segments, checkpoint.h5 and results.h5.
 
     Of a run that is not complete results.h5 (of `mcmc merge`, or of fewer sweeps) is left out.
-    fraction: of the sweeps, from the first on; from_checkpoint: instead the sweeps from checkpoint.prev.h5, or the
-    first one where there is none, to checkpoint.h5. relative_to: where relative paths of the run file start; by default
-    where they did for the run.
+    fraction: of the sweeps, from the first on, of which rows alone are compared; from_checkpoint: instead the sweeps
+    from checkpoint.prev.h5, or the first one where there is none, to checkpoint.h5. relative_to: where relative paths
+    of the run file start; by default where they did for the run.
     Raises StorageError if files are damaged, missing or of another run, ConfigError if the run cannot be made here,
     DivergenceError if the replay diverges, and KeyboardInterrupt after a signal; nothing is left behind.
     """
@@ -128,7 +131,7 @@ def verify(
     every = asked.schedule.measure_every
     n_rows = last // every - first // every
     seconds, version = time.monotonic() - began, str(target.attrs["mcmc_version"])
-    return Report(first, last, n_rows, comparison.n_datasets, differences, seconds, version)
+    return Report(first, last, comparison.is_whole, n_rows, comparison.n_datasets, differences, seconds, version)
 
 
 def _target(files: RunDirectory) -> Checkpoint:

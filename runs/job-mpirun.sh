@@ -1,5 +1,5 @@
 #!/bin/bash
-# Template for a machine without a queue: nohup ./job-mpirun.sh > run.log 2>&1 &
+# Template of a run, not of a scan, on a machine without a queue: nohup ./job-mpirun.sh > run.log 2>&1 &
 # Goes on after the crash of a rank, too, as long as checkpoints get further. End it with kill -USR1 and its number: the
 # run stops at a checkpoint, and the same command continues.
 file="RUN.toml"

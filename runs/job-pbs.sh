@@ -6,6 +6,7 @@
 #PBS -j oe
 file="RUN.toml"
 dir="DIR"
+script="job-pbs.sh"  # this file, in the directory of qsub: PBS runs a copy of it
 cd "$PBS_O_WORKDIR" || exit 1
 # What the program needs, such as "module load", goes here.
 
@@ -15,8 +16,8 @@ before=$(started)
 # Ten minutes less than the job has: for the start, the last checkpoint and a slow disk.
 mpirun mcmc run "$file" -o "$dir" --walltime 23:50:00 --quiet
 
-# Launchers garble exit codes; what the run says of itself counts, if it came so far as to say anything in this job.
+# Launchers may change exit codes; what the run says of itself counts, if it came so far as to say anything in this job.
 # Of a scan: mcmc scan, and [ $? -eq 75 ] here.
 if grep -q '"state": "stopped"' "$dir/status.json" && [ "$(started)" != "$before" ]; then
-    qsub job-pbs.sh
+    qsub "$script"
 fi

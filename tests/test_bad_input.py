@@ -69,6 +69,7 @@ EDITS = [
     # unknown keys and tables
     ("n_copies = 2", "n_copys = 2", ["ladder.n_copys", "allowed", "did you mean 'n_copies'"]),
     ("[ladder]", "[laddr]", ["laddr", "allowed", "did you mean 'ladder'"]),
+    ("[ladder]", "[scan]\nseed = [1]\n[ladder]", ["scan: unknown key", "; mcmc scan runs scan files"]),
     ("seed = 1", "seed = 1\nn_inputs = 3", ["n_inputs", "did you mean 'model.n_inputs'"]),
     ("sweeps = 20", "sweeps = 20\nalpha = 1.0", ["schedule.alpha", "did you mean 'data.alpha'"]),
     ("margin = 0.0", "kappa = 0.0", ["model.loss.kappa", "allowed in [model.loss]", "margin"]),

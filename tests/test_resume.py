@@ -163,6 +163,7 @@ def test_long_results_are_left_to_the_next_job(
     assert run_command([*command, "--walltime", "100"]) == 75
     now = status(tmp_path / "cut")
     assert (now["state"], now["sweep"]) == ("stopped", now["sweeps"])
+    assert now["message"].endswith("the same command makes the results: all sweeps are done")
     assert not (tmp_path / "cut" / "results.h5").exists()
     assert run_command([*command, "--walltime", "100"]) == 0  # nothing but the results is left to do
     assert_same_results(tmp_path / "whole", tmp_path / "cut")

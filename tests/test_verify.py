@@ -122,6 +122,8 @@ def test_the_command(complete: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "12 rows after sweep 0, up to sweep 120; " in said
     assert run_command(["verify", str(complete), "--from-checkpoint"]) == 0
     assert "5 rows after sweep 70, up to sweep 120; " in capsys.readouterr().out
+    assert run_command(["verify", str(complete), "--fraction", "0.5"]) == 0
+    assert f"{complete}: identical: rows only, " in capsys.readouterr().out
     assert run_command(["verify", str(complete), "--fraction", "0.5", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
     for options in (["--fraction", "0"], ["--fraction", "1.5"], ["--fraction", "nan"]):

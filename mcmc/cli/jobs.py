@@ -28,9 +28,9 @@ from mcmc.slurm import LAUNCHERS, script
     show_default=True,
     help='Limit of the job, as Slurm takes it (90 are minutes, 1-12 a day and a half, UNLIMITED) or as in "2 days".',
 )
-@click.option("--nodes", metavar="N", type=click.IntRange(min=1))
+@click.option("--nodes", metavar="N", type=click.IntRange(min=1), help="Hosts; default: as many as the ranks need.")
 @click.option("--ntasks", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="MPI ranks.")
-@click.option("--partition", metavar="NAME")
+@click.option("--partition", metavar="NAME", help="Default: that of the cluster.")
 @click.option(
     "--mpi",
     "launcher",
@@ -61,6 +61,9 @@ def slurm(
 
     Submit it in this directory: mcmc slurm RUN.toml --ntasks 64 > job.sh && sbatch job.sh. Before its time limit the
     run stops at a checkpoint, and the job goes back into the queue, until the run is complete.
+
+    A scan is one job, whose ranks share the tasks, or a job for each task, here at most 50 at a time: mcmc slurm
+    SCAN.toml --array 50 > job.sh && sbatch job.sh.
     """
     from mcmc import config
     from mcmc.scan import Scan

@@ -108,8 +108,9 @@ def _list(asked: Scan, output: Path | None) -> Iterator[str]:
 def merge(directories: tuple[Path, ...], output: Path | None) -> None:
     """Join a scan to one file with its axes as dimensions; of a single run, its segments to results.h5.
 
-    Series of different lengths are padded with NaN, or -1 where they are integers. Tasks that are not complete are
-    left NaN, and named.
+    Series of different lengths are padded: reals with NaN, integers with -1, strings with "". So are tasks that are not
+    complete, or whose directory holds another run; they are named. Data and snapshots of the weights stay in the
+    results of the tasks.
     """
     from mcmc import farm, merging
     from mcmc.storage import RunDirectory

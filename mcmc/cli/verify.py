@@ -18,7 +18,9 @@ _DIFFERENT = 3
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--fraction", metavar="F", type=float, help="Replay the first F of the sweeps alone, 0 < F <= 1.")
+@click.option(
+    "--fraction", metavar="F", type=float, help="Replay the first F of the sweeps, 0 < F <= 1, and compare rows only."
+)
 @click.option("--from-checkpoint", is_flag=True, help="Replay from the checkpoint before the last alone.")
 @click.option(
     "--relative-to",
@@ -33,7 +35,11 @@ def verify(
     """Replay a run on this process and compare every dataset byte for byte; of a scan, every complete task.
 
     Of a run that is not complete, what its checkpoint has committed. The replay goes to a temporary directory (TMPDIR),
-    which may need as much space as the run. Exit code 3: different, or damaged; the first difference is named.
+    which may need as much space as the run. With --fraction below 1 neither data nor constants, such as the
+    magnetisation, nor the checkpoint are compared.
+
+    Exit code 3: different (the first difference is named), or damaged, or a task of a scan cannot be replayed; of a
+    run 1: the replay diverges, 2: it cannot be made, because data files are missing, for example.
     """
     from mcmc import farm
     from mcmc.storage import RunDirectory
