@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,6 +100,8 @@ def started(
         raise ValueError(f"n_ranks: got {n_ranks}, expected 1 without a launcher")
     mark = f"MCMC_TEST_MARK={uuid.uuid4().hex}"
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(RANK_VARIABLES)}
+    # What a killed Open MPI leaves there keeps one of the same process number, a day later, from starting.
+    scratch = tempfile.TemporaryDirectory(prefix="mpi-", ignore_cleanup_errors=True)
     process = subprocess.Popen(
         list(args) if launcher is None else launcher.command(n_ranks, args),
         stdin=subprocess.DEVNULL,
@@ -110,7 +113,8 @@ def started(
         | ENVIRONMENT
         | dict(launcher.env if launcher else {})
         | dict(env or {})
-        | dict([mark.split("=")]),
+        | dict([mark.split("=")])
+        | dict.fromkeys(("PRTE_MCA_prte_tmpdir_base", "OMPI_MCA_orte_tmpdir_base"), scratch.name),
     )
     process.mark = mark.encode()
     try:
@@ -120,6 +124,7 @@ def started(
         process.wait()
         process.stdout.close()
         process.stderr.close()
+        scratch.cleanup()
 
 
 def ranks(process: subprocess.Popen[str]) -> dict[int, int]:
