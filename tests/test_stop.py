@@ -73,7 +73,7 @@ def test_the_first_end_counts(squeue: Path) -> None:
     assert slurm.seconds_left() == pytest.approx(500, abs=5)
 
 
-@pytest.mark.parametrize("script", ["exit 1", "echo N/A", "echo Unknown", "true", "kill $$", "sleep 60"])
+@pytest.mark.parametrize("script", ["exit 1", "echo N/A", "echo Unknown", "true", "kill $$", "exec sleep 60"])
 def test_squeue_that_tells_nothing(script: str, squeue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "_PATIENCE", 0.2)
     answer(squeue, script)
