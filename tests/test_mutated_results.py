@@ -76,8 +76,8 @@ def test_commands(
             assert_same_results(out, runs / "complete")
         elif command != "verify":
             assert_beginning(out, runs / "complete")
-        if command in ("summary", "plot", "verify"):
-            assert (code == 3) >= (kind == "results.h5")
+        if kind == "results.h5" and command in ("summary", "plot", "verify"):
+            assert code == 3
         shutil.rmtree(out)
 
 
