@@ -19,6 +19,30 @@ MCMC = (sys.executable, "-c", "from mcmc.cli import main; main()")
 
 DRIVE = (sys.executable, str(Path(__file__).with_name("drive.py")))
 
+LONG_RUN = {
+    "data.n_instances": 6,  # whole on 2 and 3 ranks
+    "schedule": {"sweeps": 4000, "burn_in": 1500, "measure_every": 10},
+    "checkpoint.every": 0.1,
+}
+SLOW_MCMC = (
+    MCMC[0],
+    "-c",
+    f"""
+import time
+from mcmc import engine
+from mcmc.part import Part
+engine._STRETCH = 0.01
+advance = Part.advance
+def slowly(self, first, last):
+    advance(self, first, last)
+    if self.piece.instance == 0:
+        time.sleep(4e-4 * (last - first + 1))
+Part.advance = slowly
+{MCMC[2]}
+""",
+)
+"""`mcmc`, where LONG_RUN takes 1.6 s or more on any machine: time to interrupt it."""
+
 BASE: dict[str, Any] = {
     "seed": 11,
     "model": {"n_inputs": 33, "loss": {"name": "error-count"}},

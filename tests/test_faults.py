@@ -24,8 +24,7 @@ from launchers import Launcher
 from mcmc.cli import run_command
 from mcmc.errors import StorageError
 from mcmc.storage import RunDirectory
-from running import assert_same_results, contents, status, wait_for, write_run_file
-from test_resume import LONG, SLOW_MCMC
+from running import LONG_RUN, SLOW_MCMC, assert_same_results, contents, status, wait_for, write_run_file
 
 SMALL = {
     "model.n_inputs": 9,
@@ -217,7 +216,7 @@ def test_a_directory_that_cannot_be_written(begun: bool, commands: Commands, who
 @pytest.mark.parametrize("n_ranks", [1, 2])
 def test_a_directory_that_is_removed(n_ranks: int, any_launcher: Launcher, tmp_path: Path) -> None:
     """All ranks end, with one line."""
-    file, out = write_run_file(tmp_path / "run.toml", LONG | {"schedule.sweeps": 10**6}), tmp_path / "out"
+    file, out = write_run_file(tmp_path / "run.toml", LONG_RUN | {"schedule.sweeps": 10**6}), tmp_path / "out"
     program = [*SLOW_MCMC, "run", str(file), "-o", str(out), "--quiet"]
     with launchers.started(any_launcher if n_ranks > 1 else None, n_ranks, program) as process:
         wait_for((out / "checkpoint.h5").exists)
@@ -252,7 +251,7 @@ def test_a_clock_that_jumps(commands: Commands, whole: Path, tmp_path: Path) -> 
 
 def test_a_clock_that_jumps_under_mpi(any_launcher: Launcher, library: Path, tmp_path: Path) -> None:
     """Checkpoints come in time, the watchdog keeps quiet, and the walltime is that of a steady clock."""
-    file, out = write_run_file(tmp_path / "run.toml", LONG | {"schedule.sweeps": 10**6}), tmp_path / "out"
+    file, out = write_run_file(tmp_path / "run.toml", LONG_RUN | {"schedule.sweeps": 10**6}), tmp_path / "out"
     preloaded = ["env", f"LD_PRELOAD={library}", "FAULTS_CLOCK=1", *SLOW_MCMC]
     began = time.monotonic()
     done = launchers.run(any_launcher, 2, [*preloaded, "run", str(file), "-o", str(out), "--walltime", "2 s"])
@@ -271,7 +270,7 @@ def test_a_clock_that_jumps_under_mpi(any_launcher: Launcher, library: Path, tmp
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """run.toml, and in the directory run what it gives undisturbed."""
     directory = tmp_path_factory.mktemp("long")
-    file = write_run_file(directory / "run.toml", LONG)
+    file = write_run_file(directory / "run.toml", LONG_RUN)
     assert run_command(["run", str(file), "-o", str(directory / "run"), "--quiet"]) == 0
     return directory
 

@@ -62,7 +62,7 @@ def test_ranks(case: str, n_ranks: int, launcher: Launcher, runs: Runs, referenc
 
 
 @pytest.mark.parametrize("case", SEVERAL)
-@pytest.mark.parametrize("n_ranks", [8, 16])
+@pytest.mark.parametrize("n_ranks", [pytest.param(8, marks=pytest.mark.faults), 16])
 def test_many_ranks(case: str, n_ranks: int, launcher: Launcher, runs: Runs, reference: Path) -> None:
     """One or two walkers on each rank, or none: the committee has 8."""
     assert_same_results(runs.results(launcher, n_ranks, "", "5e-2", SEVERAL) / case, reference / case)

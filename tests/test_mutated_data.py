@@ -139,12 +139,10 @@ def test_mutated_files(make, version: str, n_each: int, forked: None, monkeypatc
     monkeypatch.setattr(hdf5, "_SECONDS", 5)
     path = tmp_path / "a.h5"
     whole = contents(make, version, path)
-    lines = []
+    refused = 0
     for seed in range(n_each):
         path.write_bytes(mutated(whole, np.random.default_rng(seed)))
-        lines.append(refusal(path) or "")
-    refused, crashed, slow = (sum(word in line for line in lines) for word in (str(path), "crashed", "did not end"))
-    print(f"{n_each} files: {refused} refused; the child crashed on {crashed} and did not end on {slow}")
+        refused += str(path) in (refusal(path) or "")
     assert refused > 0.1 * n_each
 
 

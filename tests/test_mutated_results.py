@@ -26,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run_command(["run", str(file), "-o", str(path / "complete"), "--quiet"]) == 0
     shutil.copytree(path / "complete", path / "stopped")
     (path / "stopped" / "results.h5").unlink()
-    (path / "stopped" / "status.json").unlink()
+    (path / "stopped" / "status.json").write_text('{"state": "stopped"}')  # complete without results is damage
     return path
 
 
@@ -76,8 +76,8 @@ def test_commands(
             assert_same_results(out, runs / "complete")
         elif command != "verify":
             assert_beginning(out, runs / "complete")
-        if command in ("summary", "plot", "verify"):
-            assert (code == 3) >= (kind == "results.h5")
+        if kind == "results.h5" and command in ("summary", "plot", "verify"):
+            assert code == 3
         shutil.rmtree(out)
 
 

@@ -24,7 +24,9 @@ from mcmc.kernels import cpu
 from running import (
     CASES,
     DRIVE,
+    LONG_RUN,
     MCMC,
+    SLOW_MCMC,
     assert_same_results,
     contents,
     status,
@@ -32,30 +34,6 @@ from running import (
     write_cases,
     write_run_file,
 )
-
-LONG = {
-    "data.n_instances": 6,  # whole on 2 and 3 ranks
-    "schedule": {"sweeps": 4000, "burn_in": 1500, "measure_every": 10},
-    "checkpoint.every": 0.1,
-}
-SLOW_MCMC = (
-    MCMC[0],
-    "-c",
-    f"""
-import time
-from mcmc import engine
-from mcmc.part import Part
-engine._STRETCH = 0.01
-advance = Part.advance
-def slowly(self, first, last):
-    advance(self, first, last)
-    if self.piece.instance == 0:
-        time.sleep(4e-4 * (last - first + 1))
-Part.advance = slowly
-{MCMC[2]}
-""",
-)
-"""`mcmc`, where LONG takes 1.6 s or more on any machine: time to interrupt it."""
 
 
 @pytest.fixture
@@ -80,7 +58,7 @@ def case_results(cases: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def long_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run_file(tmp_path_factory.mktemp("long") / "long.toml", LONG)
+    return write_run_file(tmp_path_factory.mktemp("long") / "long.toml", LONG_RUN)
 
 
 @pytest.fixture(scope="module")
@@ -258,11 +236,8 @@ def test_summary_while_the_run_goes_on(long_file: Path, tmp_path: Path, capsys: 
     assert run_command(["summary", str(out)]) == 0
     assert "sweeps 1510 to 4000\n" in capsys.readouterr().out
     assert {code for code, *_ in said} <= {0, 2, 3}
-    reached = [
-        int(re.findall(r"sweeps 1510 to (\d+) of 4000 \(the run is not complete\)", out)[0])
-        for code, out, _ in said
-        if not code
-    ]
+    form = re.compile(r"sweeps 1510 to (\d+) of 4000 \(the run is not complete\)")  # a process outlives its run a while
+    reached = [int(found[1]) for code, text, _ in said if code == 0 and (found := form.search(text))]
     assert reached == sorted(reached)
     assert reached
     early = [err for code, _, err in said if code == 2]

@@ -73,7 +73,7 @@ def test_the_first_end_counts(squeue: Path) -> None:
     assert slurm.seconds_left() == pytest.approx(500, abs=5)
 
 
-@pytest.mark.parametrize("script", ["exit 1", "echo N/A", "echo Unknown", "true", "kill $$", "sleep 60"])
+@pytest.mark.parametrize("script", ["exit 1", "echo N/A", "echo Unknown", "true", "kill $$", "exec sleep 60"])
 def test_squeue_that_tells_nothing(script: str, squeue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "_PATIENCE", 0.2)
     answer(squeue, script)
@@ -130,17 +130,15 @@ def test_a_signal_comes_first() -> None:
 @pytest.mark.parametrize("command", ["run", "scan"])
 def test_a_run_stops_before_the_job_ends(command: str, squeue: Path, tmp_path: Path) -> None:
     file, out = write_run_file(tmp_path / "run.toml", ENDLESS), tmp_path / "out"
-    answer(squeue, in_seconds(stop._BEFORE_JOB_END + 3))
-    began = time.monotonic()
+    answer(squeue, in_seconds(stop._BEFORE_JOB_END + 2))
     assert run_command([command, str(file), "-o", str(out), "--quiet"]) == 75
-    assert time.monotonic() - began < 10
     [found] = filter(None, [status(out), *map(status, out.glob("*/"))])
     assert found["message"].startswith("stopped by end of the job at sweep")
 
 
 def test_on_several_ranks_one_asks(any_launcher: Launcher, squeue: Path, tmp_path: Path) -> None:
     file, out = write_run_file(tmp_path / "run.toml", ENDLESS), tmp_path / "out"
-    answer(squeue, in_seconds(stop._BEFORE_JOB_END + 3))
+    answer(squeue, in_seconds(stop._BEFORE_JOB_END + 1))
     # no step of srun's
     done = launchers.run(any_launcher, 3, [*MCMC, "run", str(file), "-o", str(out)], timeout=60)
     assert "stopped by end of the job" in done.stdout
