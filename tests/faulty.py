@@ -35,12 +35,14 @@ def build(directory: Path) -> Path:
 
 
 class Ended(NamedTuple):
-    """A command that has ended: its exit code (of a signal: negative), both outputs, and its counted calls."""
+    """A command that has ended: its exit code (of a signal: negative), both outputs, its counted calls, and the file of
+    the one that met the fault (a killed command tells neither)."""
 
     code: int
     out: str
     err: str
     calls: int = 0
+    hit: str = ""
 
     @property
     def lines(self) -> list[str]:
@@ -125,8 +127,9 @@ def _serve(request: dict[str, Any]) -> None:
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
-    library.faults_count.restype = ctypes.c_long
-    os.write(_ANSWER, str(library.faults_count()).encode())
+    library.faults_count.restype, library.faults_hit.restype = ctypes.c_long, ctypes.c_char_p
+    calls, hit = library.faults_count(), os.fsdecode(library.faults_hit())
+    os.write(_ANSWER, json.dumps([calls, hit]).encode())
     os._exit(code)
 
 
@@ -150,7 +153,7 @@ def _answer(request: dict[str, Any]) -> Sequence[Any]:
     for descriptor, _ in pipes:
         with open(descriptor, errors="replace") as file:
             texts.append(file.read())
-    return [os.waitstatus_to_exitcode(ended[1]), texts[0], texts[1], int(texts[2] or 0)]
+    return [os.waitstatus_to_exitcode(ended[1]), texts[0], texts[1], *json.loads(texts[2] or "[]")]
 
 
 _ANSWER = 99

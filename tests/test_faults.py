@@ -40,6 +40,9 @@ SCAN = SMALL | {
     "scan.seed": [1, 2],
 }
 
+PASSED_OVER = re.compile(r"\.?(status\.json|lock)\b")
+"""Files that are written again, or removed at the end."""
+
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -155,15 +158,19 @@ def test_killed_at_every_call(
 def test_disk_error_at_every_call(
     kind: str, fault: str, cause: str, first: int, step: int, commands: Commands, whole: Path, tmp_path: Path
 ) -> None:
-    """Full: from that call on; else one error that comes once."""
-    out = tmp_path / "out"
+    """Full: from that call on; else one error that comes once. Of PASSED_OVER and of the last call nothing need be told."""
+    out, n_tried = tmp_path / "out", 0
     for at in range(first, n_calls(kind, whole, commands, out), step):
         ended = commands.run(*command(kind, whole, out), fault=fault, at=at, below=out)
-        if ended.code != 0:
+        if ended.code == 0:
+            assert PASSED_OVER.match(Path(ended.hit).name) or at == ended.calls - 1, ended.hit
+        else:
             check_told(ended, out, cause, 2 if kind == "scan" else 1)
         assert not list(out.rglob("*.tmp")) or fault == "fail once"
         check_continues(kind, whole, commands, out)
         shutil.rmtree(out)
+        n_tried += 1
+    assert n_tried > 2
 
 
 # --- real limits ---
@@ -255,12 +262,12 @@ def test_a_clock_that_jumps_under_mpi(any_launcher: Launcher, library: Path, tmp
     preloaded = ["env", f"LD_PRELOAD={library}", "FAULTS_CLOCK=1", *SLOW_MCMC]
     began = time.monotonic()
     done = launchers.run(any_launcher, 2, [*preloaded, "run", str(file), "-o", str(out), "--walltime", "2 s"])
-    assert 2 <= time.monotonic() - began < 30, done.stderr
+    assert time.monotonic() - began >= 2, done.stderr
     found = status(out)
     assert (found["state"], found["message"].split()[:3]) == ("stopped", ["stopped", "by", "walltime"])
     n_segments = len(list((out / "segments").iterdir()))
-    assert 3 <= n_segments <= 20  # every 0.1 s, and what a stretch takes on a busy machine
-    assert 0 <= found["elapsed_seconds"] < 30
+    assert 1 < n_segments <= 21  # every 0.1 s: more would be for jumps, and a busy machine makes fewer
+    assert 0 <= found["elapsed_seconds"] < 120  # jumps are of hours and years
 
 
 # --- killed at random moments ---
@@ -358,6 +365,9 @@ def test_calls_of_rank_0_under_mpi(
             shutil.rmtree(out)
         preloaded = ["env", f"LD_PRELOAD={library}", f"FAULTS={number}:{at}:{out}", *program]
         done = launchers.run(launcher, 2, preloaded, timeout=60)
+        if status(out).get("state") == "complete":  # with fewer calls than that
+            continue
+        assert done.returncode != 0
         if fault == "full":
             lines = [line for line in done.stderr.splitlines() if line.startswith("mcmc: error")]
             assert len(lines) == 1, done.stderr

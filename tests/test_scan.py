@@ -519,10 +519,19 @@ def test_a_task_that_ends_the_job_does_so_after_the_others(tmp_path: Path, monke
     assert command("scan", file, "-o", out, "--quiet") == 0
 
 
-def test_stopping_at_the_walltime(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stopping_at_the_walltime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The task at work, a long one, stops at a checkpoint, no other is begun; the same command goes on."""
-    file = write(tmp_path / "scan.toml", {"schedule.sweeps": [60000, 1000, 2000]}, LONG)
-    codes = [command("scan", file, "-o", tmp_path / "out", "--walltime", "1")]
+    file, advance = write(tmp_path / "scan.toml", {"schedule.sweeps": [6000, 1000, 2000]}, LONG), Part.advance
+
+    def slowly(self: Part, first: int, last: int) -> None:
+        advance(self, first, last)
+        time.sleep(4e-4 * (last - first + 1))
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Part, "advance", slowly)
+        codes = [command("scan", file, "-o", tmp_path / "out", "--walltime", "1")]
     assert "0 of 3 tasks complete, 3 left; the same command continues" in capsys.readouterr().out
     assert [status(path)["state"] for path in (tmp_path / "out").glob("*/")] == ["stopped"]
     while codes[-1] == 75 and len(codes) < 50:

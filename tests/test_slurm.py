@@ -204,7 +204,9 @@ def test_jobs_are_stopped_and_finish(command, cluster: dict[str, str], tmp_path:
     for _ in range(3):
         limited = submit("mpich", RUN, "-o", OUT, "--time", "1", "--ntasks", "3", "--nodes", "2")
         log = Path(f"my run-{limited}.log")
-        wait_for(lambda log=log: status(Path(OUT)).get("sweep", 0) > 0 or (log.exists() and GARBLED in log.read_text()))
+        wait_for(
+            lambda log=log: status(Path(OUT)).get("sweep", 0) > 0 or (log.exists() and GARBLED in log.read_text()), 90
+        )
         if GARBLED not in log.read_text():
             break
     array = submit("mpich", "scan.toml", "-o", "array", "--array", "2")
@@ -214,7 +216,7 @@ def test_jobs_are_stopped_and_finish(command, cluster: dict[str, str], tmp_path:
     }
     left_alone, signalled = Path("array/seed=3"), Path("array/seed=4")
     for out in [*launched, left_alone, signalled]:
-        wait_for(lambda path=out: status(path).get("sweep", 0) > 0)
+        wait_for(lambda path=out: status(path).get("sweep", 0) > 0, 90)  # nine processes, perhaps on two cores
     # the last task of an array has its number as job id
     slurm_cluster.ask(cluster, "scancel", "--signal=USR1", f"{array}_1")
     for job in launched.values():
