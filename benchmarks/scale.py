@@ -34,10 +34,11 @@ from scipy.optimize import nnls
 
 from mcmc import config, parallel
 from mcmc.analysis.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, STYLE
+from mcmc.netcdf import deflated
 from mcmc.parallel import Piece, Serial
 from mcmc.part import Part
 from mcmc.problem import Problem
-from mcmc.storage import RunDirectory, deflated
+from mcmc.storage import RunDirectory
 
 HERE = Path(__file__).resolve()
 US = 1e-6

@@ -27,13 +27,14 @@ from mcmc import slurm
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.kernels import cpu
+from mcmc.netcdf import deflated
 from mcmc.parallel import Each, Serial, World, layout
 from mcmc.part import Part
 from mcmc.problem import Problem
 from mcmc.progress import Progress
 from mcmc.schema import VARIABLES
 from mcmc.stop import REASONS, Stop
-from mcmc.storage import RESULTS, RUN_TOML, Checkpoint, RunDirectory, Segment, deflated
+from mcmc.storage import RESULTS, RUN_TOML, Checkpoint, RunDirectory, Segment
 from mcmc.watchdog import watchdog
 
 if TYPE_CHECKING:

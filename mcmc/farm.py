@@ -25,8 +25,9 @@ from mcmc.errors import ConfigError, DivergenceError, HeldError, StorageError
 from mcmc.parallel import World
 from mcmc.progress import duration
 from mcmc.scan import Scan, Task
+from mcmc.sealed import write_atomically
 from mcmc.stop import Stop
-from mcmc.storage import LOCK, RESULTS, RunDirectory, write_atomically
+from mcmc.storage import LOCK, RESULTS, RunDirectory
 from mcmc.watchdog import watchdog
 
 SCAN_TOML = "scan.toml"

@@ -13,9 +13,10 @@ import tomli_w
 from mcmc import farm
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, StorageError
+from mcmc.netcdf import Joined, write_scan
 from mcmc.scan import Axis, Scan, Task
 from mcmc.schema import VARIABLES
-from mcmc.storage import RESULTS, ROOT_ATTRIBUTES, Joined, RunDirectory, write_scan
+from mcmc.storage import RESULTS, ROOT_ATTRIBUTES, RunDirectory
 
 SCAN = "scan.h5"
 

@@ -18,6 +18,7 @@ from mcmc._version import __version__
 from mcmc.config import Config
 from mcmc.engine import STOPPED, Replay, check_sources
 from mcmc.errors import ConfigError, DivergenceError, StorageError
+from mcmc.netcdf import PURE_DIMENSION, WEIGHTS, replaced
 from mcmc.problem import Problem
 from mcmc.schema import FORMAT_VERSION, SNAPSHOTS, VARIABLES
 from mcmc.stop import Stop
@@ -28,7 +29,6 @@ from mcmc.storage import (
     ROOT_ATTRIBUTES,
     RUN_TOML,
     SEGMENTS,
-    WEIGHTS,
     Checkpoint,
     RunDirectory,
     Segment,
@@ -289,7 +289,7 @@ class _Comparison:
             every, axis = self._rhythm(name)
             first, n_replayed = self.first // every, replayed[name][axis]
             last = None if self.is_whole else first + n_replayed
-            expected = _with_rows(replayed[name], axis, first + n_replayed)
+            expected = replaced(replayed[name], axis, first + n_replayed)
             if not self._is_alike(name, file, _cut_shape(shapes[name], axis, last), expected):
                 continue
             if results is None:
@@ -356,7 +356,7 @@ def _datasets(group: Any) -> list[tuple[str, Any]]:
 
 
 def _is_pure_dimension(dataset: Any) -> bool:
-    return bytes(dataset.attrs.get("NAME", b"")).startswith(b"This is a netCDF dimension but not")
+    return bytes(dataset.attrs.get("NAME", b"")).startswith(PURE_DIMENSION.encode())
 
 
 def _is_series(name: str) -> bool:
@@ -369,13 +369,9 @@ def _shapes(files: RunDirectory, segments: Sequence[Segment]) -> dict[str, tuple
     return files.series_shapes(segments) | snapshots
 
 
-def _with_rows(shape: tuple[int, ...], axis: int, n_rows: int) -> tuple[int, ...]:
-    return (*shape[:axis], n_rows, *shape[axis + 1 :])
-
-
 def _cut_shape(shape: tuple[int, ...], axis: int, last: int | None) -> tuple[int, ...]:
     """Of the rows 0 .. last - 1, as far as they are there; of all for None."""
-    return shape if last is None or len(shape) <= axis else _with_rows(shape, axis, min(last, shape[axis]))
+    return shape if last is None or len(shape) <= axis else replaced(shape, axis, min(last, shape[axis]))
 
 
 def _by_region(left: Any, right: Any) -> Iterator[_Pair]:
@@ -400,7 +396,7 @@ def _regions(shape: tuple[int, ...], itemsize: int, chunks: tuple[int, ...]) -> 
 
 def _step(shape: tuple[int, ...], axis: int, itemsize: int, chunks: tuple[int, ...]) -> int:
     """Rows of a block, whole chunks."""
-    row_bytes = itemsize * math.prod(_with_rows(shape, axis, 1))
+    row_bytes = itemsize * math.prod(replaced(shape, axis, 1))
     return chunks[axis] * max(1, _BLOCK // max(1, row_bytes * chunks[axis]))
 
 

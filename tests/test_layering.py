@@ -32,7 +32,8 @@ LAYERS = (
     ("samplers", "models", "observables"),
     ("losses", "data", "ladder"),
     ("priors",),
-    ("architectures",),
+    ("architectures", "netcdf"),
+    ("sealed",),
     ("kernels", "lock", "hdf5"),
     ("errors", "schema", "_version"),
 )
@@ -45,7 +46,7 @@ USERS = {"analysis": {"mcmc", "cli"}, "theory": {"mcmc", "cli", "analysis"}, "re
 # Who may import these packages at all.
 OWNERS = {
     "mpi4py": {"parallel"},
-    "h5py": {"storage", "hdf5", "cli"},  # hdf5 reads the user's files, the command line tells the version
+    "h5py": {"storage", "netcdf", "sealed", "hdf5", "cli"},  # hdf5 reads the user's files, the command line tells the version
     "matplotlib": {"analysis"},
     "click": {"cli"},
     "rich": {"progress", "analysis"},

@@ -22,10 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mcmc import storage
+from mcmc import netcdf, sealed
 from mcmc.errors import ConfigError, StorageError
 from mcmc.schema import FORMAT_VERSION, VARIABLES
-from mcmc.storage import RunDirectory, Segment, read_dataset, write_atomically
+from mcmc.sealed import write_atomically
+from mcmc.storage import RunDirectory, Segment, read_dataset
 from mutations import mutated
 
 RUN_TOML = 'seed = 1\n[model]\nname = "β"\n'
@@ -259,7 +260,7 @@ def test_every_axis_has_a_scale(tmp_path):
 
 @pytest.mark.parametrize("cuts", [[0, 40], [0, 1, 2, 39, 40], [0, 13, 13, 26, 40]])
 def test_bytes_do_not_depend_on_segments_or_time(tmp_path, cuts, monkeypatch):
-    monkeypatch.setattr(storage, "_CHUNK_BYTES", 500)  # several chunks, and segments that end inside them
+    monkeypatch.setattr(netcdf, "_CHUNK_BYTES", 500)  # several chunks, and segments that end inside them
     reference, other = new_run(tmp_path / "a"), new_run(tmp_path / "b")
     reference.write_results(CONSTANTS, data(), ROOT_ATTRS, write_segments(reference, [0, 5, 25, 40]))
     monkeypatch.setattr(time, "time", lambda: 0.0)
@@ -508,9 +509,9 @@ def intercept(step: int, act) -> None:
 
         return wrapped
 
-    storage.os.replace = wrap(os.replace)
-    storage.os.fsync = wrap(os.fsync)
-    storage._seal = wrap(storage._seal)
+    sealed.os.replace = wrap(os.replace)
+    sealed.os.fsync = wrap(os.fsync)
+    sealed._seal = wrap(sealed._seal)
 
 
 def in_child(function) -> int:
@@ -719,7 +720,7 @@ def test_taken_over_while_it_is_created(tmp_path, monkeypatch):
 @pytest.mark.parametrize("n_rows", [4, 6])
 def test_pieces_of_another_length(tmp_path, n_rows):
     with h5py.File(tmp_path / "a.h5", "w") as file, pytest.raises(ValueError, match="rows"):
-        storage._write_rows(file.create_dataset("a", (5, 2), "f8", chunks=(2, 2)), 0, [np.ones((n_rows, 2))], list)
+        netcdf.write_rows(file.create_dataset("a", (5, 2), "f8", chunks=(2, 2)), 0, [np.ones((n_rows, 2))], list)
 
 
 def test_interrupt_leaves_no_temporary(tmp_path):
@@ -791,7 +792,7 @@ def no_hdf5(monkeypatch):
     def refuse(*_, **__):
         pytest.fail("HDF5 opened a damaged file")
 
-    return lambda: monkeypatch.setattr(storage.h5py, "File", refuse)
+    return lambda: monkeypatch.setattr(h5py, "File", refuse)
 
 
 def positions(size: int) -> list[int]:
@@ -839,7 +840,7 @@ def test_no_damaged_file_reaches_hdf5(tmp_path, name, no_hdf5):
 
 def refused(path: Path, kind: str, damaged: bytes) -> None:
     path.write_bytes(damaged)
-    with pytest.raises(StorageError, match=rf"{path.name}: ") as caught, storage._open_sealed(path, kind):
+    with pytest.raises(StorageError, match=rf"{path.name}: ") as caught, sealed.opened(path, kind):
         pass
     assert "\n" not in str(caught.value)
 
@@ -914,7 +915,7 @@ def test_damaged_results(tmp_path):
 def test_files_of_another_kind_or_version(tmp_path, monkeypatch):
     run = two_checkpoints(tmp_path / "run")
     shutil.copy(run.path / "segments" / "000000.h5", run.path / "checkpoint.prev.h5")
-    monkeypatch.setattr(storage, "FORMAT_VERSION", FORMAT_VERSION + 1)
+    monkeypatch.setattr(sealed, "FORMAT_VERSION", FORMAT_VERSION + 1)
     with pytest.raises(StorageError, match=r"has format version 2, this mcmc reads version 3.*is a segment file"):
         RunDirectory(run.path).read_checkpoint()
 
