@@ -158,7 +158,7 @@ def test_killed_at_every_call(
 def test_disk_error_at_every_call(
     kind: str, fault: str, cause: str, first: int, step: int, commands: Commands, whole: Path, tmp_path: Path
 ) -> None:
-    """Full: from that call on; else one error that comes once. Of PASSED_OVER and the last call nothing is told."""
+    """Full: from that call on; else one error that comes once. PASSED_OVER and the last call may go untold."""
     out, n_tried = tmp_path / "out", 0
     for at in range(first, n_calls(kind, whole, commands, out), step):
         ended = commands.run(*command(kind, whole, out), fault=fault, at=at, below=out)
