@@ -46,7 +46,7 @@ USERS = {"analysis": {"mcmc", "cli"}, "theory": {"mcmc", "cli", "analysis"}, "re
 # Who may import these packages at all.
 OWNERS = {
     "mpi4py": {"parallel"},
-    "h5py": {"storage", "netcdf", "sealed", "hdf5", "cli"},  # hdf5 reads the user's files, the command line tells the version
+    "h5py": {"storage", "netcdf", "sealed", "hdf5", "cli"},  # hdf5 reads files of users, cli tells the version
     "matplotlib": {"analysis"},
     "click": {"cli"},
     "rich": {"progress", "analysis"},
