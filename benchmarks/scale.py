@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +182,7 @@ def _by_rung(whole: Part, problem: Problem, sweeps: int) -> list[float]:
             alone.block, seed=1, beta=problem.beta, prior=problem.prior, n_copies=problem.n_copies, first=rung
         )
         done = iter(range(1, 10**9))
-        sweep = lambda chain=alone.chain, done=done: chain.sweep((s := next(done)), s)  # noqa: E731
-        found.append(_least(sweep, 3 * sweeps, time.thread_time))
+        found.append(_least(partial(_sweep, alone.chain, done), 3 * sweeps, time.thread_time))
     return found
 
 
@@ -197,8 +197,9 @@ def messages() -> dict[str, float]:
         found[f"join_{n}"] = _least(lambda join=join, count=count: [join() for _ in range(count)], SLICES) / count
     empty = parallel.Mpi(world.comm.Split(world.rank)).joining(np.zeros(64), slice(0, 64))  # alone: no message
     found["python"] = _least(lambda: [empty() for _ in range(SLICE)], SLICES) / SLICE
-    agree = lambda: [world.start_maximum([0, 0, 0, 0])() for _ in range(SLICE)]  # noqa: E731
-    found["agreement"] = _least(agree, SLICES // 4) / SLICE
+    found["agreement"] = (
+        _least(lambda: [world.start_maximum([0, 0, 0, 0])() for _ in range(SLICE)], SLICES // 4) / SLICE
+    )
     rows = np.zeros((1 << 22) // world.size, np.uint8)
     found["gather"] = _least(lambda: world.gather(rows), 30)
     return found | _round(world)
@@ -213,10 +214,14 @@ def _round(world: parallel.World) -> dict[str, float]:
     [piece] = parallel.layout(1, problem.n_walkers, world.size)[world.rank]
     part = Part(problem, piece, world)
     done = iter(range(1, 10**9, SLICE))
-    advance = lambda: part.advance((first := next(done)), first + SLICE - 1)  # noqa: E731
-    found = {"round": _least(advance, SLICES) / SLICE}
-    alone = lambda: [part.chain.sweep((s := next(done)), s) for _ in range(SLICE)]  # noqa: E731
-    return found | {"small_sweep": _least(alone, SLICES) / SLICE}
+    found = {"round": _least(lambda: part.advance((first := next(done)), first + SLICE - 1), SLICES) / SLICE}
+    sweeps = _least(lambda: [_sweep(part.chain, done) for _ in range(SLICE)], SLICES) / SLICE
+    return found | {"small_sweep": sweeps}
+
+
+def _sweep(chain: Any, numbers: Iterator[int]) -> None:
+    number = next(numbers)
+    chain.sweep(number, number)
 
 
 def files(directory: Path) -> dict[str, float]:

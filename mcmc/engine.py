@@ -212,7 +212,6 @@ class _Run:
         self.files = RunDirectory(directory)
         self.sweeps = self.config.schedule.sweeps
         self.sweep = self.checkpointed = 0
-        self.has_advanced = False
         self.segments: list[Segment] = []
         self.parts: list[Part] = []
         self.groups: list[World] = []
@@ -222,6 +221,7 @@ class _Run:
         self.checkpoint_arrays: dict[str, NDArray] = {}
         """Of the latest checkpoint, on rank 0."""
         self.rate: float | None = None
+        """Proposals in a second; None until this process has swept."""
         self.status_due = 0.0
         self.checkpoint_seconds = 0.0
         self.started, self.began = time.time(), time.monotonic()
@@ -404,7 +404,6 @@ class _Run:
         """Sweeps up to the end or to a reason to stop, which is returned; a checkpoint at the end."""
         if self.sweep == self.sweeps:
             return ""
-        self.has_advanced = True
         per_sweep = self.problem.proposals_per_sweep
         progress = Progress(self.sweeps, self.sweep, per_sweep, self.quiet or self.world.rank > 0)
         stretch, longest = 1, 0.0  # the first stretch tells how long a sweep takes
@@ -445,7 +444,7 @@ class _Run:
     def _no_time_for_results(self, stop: Stop) -> str:
         """After the last sweep: a reason to leave long results to the next job, which has all its time for them."""
         seconds = series_bytes(self.problem, self.config) / _RESULTS_RATE
-        if not self.has_advanced or seconds < _SHORT:
+        if self.rate is None or seconds < _SHORT:
             return ""
         return REASONS[self.everybody.start_maximum([stop.reason(seconds), 0, 0, 1])()[0]]
 

@@ -30,6 +30,8 @@ from mcmc.errors import HeldError
 
 _BEAT = 5.0
 """Seconds between two touches by the holder."""
+_LOOKS = 10
+"""In a beat, by who waits for a sign of life."""
 _SILENT = 60.0
 """Seconds of silence after which a holder elsewhere is given up."""
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -160,18 +162,17 @@ def clear(paths: Iterable[Path], announce: Callable[[str], object], stop: Callab
     Raises OSError. A lock that somebody else is removing at the same time is left to that one.
     """
     watched = {path: found for path in paths if (found := _read(path)) and not found.is_here()}
-    for look in range(
-        round(10 * _SILENT / _BEAT)
-    ):  # looks, not seconds: if this process is suspended, so may be the holder
+    # looks, not seconds: if this process is suspended, so may be the holder
+    for look in range(round(_LOOKS * _SILENT / _BEAT)):
         if not watched:
             break
         if stop():
             return False
-        if look == 20:
+        if look == 2 * _LOOKS:
             for path, found in watched.items():
                 holder = found.holder_name()
                 announce(f"{path.parent}: is held by {holder}: waiting for a sign of life, up to {_SILENT:g} s")
-        time.sleep(_BEAT / 10)
+        time.sleep(_BEAT / _LOOKS)
         watched = {path: found for path, found in watched.items() if _read(path) == found}
     for path, found in watched.items():
         with suppress(HeldError):

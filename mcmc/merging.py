@@ -12,7 +12,7 @@ import tomli_w
 
 from mcmc import farm
 from mcmc._version import __version__
-from mcmc.errors import ConfigError, StorageError
+from mcmc.errors import StorageError
 from mcmc.netcdf import Joined, write_scan
 from mcmc.scan import Axis, Scan, Task
 from mcmc.schema import VARIABLES
@@ -119,19 +119,10 @@ def _find(scan: Scan, directory: Path) -> tuple[list[_Results], list[str], list[
         files = RunDirectory(directory / task.name)
         try:
             results = _Results(task, files, *files.results_shapes())
+            scan.check_run(task, files.path, str(results.attrs["run_toml"]))
+            found.append(results)
         except StorageError as error:
             damaged.append(f"{error}; without it, mcmc scan makes it anew")
-            continue
-        try:
-            changes = scan.changes_of(task, str(results.attrs["run_toml"]))
-        except ConfigError as error:
-            changes = [str(error)]
-        if changes:
-            damaged.append(
-                f"{files.path}: holds another run than the task of this name: {'; '.join(changes)}; left out"
-            )
-        else:
-            found.append(results)
     return found, missing, damaged
 
 

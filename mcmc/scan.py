@@ -23,7 +23,7 @@ import tomli_w
 
 from mcmc import config
 from mcmc.config import Config
-from mcmc.errors import ConfigError
+from mcmc.errors import ConfigError, StorageError
 
 _MOST = 100_000
 """Tasks of a scan."""
@@ -134,20 +134,25 @@ class Scan:
 
         return [line for line in now.changes_since(before.text, paths=True) if not is_varied(line.partition(" ")[0])]
 
-    def changes_of(self, task: Task, text: str) -> list[str]:
-        """In what a task differs from the run of `text` in its directory, as Config.changes_since; ConfigError.
+    def check_run(self, task: Task, directory: Path, text: str) -> None:
+        """StorageError if the run of `text` in the directory of a task is another one.
 
         The scan may be reached by another path now: of files only what the scan file itself says of the path counts.
         """
-        found = config.parse(text)
+        try:
+            found = config.parse(text)
+            changes = self.config(task).changes_since(text, paths=True)
+        except ConfigError as error:
+            raise StorageError(f"{directory}: damaged: {error}") from None
 
         def is_same_file(key: str) -> bool:
             table, _, name = key.partition(".")
             asked = Path(str(self.value(task, key))).parts
             return key in _PATHS and Path(str(found.get(table, {}).get(name))).parts[-len(asked) :] == asked
 
-        changes = self.config(task).changes_since(text, paths=True)
-        return [line for line in changes if not is_same_file(line.partition(" ")[0])]
+        changes = [line for line in changes if not is_same_file(line.partition(" ")[0])]
+        if changes:
+            raise StorageError(f"{directory}: holds another run than the task of this name: {'; '.join(changes)}")
 
     @cached_property
     def labels(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import importlib
 import json
 import os
 import resource
@@ -159,13 +160,8 @@ def _answer(request: dict[str, Any]) -> Sequence[Any]:
 _ANSWER = 99
 
 if __name__ == "__main__":
-    import h5netcdf  # noqa: F401
-
-    import mcmc.analysis
-    import mcmc.analysis.summary
-    import mcmc.forecast
-    import mcmc.merging
-    import mcmc.verify  # noqa: F401
+    for _name in ("h5netcdf", "mcmc.analysis.summary", "mcmc.forecast", "mcmc.merging", "mcmc.verify"):
+        importlib.import_module(_name)
     from mcmc import engine
 
     engine._STRETCH, engine._STATUS_EVERY = 1e-9, 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,17 +49,20 @@ def verify(
         raise ConfigError(f"--fraction: got {fraction}, expected a number > 0 and <= 1")
     if fraction is not None and from_checkpoint:
         raise click.UsageError("--fraction: got it with --from-checkpoint, expected one of them")
-    options = (1.0 if fraction is None else fraction, from_checkpoint, relative_to, quiet)
+
+    def compare(run: Path) -> int:
+        return _verify(run, 1.0 if fraction is None else fraction, from_checkpoint, relative_to, quiet)
+
     scan = farm.load(directory)
     if scan is None:
         if RunDirectory(directory).run_toml() is None:
             raise no_run(directory)
-        return _verify(directory, *options)
+        return compare(directory)
     found = zip(scan.tasks, farm.statuses(scan, directory), strict=True)
     complete = [task for task, status in found if status.get("state") == "complete"]
     if not complete:
         raise StorageError(f"{directory}: no task is complete yet: nothing to compare a replay with")
-    broken = sum(_verify_task(scan, task, directory / task.name, *options) for task in complete)
+    broken = sum(_verify_task(scan, task, directory / task.name, compare) for task in complete)
     counts = f"{len(complete)} of {len(scan.tasks)} tasks are complete: {len(complete) - broken} verified"
     if broken or not quiet:
         click.echo(f"{directory}: {counts}, {broken} not")
@@ -78,15 +82,13 @@ def _verify(directory: Path, fraction: float, from_checkpoint: bool, relative_to
     return 0
 
 
-def _verify_task(scan: Scan, task: Task, directory: Path, *options: object) -> bool:
+def _verify_task(scan: Scan, task: Task, directory: Path, compare: Callable[[Path], int]) -> bool:
     """Whether a task of a scan differs, or cannot be replayed; the others go on."""
     from mcmc.storage import RunDirectory
 
     try:
-        changes = scan.changes_of(task, RunDirectory(directory).run_toml() or "")
-        if changes:
-            raise StorageError(f"{directory}: holds another run than the task of this name: {'; '.join(changes)}")
-        return _verify(directory, *options) != 0  # type: ignore[arg-type]
+        scan.check_run(task, directory, RunDirectory(directory).run_toml() or "")
+        return compare(directory) != 0
     except (ConfigError, StorageError, DivergenceError) as error:
         click.echo(f"mcmc: error: {' '.join(str(error).split())}", err=True)
         return True
