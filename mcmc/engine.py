@@ -11,7 +11,6 @@ without a walker take part in the maximum, too: a signal may reach just one of t
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -96,62 +95,6 @@ def run(config: Config, directory: Path, world: World, walltime: float | None = 
         return world.broadcast(outcome)
 
 
-def plan(config: Config, size: int, directory: Path | None = None) -> str:
-    """What a run needs, for --dry-run: sizes, memory, files, and the layout over `size` ranks.
-
-    directory: where it would run
-    """
-    problem = Problem(config, None if directory is None else _kept_sample(config, directory))
-    pieces = layout(problem.n_instances, problem.n_walkers, size)
-    schedule = config.schedule
-    n_rows = schedule.sweeps // schedule.measure_every
-    files = f"{size_in_words(series_bytes(problem, config))} of time series"
-    if config.output.weights_every:
-        files += f" and {schedule.sweeps // config.output.weights_every} snapshots of the weights"
-    busiest = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
-    memory = problem.memory(busiest, max(map(len, pieces)))
-    lines = {
-        "weights": f"{problem.n_weights} per walker ({problem.architecture.shape}), {problem.n_patterns} patterns",
-        "walkers": f"{problem.n_instances} instances x {problem.n_copies} copies x {problem.n_rungs} rungs",
-        "beta": ", ".join(f"{beta:.4g}" for beta in problem.beta),
-        "sampler": _sampler(problem),
-        "proposals": f"{problem.proposals_per_sweep * schedule.sweeps:.3g}",
-        "rows": f"{n_rows} (every {schedule.measure_every} sweeps, burn-in {schedule.burn_in})",
-        "files": f"{files} before compression",
-        "memory": f"about {size_in_words(memory)} on the busiest rank, and Python's 100 MB",
-        "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
-    }
-    if problem.constraint is not None:
-        lines["constraint"] = str(problem.constraint)
-    return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
-
-
-def series_bytes(problem: Problem, asked: Config) -> int:
-    """Bytes of all rows and snapshots of a run of this length, before compression."""
-    row = sum(np.dtype(VARIABLES[name].dtype).itemsize * math.prod(problem.shape(name, 1)) for name in problem.series)
-    every, sweeps = asked.output.weights_every, asked.schedule.sweeps
-    n_snapshots = sweeps // every if every else 0
-    return sweeps // asked.schedule.measure_every * row + 8 * math.prod(problem.snapshot_shape(n_snapshots))
-
-
-def _sampler(problem: Problem) -> str:
-    asked = problem.config.sampler
-    words = [f"{asked.method} of {problem.prior.name} weights"]
-    if "step_size" in problem.sampler.parameters:
-        steps = asked.step_size if isinstance(asked.step_size, list) else [asked.step_size]
-        tuned = "tuned in the burn-in"
-        words.append("step size " + ", ".join(tuned if s in (None, "auto") else f"{s:.4g}" for s in steps))
-    return ", ".join(words)
-
-
-def size_in_words(n_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"
-
-
 def _choice(waits: NDArray[np.int8]) -> str:
     """What was chosen at the end of the burn-in, for the log; waits: (instance, rung)."""
     by_rung = ", ".join(f"{n} of {len(waits)}" for n in waits.sum(axis=0))
@@ -164,12 +107,12 @@ def _problem(config: Config, directory: Path, world: World) -> Problem:
     A sample of another run comes from the checkpoint in `directory`, else from that run.
     """
     made: list[Problem] = []
-    world.broadcast(lambda: made.append(Problem(config, _kept_sample(config, directory))))
+    world.broadcast(lambda: made.append(Problem(config, kept_sample(config, directory))))
     was_read = world.share(made[0].was_read if made else None)
     return made[0] if made else Problem.of_read(config, was_read)
 
 
-def _kept_sample(config: Config, directory: Path) -> NDArray[np.int8] | None:
+def kept_sample(config: Config, directory: Path) -> NDArray[np.int8] | None:
     """The sample of another run in the checkpoint that there is; None without one."""
     files = RunDirectory(directory)
     if config.constraint.reference != "run" or files.run_toml() is None:
@@ -443,7 +386,7 @@ class _Run:
 
     def _no_time_for_results(self, stop: Stop) -> str:
         """After the last sweep: a reason to leave long results to the next job, which has all its time for them."""
-        seconds = series_bytes(self.problem, self.config) / _RESULTS_RATE
+        seconds = self.problem.series_bytes(self.config) / _RESULTS_RATE
         if self.rate is None or seconds < _SHORT:
             return ""
         return REASONS[self.everybody.start_maximum([stop.reason(seconds), 0, 0, 1])()[0]]

@@ -1,25 +1,65 @@
-"""What a scan will take, for --dry-run: time by a short measurement, memory, and sizes of files."""
+"""What a run or a scan will take, for --dry-run: sizes, memory, files, layout; of a scan time, by a measurement."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
+from pathlib import Path
 from typing import NamedTuple
 
-from mcmc import config, farm
+from mcmc import config, engine, farm
 from mcmc.config import Config
-from mcmc.engine import series_bytes, size_in_words
-from mcmc.parallel import Piece, Serial
+from mcmc.parallel import Piece, Serial, layout
 from mcmc.part import Part
 from mcmc.problem import Problem
-from mcmc.progress import duration
+from mcmc.progress import duration, size_in_words
 from mcmc.scan import Scan
 
 _MEASURED = 16
 """Kinds of tasks whose speed is measured; that of the others follows from the nearest one."""
 _BUDGET = 0.2
 """Seconds of each measurement."""
+
+
+def of_run(asked: Config, size: int, directory: Path | None = None) -> str:
+    """What a run needs, for --dry-run: sizes, memory, files, and the layout over `size` ranks.
+
+    directory: where it would run
+    """
+    problem = Problem(asked, None if directory is None else engine.kept_sample(asked, directory))
+    pieces = layout(problem.n_instances, problem.n_walkers, size)
+    schedule = asked.schedule
+    n_rows = schedule.sweeps // schedule.measure_every
+    files = f"{size_in_words(problem.series_bytes(asked))} of time series"
+    if asked.output.weights_every:
+        files += f" and {schedule.sweeps // asked.output.weights_every} snapshots of the weights"
+    busiest = max(sum(piece.stop - piece.start for piece in mine) for mine in pieces)
+    memory = problem.memory(busiest, max(map(len, pieces)))
+    lines = {
+        "weights": f"{problem.n_weights} per walker ({problem.architecture.shape}), {problem.n_patterns} patterns",
+        "walkers": f"{problem.n_instances} instances x {problem.n_copies} copies x {problem.n_rungs} rungs",
+        "beta": ", ".join(f"{beta:.4g}" for beta in problem.beta),
+        "sampler": _sampler(problem),
+        "proposals": f"{problem.proposals_per_sweep * schedule.sweeps:.3g}",
+        "rows": f"{n_rows} (every {schedule.measure_every} sweeps, burn-in {schedule.burn_in})",
+        "files": f"{files} before compression",
+        "memory": f"about {size_in_words(memory)} on the busiest rank, and Python's 100 MB",
+        "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
+    }
+    if problem.constraint is not None:
+        lines["constraint"] = str(problem.constraint)
+    return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
+
+
+def _sampler(problem: Problem) -> str:
+    asked = problem.config.sampler
+    words = [f"{asked.method} of {problem.prior.name} weights"]
+    if "step_size" in problem.sampler.parameters:
+        steps = asked.step_size if isinstance(asked.step_size, list) else [asked.step_size]
+        tuned = "tuned in the burn-in"
+        words.append("step size " + ", ".join(tuned if s in (None, "auto") else f"{s:.4g}" for s in steps))
+    return ", ".join(words)
 
 
 class _Needs(NamedTuple):
@@ -31,7 +71,7 @@ class _Needs(NamedTuple):
     n_walkers: int
 
 
-def plan(scan: Scan, size: int) -> str:
+def of_scan(scan: Scan, size: int) -> str:
     """What the scan needs on `size` ranks like this process."""
     needs = _needs(scan)
     groups = farm.cut(size, len(needs), max(task.n_walkers for task in needs))
@@ -65,7 +105,7 @@ def _needs(scan: Scan) -> list[_Needs]:
         n_walkers = problem.n_instances * problem.n_walkers
         costs[kind] = n_walkers * problem.n_weights * problem.n_patterns
         memory = problem.memory(n_walkers, problem.n_instances)
-        sizes += [(kind, task, series_bytes(problem, task), memory, n_walkers) for task in tasks]
+        sizes += [(kind, task, problem.series_bytes(task), memory, n_walkers) for task in tasks]
     seconds = _seconds_per_sweep({kind: tasks[0] for kind, tasks in kinds.items()}, costs)
     return [
         _Needs(file_bytes, memory, seconds[kind] * task.schedule.sweeps, n_walkers)

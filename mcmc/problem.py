@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -250,6 +251,13 @@ class Problem:
                 f"schedule.start: got {self.config.schedule.start!r}, expected 'random': the teacher of "
                 f"{self.config.data.path} has |w_k|^2 / fan-in from {norms.min():.4g} to {norms.max():.4g}, not 1"
             )
+
+    def series_bytes(self, asked: Config) -> int:
+        """Bytes of all rows and snapshots before compression, of a run of the length that `asked` asks for."""
+        row = sum(np.dtype(VARIABLES[name].dtype).itemsize * math.prod(self.shape(name, 1)) for name in self.series)
+        every, sweeps = asked.output.weights_every, asked.schedule.sweeps
+        n_snapshots = sweeps // every if every else 0
+        return sweeps // asked.schedule.measure_every * row + 8 * math.prod(self.snapshot_shape(n_snapshots))
 
     def memory(self, walkers: int, instances: int) -> int:
         """Bytes that a rank with so many walkers and (parts of) instances needs."""

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, now and then a plain line in a log file."""
+"""How far a run is: a bar on a terminal, now and then a plain line in a log file; times and sizes in words."""
 
 from __future__ import annotations
 
@@ -105,3 +105,12 @@ def duration(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size} {unit} {whole % size // small} {small_unit}"
     return f"{whole} s"
+
+
+def size_in_words(n_bytes: float) -> str:
+    """Bytes with a unit of powers of ten: "4.2 MB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"

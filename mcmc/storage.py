@@ -560,7 +560,7 @@ def _is_status(found: Any) -> bool:
     of_types = "state" in said or "state" not in found
     for name, value in said.items():
         of_types &= isinstance(value, _STATUS_TYPES[name]) and not isinstance(value, bool)
-        of_types &= not isinstance(value, float) or abs(value) < 1e18  # nor NaN
+        of_types &= not isinstance(value, int | float) or abs(value) < 1e18  # nor NaN
     return of_types and all(isinstance(host, str) for host in found.get("hosts") or ())
 
 

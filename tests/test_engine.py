@@ -16,7 +16,7 @@ import xarray as xr
 
 import launchers
 import mcmc
-from mcmc import config, data, engine
+from mcmc import config, data, engine, forecast
 from mcmc.architectures import Architecture
 from mcmc.losses import Loss
 from mcmc.models import MODELS
@@ -327,12 +327,12 @@ def test_a_real_limit_on_file_size(tmp_path: Path) -> None:
 
 def test_plan(tmp_path: Path) -> None:
     asked = config.load(tables({"data.n_instances": 3}))
-    lines = dict(line.split(maxsplit=1) for line in engine.plan(asked, 5).splitlines())
+    lines = dict(line.split(maxsplit=1) for line in forecast.of_run(asked, 5).splitlines())
     assert lines["walkers"] == "3 instances x 2 copies x 4 rungs"
     assert lines["weights"] == "33 per walker (perceptron), 26 patterns"
     assert lines["ranks"] == "5, 5 walkers on the busiest, 0 idle"
     assert lines["proposals"] == f"{3 * 8 * 33 * 120:.3g}"
-    assert "2 idle" in engine.plan(config.load(tables({"ladder": {"beta": [1.0], "n_copies": 3}})), 5)
+    assert "2 idle" in forecast.of_run(config.load(tables({"ladder": {"beta": [1.0], "n_copies": 3}})), 5)
 
 
 @pytest.mark.parametrize("changes", [{}, {"model.loss.name": "hinge"}, {"model.loss.name": "square"}])

@@ -16,7 +16,7 @@ import xarray as xr
 import launchers
 import mcmc
 from launchers import Launcher
-from mcmc import config, engine
+from mcmc import config, engine, forecast
 from mcmc.cli import run_command
 from mcmc.config import samplers_of
 from mcmc.observables import TOLD
@@ -399,11 +399,11 @@ def test_dry_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ({"method": "mala", "step_size": 0.25}, "mala of spherical weights, step size 0.25"),
         ({"method": "mala", "step_size": [0.3, 0.2, 0.1]}, "mala of spherical weights, step size 0.3, 0.2, 0.1"),
     ):
-        said = engine.plan(config.load(asked("spherical", "hmc", {"sampler": sampler})), 2)
+        said = forecast.of_run(config.load(asked("spherical", "hmc", {"sampler": sampler})), 2)
         lines = dict(line.split(maxsplit=1) for line in said.splitlines())
         assert lines["sampler"] == words
         assert lines["proposals"] == "720"  # one for each of 12 walkers and 60 sweeps
-    assert "sampler    metropolis of ising weights" in engine.plan(config.load(tables()), 1)
+    assert "sampler    metropolis of ising weights" in forecast.of_run(config.load(tables()), 1)
 
 
 def test_info_lists_methods_by_weights(capsys: pytest.CaptureFixture[str]) -> None:

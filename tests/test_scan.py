@@ -717,7 +717,7 @@ def test_one_problem_at_a_time_is_planned(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(forecast, "Problem", counted)
     monkeypatch.setattr(forecast, "_BUDGET", 0.01)
-    forecast.plan(Scan(text({"data.alpha": [0.1 * i for i in range(1, 21)]})), 1)
+    forecast.of_scan(Scan(text({"data.alpha": [0.1 * i for i in range(1, 21)]})), 1)
     assert len(most) > 20
     assert max(most) <= 2  # the one before goes when the next one is there
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -14,8 +15,10 @@ import tomli_w
 import launchers
 import slurm_cluster
 from launchers import ENVIRONMENT, RANK_VARIABLES, Launcher, available
-from mcmc.cli import jobs, run_command
+from mcmc.cli import run_command
 from running import assert_same_results, status, tables, wait_for, write_run_file
+
+MODULE = importlib.import_module("mcmc.cli.slurm")  # mcmc.cli has the command under this name
 
 SCAN = {"scan": {"seed": [3, 4]}}
 
@@ -27,7 +30,7 @@ RUN, OUT = "my run.toml", "my out"
 def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     """`mcmc slurm` with these arguments, in a directory with run.toml and scan.toml; exit code, outputs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs, "_program", lambda: "mcmc")
+    monkeypatch.setattr(MODULE, "_program", lambda: "mcmc")
     write_run_file(Path("run.toml"), {"schedule.sweeps": 4000})
     Path("scan.toml").write_text(tomli_w.dumps(tables({"schedule.sweeps": 4000}) | SCAN))
 
@@ -189,7 +192,7 @@ def test_jobs_are_stopped_and_finish(command, cluster: dict[str, str], tmp_path:
     if "mpich" not in launchers_of:
         pytest.skip("no MPICH: make test")
     program = write_program(tmp_path / "mcmc", PROGRAM.format(python=sys.executable))
-    monkeypatch.setattr(jobs, "_program", lambda: str(program))
+    monkeypatch.setattr(MODULE, "_program", lambda: str(program))
 
     def submit(mpi: str, *arguments: str) -> str:
         code, script, error = command(*arguments)

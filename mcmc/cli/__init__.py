@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mcmc._version import __version__
-from mcmc.cli.jobs import slurm
 from mcmc.cli.scans import merge, scan
+from mcmc.cli.slurm import slurm
 from mcmc.cli.status import no_run, status
 from mcmc.cli.verify import verify
 from mcmc.errors import ConfigError, DivergenceError, StorageError
@@ -127,7 +127,9 @@ def run(
         if not dry_run:
             return engine.run(asked, output, world, seconds, quiet)
         if world.rank == 0:
-            click.echo(engine.plan(asked, world.size, output))
+            from mcmc import forecast  # which a run does not need
+
+            click.echo(forecast.of_run(asked, world.size, output))
         return _DONE
 
 

@@ -82,7 +82,7 @@ def scan(
         asked = Scan(world.broadcast(text), overrides, name=str(scan_file), directory=str(scan_file.parent))
         if as_list or dry_run:
             if world.rank == 0:
-                click.echo("\n".join(_list(asked, output)) if as_list else forecast.plan(asked, world.size))
+                click.echo("\n".join(_list(asked, output)) if as_list else forecast.of_scan(asked, world.size))
             return engine.DONE
         seconds = asked.walltime() if walltime is None else config.duration(walltime, "--walltime")
         if index is not None:

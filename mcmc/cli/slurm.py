@@ -1,18 +1,25 @@
-"""`mcmc slurm`: job scripts."""
+"""`mcmc slurm`: job scripts that go on where the last job stopped."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
+import shlex
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from mcmc.errors import ConfigError
-from mcmc.slurm import LAUNCHERS, script
+
+_LAUNCHERS = ("pmi2", "pmix", "mpirun", "none")
+"""How a script starts the ranks: srun with this plug-in, the mpirun of the MPI library, or one process without MPI."""
+
+_SIGNAL_LEAD = 60
+"""Seconds before the end at which Slurm is asked for SIGUSR1, if squeue should fail; it comes up to a minute early."""
 
 
 @click.command()
@@ -34,7 +41,7 @@ from mcmc.slurm import LAUNCHERS, script
 @click.option(
     "--mpi",
     "launcher",
-    type=click.Choice(LAUNCHERS),
+    type=click.Choice(_LAUNCHERS),
     help="How ranks are started: by srun with pmi2 (MPICH, Intel) or pmix (Open MPI), by mpirun, or no MPI at all. "
     "Default: pmi2, or none for one rank.",
 )
@@ -75,7 +82,7 @@ def slurm(
     if launcher is None:
         launcher = "none" if ntasks == 1 else "pmi2"
     if launcher == "none" and ntasks > 1:
-        raise ConfigError(f"--mpi: got none for {ntasks} ranks, expected one of {', '.join(LAUNCHERS[:-1])}")
+        raise ConfigError(f"--mpi: got none for {ntasks} ranks, expected one of {', '.join(_LAUNCHERS[:-1])}")
     log = file.stem.replace("%", "%%") + ("-%j.log" if array is None else "-%A_%a.log")
     options: dict[str, object] = {"job-name": file.stem, "output": log, "ntasks": ntasks}
     options |= {} if nodes is None else {"nodes": nodes}
@@ -86,7 +93,7 @@ def slurm(
     command += [word for override in overrides for word in ("--set", override)]
     command += ["--quiet"] if array is None else ["--quiet", "--task"]
     seconds = _limit(time_limit)
-    click.echo(script(command, options, launcher=launcher, seconds=seconds, is_array=array is not None), nl=False)
+    click.echo(_script(command, options, launcher=launcher, seconds=seconds, is_array=array is not None), nl=False)
 
 
 def _option(text: str) -> tuple[str, str | None]:
@@ -118,3 +125,79 @@ def _limit(text: str) -> float:
 def _program() -> str:
     """The command `mcmc` of the environment that this one comes from; jobs may have another PATH."""
     return shutil.which("mcmc", path=os.path.dirname(sys.executable)) or "mcmc"
+
+
+def _script(
+    command: Sequence[str],
+    options: Mapping[str, object],
+    *,
+    launcher: str = "pmi2",
+    seconds: float = 86400,
+    is_array: bool = False,
+) -> str:
+    """A job script that runs `command` and puts its job back into the queue as long as that stops early.
+
+    options: of sbatch, without dashes; they replace those that are always there. seconds: the time limit, or inf.
+    is_array: the number of the job in its array is the last word of the command.
+    Raises ConfigError for an option that does not fit into its line.
+    """
+    always = {"time": _time(seconds), "requeue": None, "open-mode": "append"}
+    if seconds >= 10 * _SIGNAL_LEAD:  # a shorter job could hardly begin before the signal comes
+        always["signal"] = f"{'B:' if launcher == 'mpirun' else ''}USR1@{_SIGNAL_LEAD}"
+    words = shlex.join(command) + (' "$SLURM_ARRAY_TASK_ID"' if is_array else "")
+    run = _MPIRUN if launcher == "mpirun" else _SRUN
+    return _SCRIPT.format(
+        options="\n".join(_line(name, value) for name, value in (always | options).items()),
+        run=run.format(launcher=launcher, command=words),
+    )
+
+
+def _line(name: str, value: object) -> str:
+    """The line of an option, with quotes as sbatch reads them: a backslash escapes within them, too."""
+    if value is None:
+        return f"#SBATCH --{name}"
+    text = str(value)
+    if not text.isprintable():
+        raise ConfigError(f"{name}: got {text!r}, expected characters that can be printed in one line")
+    if not re.fullmatch(r"[\w.,:;=@%+*/-]*", text, re.ASCII):
+        text = '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+    return f"#SBATCH --{name}={text}"
+
+
+def _time(seconds: float) -> str:
+    """As Slurm writes it; it counts minutes and rounds up."""
+    if seconds == math.inf:
+        return "UNLIMITED"
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours:02}:{minutes:02}:00"
+
+
+_SCRIPT = """#!/bin/bash
+{options}
+# What the program needs, such as "module load", goes here.
+
+{run}
+
+# 75: stopped at a checkpoint, before the time limit or by a signal. The job waits for its next turn under the same
+# number. A host that fails makes Slurm do the same.
+if [ $code -eq 75 ]; then
+    job=$SLURM_JOB_ID
+    # The job id of one task of an array stands for all of them.
+    [ -z "$SLURM_ARRAY_TASK_ID" ] || job="$SLURM_ARRAY_JOB_ID"_"$SLURM_ARRAY_TASK_ID"
+    echo "$(date '+%F %T') job $job goes back into the queue"
+    scontrol requeue "$job"
+fi
+exit $code
+"""
+
+_SRUN = """# The first rank that exits with 75 must not end the others; none may hang for ever when others have failed.
+srun --mpi={launcher} --kill-on-bad-exit=0 --wait=60 {command}
+code=$?"""
+
+_MPIRUN = """trap 'asked=1; kill -USR1 $pid 2>/dev/null' USR1  # Slurm tells this shell alone
+mpirun {command} &
+pid=$!
+[ -z "$asked" ] || {{ sleep 1; kill -USR1 $pid; }}  # it came too early to be passed on
+while kill -0 $pid 2>/dev/null; do wait $pid; done
+wait $pid
+code=$?"""
