@@ -191,6 +191,12 @@ def open_file(path: Path) -> BinaryIO:
         raise cannot("read", path, error) from error
 
 
+def identity(file: BinaryIO) -> tuple[int, ...]:
+    """What tells an open file from another one that has taken its name, or from itself before it was changed."""
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _verify(file: BinaryIO, path: Path, kind: str, sha256: str | None) -> None:
     n_bytes = file.seek(0, os.SEEK_END) - _SEAL_BYTES
     file.seek(max(n_bytes, 0))

@@ -14,18 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
 from mcmc import lock, netcdf, sealed
 from mcmc.errors import ConfigError, StorageError
-from mcmc.priors import unpack
-from mcmc.schema import FORMAT_VERSION, SNAPSHOTS, VARIABLES
-
-if TYPE_CHECKING:
-    import xarray
+from mcmc.schema import SNAPSHOTS, VARIABLES
 
 RUN_TOML = "run.toml"
 STATUS = "status.json"
@@ -357,6 +353,10 @@ class RunDirectory:
                 problems.append(str(error))
         return lists, problems
 
+    def listed_rows(self) -> int:
+        """The most rows that a readable checkpoint lists."""
+        return max((sum(segment.n_rows for segment in segments) for segments in self._lists()[0]), default=0)
+
     # --- results ---
 
     def write_results(
@@ -461,95 +461,6 @@ class RunDirectory:
         for segment in segments:
             with sealed.open_file(self.path / SEGMENTS / segment.name) as file, h5py.File(file, "r") as h5:
                 yield h5[name][...]
-
-
-def read_dataset(path: str | os.PathLike[str]) -> xarray.Dataset:
-    """The root group of the run in directory `path`, loaded into memory; also while the run goes on.
-
-    From results.h5, unless a checkpoint lists more rows than it holds. From a checkpoint come the time series of the
-    segments, its arrays that schema.VARIABLES names, its attributes that ROOT_ATTRIBUTES names, and complete = 0.
-    """
-    directory = RunDirectory(path)
-    results = directory.path / RESULTS
-    if os.path.exists(results):
-        dataset = _results_dataset(results)
-        lists, _ = directory._lists()
-        if dataset.sizes["sample"] >= max((sum(s.n_rows for s in segments) for segments in lists), default=0):
-            return dataset
-    checkpoint = directory.read_checkpoint()
-    if checkpoint is None:
-        raise StorageError(f"{path}: holds neither results nor a checkpoint (yet)")
-    return _running_dataset(directory, checkpoint)
-
-
-def _results_dataset(path: Path) -> xarray.Dataset:
-    import xarray  # takes longer to import than all the rest
-
-    with sealed.open_verified(path, "results") as file, xarray.open_dataset(file, engine="h5netcdf") as dataset:
-        dataset.load()
-    dataset.attrs = {name: netcdf.plain(value) for name, value in dataset.attrs.items()}
-    return dataset
-
-
-def _running_dataset(directory: RunDirectory, checkpoint: Checkpoint) -> xarray.Dataset:
-    import xarray
-
-    arrays = {name: array for name, array in checkpoint.arrays.items() if name in VARIABLES}
-    shapes = directory.series_shapes(checkpoint.segments)
-    for name, shape in shapes.items():
-        none = np.empty(_with_rows(name, shape, 0), VARIABLES[name].dtype)
-        rows = directory.rows(name, checkpoint.segments)
-        arrays[name] = np.concatenate([none, *rows], VARIABLES[name].dims.index("sample"))
-    variables = {
-        name: (
-            variable.dims_of(arrays[name].ndim),
-            arrays[name],
-            {"units": variable.units, "long_name": variable.long_name},
-        )
-        for name, variable in VARIABLES.items()
-        if name in arrays
-    }
-    attrs = {name: checkpoint.attrs[name] for name in ROOT_ATTRIBUTES if name in checkpoint.attrs}
-    attrs |= {"format_version": FORMAT_VERSION, "complete": 0}
-    dataset = xarray.Dataset(variables, attrs=attrs)
-    return dataset.set_coords([name for name in netcdf.COORDINATES if name in variables])
-
-
-def read_weights(path: str | os.PathLike[str]) -> xarray.DataArray | None:
-    """The snapshots of the run in directory `path`, +-1 as int8; also while the run goes on. None if it takes none.
-
-    Dims (instance, snapshot, copy, rung, weight), with the coordinates beta and sweep.
-    """
-    directory = RunDirectory(path)
-    results = directory.path / RESULTS
-    if os.path.exists(results):
-        lists, _ = directory._lists()
-        with sealed.opened(results, "results") as h5:
-            if len(h5["sweep"]) >= max((sum(s.n_rows for s in segments) for segments in lists), default=0):
-                if netcdf.WEIGHTS not in h5:
-                    return None
-                arrays = {name: h5[netcdf.WEIGHTS][name][...] for name in SNAPSHOTS}
-                return _weights(arrays, h5["beta"][...], int(h5.attrs["n_weights"]))
-    checkpoint = directory.read_checkpoint()
-    if checkpoint is None:
-        raise StorageError(f"{path}: holds neither results nor a checkpoint (yet)")
-    if not directory.snapshot_shapes(checkpoint.segments):
-        return None
-    arrays = {}
-    for name, variable in SNAPSHOTS.items():
-        pieces = list(directory.rows(f"{netcdf.WEIGHTS}/{name}", checkpoint.segments))
-        arrays[name] = np.concatenate(pieces, variable.dims.index("snapshot"))
-    return _weights(arrays, checkpoint.arrays["beta"], int(checkpoint.attrs["n_weights"]))
-
-
-def _weights(arrays: Mapping[str, np.ndarray], beta: np.ndarray, n_weights: int) -> xarray.DataArray:
-    import xarray
-
-    weights = arrays["weights"]
-    if weights.dtype == np.uint64:
-        weights = unpack(weights, n_weights)
-    coordinates = {"beta": ("rung", beta), "sweep": ("snapshot", arrays["sweep"])}
-    return xarray.DataArray(weights, coordinates, SNAPSHOTS["weights"].dims, name="weights")
 
 
 def _is_status(found: Any) -> bool:

@@ -27,7 +27,7 @@ LAYERS = (
     ("engine",),
     ("part",),
     ("problem", "parallel", "stop", "progress", "watchdog", "slurm"),
-    ("constraint", "two_time"),
+    ("constraint", "two_time", "reading"),
     ("storage",),
     ("samplers", "models", "observables"),
     ("losses", "data", "ladder"),
@@ -40,13 +40,20 @@ LAYERS = (
 DEPTH = {unit: depth for depth, row in enumerate(LAYERS) for unit in row}
 
 # Beside the layers: what these may import, and who may import them.
-BESIDE = {"analysis": {"errors", "schema", "storage"}, "theory": {"errors", "schema"}, "reference": set()}
+BESIDE = {"analysis": {"errors", "schema", "reading"}, "theory": {"errors", "schema"}, "reference": set()}
 USERS = {"analysis": {"mcmc", "cli"}, "theory": {"mcmc", "cli", "analysis"}, "reference": set()}
 
 # Who may import these packages at all.
 OWNERS = {
     "mpi4py": {"parallel"},
-    "h5py": {"storage", "netcdf", "sealed", "hdf5", "cli"},  # hdf5 reads files of users, cli tells the version
+    "h5py": {
+        "storage",
+        "reading",
+        "netcdf",
+        "sealed",
+        "hdf5",
+        "cli",
+    },  # hdf5: files of users; cli: the version
     "matplotlib": {"analysis"},
     "click": {"cli"},
     "rich": {"progress", "analysis"},

@@ -24,9 +24,10 @@ from hypothesis.extra import numpy as hnp
 
 from mcmc import netcdf, sealed
 from mcmc.errors import ConfigError, StorageError
+from mcmc.reading import read_dataset
 from mcmc.schema import FORMAT_VERSION, VARIABLES
 from mcmc.sealed import write_atomically
-from mcmc.storage import RunDirectory, Segment, read_dataset
+from mcmc.storage import RunDirectory, Segment
 from mutations import mutated
 
 RUN_TOML = 'seed = 1\n[model]\nname = "β"\n'

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from mcmc.errors import ConfigError
@@ -15,13 +17,16 @@ from mcmc.errors import ConfigError
 if TYPE_CHECKING:
     from mcmc.analysis.summary import Summary
 
+_BYTES_AT_A_TIME = 1 << 28
+"""Of time series that `by_rungs` holds, unless one rung has more."""
+
 
 def load(path: str | PathLike[str]) -> Results:
     """Open the output directory of a run, also while the run goes on.
 
     Raises StorageError when there is no run in `path` or when its files are damaged.
     """
-    from mcmc.storage import read_dataset
+    from mcmc.reading import read_dataset
 
     return Results(read_dataset(Path(path)), Path(path))
 
@@ -29,7 +34,8 @@ def load(path: str | PathLike[str]) -> Results:
 class Results:
     """One run: `dataset` as in results.h5, `path` of its directory (None in memory), `config` (the run file as a dict).
 
-    Built from a directory by `load`, or from any dataset with the variables and attributes of results.h5.
+    Built from a directory by `load`, or from any dataset with the variables and attributes of results.h5. Values of a
+    dataset from files are read when they are first used, and then kept.
     """
 
     def __init__(self, dataset: xr.Dataset, path: Path | None = None) -> None:
@@ -47,7 +53,8 @@ class Results:
         Raises ConfigError when no row is left.
         """
         burn_in = int(self.dataset.attrs["burn_in"])
-        kept = self.dataset.isel(sample=self.dataset["sweep"].to_numpy() > burn_in)
+        first = int(np.searchsorted(self.dataset["sweep"].to_numpy(), burn_in, side="right"))
+        kept = self.dataset.isel(sample=slice(first, None))
         if kept.sizes["sample"] == 0:
             rows = self.dataset["sweep"].to_numpy()
             reached = f"; the last row committed by a checkpoint is of sweep {rows[-1]}" if rows.size else ""
@@ -56,13 +63,22 @@ class Results:
             )
         return kept
 
+    def by_rungs(self) -> Iterator[xr.Dataset]:
+        """`equilibrium` in pieces of some neighbouring rungs each, in memory, in order; of long runs one rung."""
+        kept = self.equilibrium()
+        n_bytes = sum(values.nbytes for values in kept.data_vars.values() if {"sample", "rung"} <= set(values.dims))
+        n_rungs = kept.sizes["rung"]
+        step = max(1, min(n_rungs, n_rungs * _BYTES_AT_A_TIME // max(n_bytes, 1)))
+        for first in range(0, n_rungs, step):
+            yield kept.isel(rung=slice(first, first + step)).load()
+
     def weights(self) -> xr.DataArray:
         """The snapshots of all weights, dims (instance, snapshot, copy, rung, weight), coordinates beta and sweep.
 
         int8 -1 and +1, or float64. Read anew on every call; 1 or 8 bytes a weight in memory. Raises ConfigError where
         there are none.
         """
-        from mcmc.storage import read_weights
+        from mcmc.reading import read_weights
 
         found = None if self.path is None else read_weights(self.path)
         if found is None:

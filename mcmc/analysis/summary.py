@@ -6,7 +6,7 @@ The verdict is a light check: "stuck" and "too short" are reasons not to believe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -170,7 +170,7 @@ def summarise(results: Results) -> Summary:
     attrs = data.attrs
     sweeps = data["sweep"].to_numpy()
     return Summary(
-        rungs=_rungs(data, results.config),
+        rungs=_rungs(results),
         n_instances=data.sizes["instance"],
         n_copies=data.sizes["copy"],
         n_samples=len(sweeps),
@@ -199,28 +199,22 @@ def exchange_rates(data: xr.Dataset) -> list[float | None]:
     return [float(a / p) if p > 0 else None for a, p in zip(accepted, proposed, strict=True)] + [None]
 
 
-def round_trips(data: xr.Dataset) -> list[int | None]:
+def round_trips(walker: np.ndarray, beta: np.ndarray) -> list[int | None]:
     """Completed trips rung -> hottest rung -> rung for each rung, over walkers, copies and instances.
+
+    walker: which one sat on a rung, integers (rungs, ladders, samples)
 
     None at the hottest rung. The coldest rung has the trips cold -> hot -> cold. Visits between two samples are not
     seen: a lower bound.
     """
-    n_rungs = data.sizes["rung"]
-    if n_rungs == 1:
-        return [None] * n_rungs
-    hottest = int(np.argmin(data["beta"].to_numpy()))
-    walker = data["walker"].transpose("instance", "copy", "rung", "sample").to_numpy()
-    ladders = walker.reshape(-1, n_rungs, data.sizes["sample"])
-    return [
-        None if rung == hottest else sum(_trips(ladder[hottest], ladder[rung]) for ladder in ladders)
-        for rung in range(n_rungs)
-    ]
+    hottest = int(np.argmin(beta))
+    return [None if rung == hottest else sum(map(_trips, walker[hottest], walker[rung])) for rung in range(len(beta))]
 
 
 def _trips(at_hot: np.ndarray, at_cold: np.ndarray) -> int:
     """Completed cold -> hot -> cold trips, given which walker was at the two rungs: (samples,), (samples,) -> int."""
     visits = np.stack([at_hot, at_cold], axis=1).ravel()  # in order of time; the parity tells the end of the ladder
-    order = np.argsort(visits.astype(np.uint16), kind="stable")  # by walker, then by time; 16 bit: radix sort
+    order = np.argsort(visits, kind="stable")  # by walker, then by time; of 16 bits, and so a radix sort
     walker, cold = visits[order], order % 2 == 1
     first = np.diff(walker, prepend=-1) != 0
     arrivals = np.count_nonzero(cold[1:] & ~cold[:-1] & ~first[1:])
@@ -263,7 +257,50 @@ def _frozen_apart(overlap: np.ndarray) -> np.ndarray:
     return statistics.is_frozen(overlap) & (np.abs(overlap[..., 0]) < 1).any(axis=-1)
 
 
-def _rungs(data: xr.Dataset, config: dict[str, Any]) -> list[Rung]:
+def _rungs(results: Results) -> list[Rung]:
+    data = results.equilibrium()
+    sweeps = data["sweep"].to_numpy()
+    interval = float(np.diff(sweeps).mean()) if len(sweeps) > 1 else np.nan
+    exchange = exchange_rates(data)
+    walkers: list[np.ndarray] = []
+    rungs: list[Rung] = []
+    for some in results.by_rungs():
+        series = _series(some, results.config)
+        walkers.append(_walkers(some))
+        steps = _step_sizes(some)
+        acceptance = [_mean_of_known(values) for values in by_rung(some["acceptance"])]
+        for r, beta in enumerate(some["beta"].to_numpy()):
+            here = {name: values[r] for name, values in series.items()}
+            n_weights, n_patterns = int(data.attrs["n_weights"]), int(data.attrs["n_patterns"])
+            estimates, sizes = _estimates(here, float(beta), n_weights, n_patterns)
+            verdict, reasons = judge(here, sizes, data.sizes["rung"])
+            tau = _mean_of_known(interval * here["energy"][0].size / sizes)
+            rungs.append(
+                Rung(
+                    beta=float(beta),
+                    estimates=estimates,
+                    tau=np.nan if tau is None else tau,
+                    ess=float(np.nansum(sizes)),
+                    step_size=steps[r],
+                    acceptance=acceptance[r],
+                    exchange_rate=exchange[len(rungs)],
+                    round_trips=None,
+                    verdict=verdict,
+                    reasons=reasons,
+                )
+            )
+    trips = round_trips(np.concatenate(walkers), data["beta"].to_numpy())
+    return [replace(rung, round_trips=n) for rung, n in zip(rungs, trips, strict=True)]
+
+
+def _walkers(data: xr.Dataset) -> np.ndarray:
+    """Which walker sat where: uint16 (rung, instances x copies, samples)."""
+    walker = data["walker"].transpose("rung", "instance", "copy", "sample").to_numpy().astype(np.uint16)
+    return walker.reshape(len(walker), -1, walker.shape[-1])
+
+
+def _series(data: xr.Dataset, config: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What is averaged, (rung, instance, copy or pair, sample)."""
     series = {
         name: by_rung(data[name]) for name in ("energy", "overlap", "teacher_overlap", *OF_SAMPLERS) if name in data
     }
@@ -273,33 +310,7 @@ def _rungs(data: xr.Dataset, config: dict[str, Any]) -> list[Rung]:
     errors = generalisation_error(data, config)
     if errors is not None:
         series["generalisation_error"] = by_rung(errors)
-    series |= {name: by_rung(values) for name, values in aligned_series(data, config).items()}
-    sweeps = data["sweep"].to_numpy()
-    interval = float(np.diff(sweeps).mean()) if len(sweeps) > 1 else np.nan
-    acceptance = [_mean_of_known(values) for values in by_rung(data["acceptance"])]
-    steps = _step_sizes(data)
-    exchange, trips = exchange_rates(data), round_trips(data)
-    rungs = []
-    for r, beta in enumerate(data["beta"].to_numpy()):
-        here = {name: values[r] for name, values in series.items()}
-        estimates, sizes = _estimates(here, float(beta), int(data.attrs["n_weights"]), int(data.attrs["n_patterns"]))
-        verdict, reasons = judge(here, sizes, data.sizes["rung"])
-        tau = _mean_of_known(interval * here["energy"][0].size / sizes)
-        rungs.append(
-            Rung(
-                beta=float(beta),
-                estimates=estimates,
-                tau=np.nan if tau is None else tau,
-                ess=float(np.nansum(sizes)),
-                step_size=steps[r],
-                acceptance=acceptance[r],
-                exchange_rate=exchange[r],
-                round_trips=trips[r],
-                verdict=verdict,
-                reasons=reasons,
-            )
-        )
-    return rungs
+    return series | {name: by_rung(values) for name, values in aligned_series(data, config).items()}
 
 
 def _estimates(
