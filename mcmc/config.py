@@ -33,6 +33,8 @@ from mcmc.samplers.base import Sampler as Method
 from mcmc.samplers.preconditioners import PRECONDITIONERS
 
 _INT_MAX = 2**31 - 1
+_DEEPEST = 20
+"""Levels of tables and lists in a run file; the right ones have five."""
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="an integer from 0 to 2**63 - 1")]
 Count = Annotated[int, Meta(ge=1, le=_INT_MAX, description="an integer >= 1, below 2**31")]
 Instances = Annotated[int, Meta(ge=1, le=10**6, description="an integer >= 1, at most 1000000")]
@@ -356,8 +358,16 @@ def parse(text: str, overrides: Sequence[str] = (), *, name: str = "run file") -
     except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
         raise ConfigError(f"{name}: not TOML: {_one_line(str(error))}") from None
     except RecursionError:
-        raise ConfigError(f"{name}: nested too deeply for a run file") from None
-    return _override(raw, overrides)
+        raw = None
+    if raw is None or _is_deeper(raw := _override(raw, overrides), _DEEPEST):
+        raise ConfigError(f"{name}: nested too deeply for a run file")
+    return raw
+
+
+def _is_deeper(node: object, levels: int) -> bool:
+    """Whether tables and lists are nested beyond so many levels: such ones are not even copied."""
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return levels < 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 def read(path: Path) -> str:

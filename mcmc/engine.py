@@ -227,9 +227,10 @@ class _Run:
 
         Returns "complete" if nothing is left to do, "stopped" if there was a reason to stop before a silent process on
         another host could be given up, else "". Of a complete run nothing is written: it is found so without the lock,
-        in a directory that is read-only too.
+        in a directory that is read-only too; a lock that nobody holds is removed.
         """
         if self._is_complete():
+            self.files.remove_stale_lock()
             return "complete"
         if not self.files.lock(self._warn, lambda: stop.reason(0) > 0):
             return "stopped"

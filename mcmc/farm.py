@@ -127,7 +127,7 @@ def _prepare(scan: Scan, directory: Path) -> tuple[list[int], list[int], int]:
     for index, task in enumerate(scan.tasks):
         asked, path = scan.config(task), directory / task.name
         if _is_complete(RunDirectory(path), asked.text):
-            lock.remove_stale(path / LOCK)  # its process was killed right after the last word
+            RunDirectory(path).remove_stale_lock()
             continue
         (failed if _status(path).get("state") == "failed" else pending).append(index)
         n_walkers = max(n_walkers, asked.data.n_instances * asked.ladder.n_copies * asked.n_rungs)

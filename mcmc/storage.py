@@ -116,6 +116,10 @@ class RunDirectory:
             self._lock = None
             sealed.remove_directories(self._made)
 
+    def remove_stale_lock(self) -> None:
+        """Removes the lock that a process of this host has left which was killed right after its last word."""
+        lock.remove_stale(self.path / LOCK)
+
     def _confirm(self) -> None:
         """Right before every renaming: StorageError if the lock has been lost to another process."""
         if self._lock is None:
@@ -149,6 +153,7 @@ class RunDirectory:
                 self.path / RUN_TOML, lambda file: file.write(run_toml.encode()), confirm=self._confirm
             )
             sealed.sync_directory(self.path.absolute().parent)
+            self._made = []  # something has come of them
         except (OSError, StorageError) as error:
             self._confirm()  # what stands there may be somebody else's by now
             with suppress(OSError):  # it may stand already, while its directory cannot be synced
@@ -170,8 +175,11 @@ class RunDirectory:
             raise ConfigError(f"output: {self.path} is not empty and holds no run of mcmc; choose another directory")
 
     def _holds_run(self) -> bool:
-        ours = (SEGMENTS, CHECKPOINT, PREVIOUS, RESULTS)
-        return os.path.isfile(self.path / RUN_TOML) and any(os.path.exists(self.path / name) for name in ours)
+        return os.path.isfile(self.path / RUN_TOML) and (os.path.exists(self.path / SEGMENTS) or self.has_rows())
+
+    def has_rows(self) -> bool:
+        """Whether a run has come as far as a checkpoint here."""
+        return any(os.path.exists(self.path / name) for name in (CHECKPOINT, PREVIOUS, RESULTS))
 
     def run_toml(self) -> str | None:
         """The configuration of the run in this directory; None if there is no run."""

@@ -177,8 +177,11 @@ def _config(files: RunDirectory, target: Checkpoint, relative_to: Path | None) -
     """What the checkpoint says was asked for; StorageError if run.toml says anything else."""
     where = relative_to or (files.read_status() or {}).get("run_file_directory", "")
     asked = config.loads(str(target.attrs["run_toml"]), directory=str(where))
+    text = files.run_toml()
+    if text is None:
+        raise StorageError(f"{files.path / RUN_TOML}: missing: nothing says which run the files should be of")
     try:
-        changes = config.loads(files.run_toml() or "", directory=str(where)).changes_since(asked.text)
+        changes = config.loads(text, directory=str(where)).changes_since(asked.text)
     except ConfigError as error:
         raise StorageError(f"{files.path / RUN_TOML}: damaged: {error}") from None
     if changes:

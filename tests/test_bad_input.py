@@ -66,6 +66,7 @@ EDITS = [
     ("seed = 1", "seed = ", ["run.toml", "line 1", "column 8"]),
     ("[model]", "[model", ["run.toml", "line 2"]),
     ("seed = 1", "seed = 1\nseed = 2", ["run.toml", "line 2"]),
+    ("[model]", f"[deep]\n{'x.' * 400}y = 1\n[model]", ["run.toml", "nested too deeply"]),
     # unknown keys and tables
     ("n_copies = 2", "n_copys = 2", ["ladder.n_copys", "allowed", "did you mean 'n_copies'"]),
     ("[ladder]", "[laddr]", ["laddr", "allowed", "did you mean 'ladder'"]),
@@ -523,6 +524,8 @@ COMMANDS = [
     ([*RUN, "--set", "ladder.beta=[0.1,"], ["--set", "got 'ladder.beta=[0.1,'", "TOML"]),
     ([*RUN, "--set", "seed=1\nmodel=2"], ["--set", "one key=value"]),
     ([*RUN, "--set", "seed="], ["--set", "got 'seed='"]),
+    ([*RUN, "--set", f"{'x.' * 400}y=1"], ["nested too deeply"]),
+    (["scan", "run.toml", "-o", "out", "--set", f"{'x.' * 400}y=1"], ["nested too deeply"]),
     ([*RUN, "--set", "ladder.n_copys=4"], ["ladder.n_copys", "did you mean 'n_copies'"]),
     ([*RUN, "--set", "ladder.n_copies=four"], ["ladder.n_copies", "got 'four'", "an integer >= 1"]),
     ([*RUN, "--set", "ladder.beta.n=4"], ["--set", "ladder.beta.n=4", "ladder.beta is not"]),

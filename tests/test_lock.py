@@ -359,6 +359,18 @@ def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
     assert "lock" not in names(tmp_path / "out")
 
 
+def test_killed_right_after_the_last_word(tmp_path: Path) -> None:
+    """The run is complete, and the lock of the dead is removed; one that is held stays."""
+    mcmc.run(tables(), tmp_path, quiet=True)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    held = json.loads(lock._signature())
+    for holder, is_left in ((held | {"pid": dead.pid, "start": 1}, False), (held, True)):
+        (tmp_path / "lock").write_text(json.dumps(holder))
+        mcmc.run(tables(), tmp_path, quiet=True)
+        assert (tmp_path / "lock").exists() == is_left
+
+
 def test_a_silent_run_elsewhere_is_continued(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]) -> None:
     mcmc.run(tables(), tmp_path, quiet=True)
     elsewhere(tmp_path / "lock")

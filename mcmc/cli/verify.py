@@ -55,7 +55,8 @@ def verify(
 
     scan = farm.load(directory)
     if scan is None:
-        if RunDirectory(directory).run_toml() is None:
+        files = RunDirectory(directory)
+        if files.run_toml() is None and not files.has_rows():
             raise no_run(directory)
         return compare(directory)
     found = zip(scan.tasks, farm.statuses(scan, directory), strict=True)
