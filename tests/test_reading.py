@@ -40,7 +40,6 @@ def test_dataset(state: str, directories: dict[str, Path]) -> None:
     found = read_dataset(directories[state])
     with xr.open_dataset(directories["complete"] / "results.h5", engine="h5netcdf") as expected:
         assert list(found.variables) == [name for name in VARIABLES if name in found.variables]
-        assert found.dims == expected.dims
         assert set(found.coords) == set(expected.coords)
         if state == "running":
             assert set(expected.data_vars) - set(found.data_vars) == {"magnetisation"}
@@ -53,7 +52,10 @@ def test_dataset(state: str, directories: dict[str, Path]) -> None:
 
 def _slices(size: int) -> st.SearchStrategy[slice]:
     ends = st.none() | st.integers(-size - 2, size + 2)
-    return st.builds(slice, ends, ends, st.none() | st.sampled_from([1, 2, 3, 7, 50, -1, -4]))
+    steps = st.none() | st.sampled_from([1, 2, 3, 7, 50, -1, -4])
+    slices = st.builds(slice, ends, ends, steps)
+    # xarray itself cannot take nothing backwards out of any file
+    return slices.filter(lambda part: part.step is None or part.step > 0 or range(size)[part])
 
 
 def _keys(size: int) -> st.SearchStrategy:
