@@ -47,7 +47,7 @@ test-mpi: $(VENV)/tests $(LAUNCHERS) ## the tests under MPI alone
 
 # Those with several hosts need root. They wait for more than they compute.
 test-faults: $(VENV)/tests $(LAUNCHERS) ## the long forms of the tests of what goes wrong
-	$(BIN)/python -m pytest -m faults --numprocesses 4
+	$(BIN)/python -m pytest -m faults --numprocesses 4 -o faulthandler_timeout=3600
 
 # Competitors are no condition: where they cannot be installed, the benchmarks say so and leave them out.
 bench: $(VENV)/built ## ns per proposal, µs per step and effective samples, against other programs

@@ -56,7 +56,7 @@ class Commands:
 
     def __init__(self, library: Path) -> None:
         environment = os.environ | {
-            "LD_PRELOAD": str(library),
+            "LD_PRELOAD": " ".join([*os.environ.get("LD_PRELOAD", "").split(), str(library)]),  # sanitizers come first
             "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), *sys.path])),
         }
         self._process = subprocess.Popen(
