@@ -25,7 +25,7 @@ from mcmc.errors import ConfigError, DivergenceError, HeldError, StorageError
 from mcmc.parallel import World
 from mcmc.progress import duration
 from mcmc.scan import Scan, Task
-from mcmc.sealed import write_atomically
+from mcmc.sealed import stale, write_atomically
 from mcmc.stop import Stop
 from mcmc.storage import LOCK, RESULTS, RunDirectory
 from mcmc.watchdog import watchdog
@@ -153,6 +153,9 @@ def _keep(scan: Scan, directory: Path) -> None:
     else:
         _make(directory)
     write_atomically(directory / SCAN_TOML, lambda file: file.write(scan.text.encode()))
+    with suppress(OSError):
+        for path in filter(stale, directory.glob(f".{SCAN_TOML}.*.tmp")):  # of one that was killed right here
+            path.unlink(missing_ok=True)
 
 
 def _make(directory: Path) -> None:

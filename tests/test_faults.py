@@ -92,10 +92,8 @@ def check_continues(kind: str, whole: Path, commands: Commands, out: Path) -> No
 
 
 def files(top: Path) -> dict[str, Path]:
-    """By name; a segment's has a token of its writer, which is left out.
-
-    So is what a scan leaves that is killed at its very beginning."""
-    found = [path for path in top.rglob("*") if path.is_file() and not path.name.startswith(".scan.toml.")]
+    """By name; a segment's has a token of its writer, which is left out."""
+    found = [path for path in top.rglob("*") if path.is_file()]
     return {re.sub(r"(segments/\d{6})-[0-9a-f]+", r"\1", str(path.relative_to(top))): path for path in found}
 
 
