@@ -20,12 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcmc import engine, lock, slurm
+from mcmc import engine, lock, sealed, slurm
 from mcmc.errors import ConfigError, DivergenceError, HeldError, StorageError
 from mcmc.parallel import World
 from mcmc.progress import duration
 from mcmc.scan import Scan, Task
-from mcmc.sealed import stale, write_atomically
 from mcmc.stop import Stop
 from mcmc.storage import LOCK, RESULTS, RunDirectory
 from mcmc.watchdog import watchdog
@@ -152,9 +151,9 @@ def _keep(scan: Scan, directory: Path) -> None:
             )
     else:
         _make(directory)
-    write_atomically(directory / SCAN_TOML, lambda file: file.write(scan.text.encode()))
+    sealed.write_atomically(directory / SCAN_TOML, lambda file: file.write(scan.text.encode()))
     with suppress(OSError):
-        for path in filter(stale, directory.glob(f".{SCAN_TOML}.*.tmp")):  # of one that was killed right here
+        for path in filter(sealed.stale, directory.glob(f".{SCAN_TOML}.*.tmp")):  # of one that was killed right here
             path.unlink(missing_ok=True)
 
 
@@ -163,7 +162,7 @@ def _make(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         found = [name for name in os.listdir(directory) if not name.startswith(f".{SCAN_TOML}.")]
     except OSError as error:
-        raise ConfigError(f"output: cannot create {directory}: {error.strerror}") from None
+        raise ConfigError(f"output: cannot create {directory}: {sealed.reason(error)}") from None
     if found and _kept(directory) is None:  # not even by another job, meanwhile
         raise ConfigError(f"output: {directory} is not empty and holds no scan of mcmc; choose another directory")
 
@@ -175,7 +174,7 @@ def _kept(directory: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise StorageError(f"{directory / SCAN_TOML}: cannot read: {error.strerror}") from error
+        raise sealed.cannot("read", directory / SCAN_TOML, error) from error
     except UnicodeDecodeError:
         raise StorageError(f"{directory / SCAN_TOML}: damaged: is not UTF-8 text") from None
 
