@@ -146,7 +146,7 @@ def _borrow(tables: dict[str, Any], rng: np.random.Generator) -> None:
 
 def _nest(tables: dict[str, Any], rng: np.random.Generator) -> None:
     table, key = _some(tables, rng)
-    for _ in range(int(rng.choice([1, 3, 200]))):
+    for _ in range(int(rng.choice([1, 3, 60]))):
         table[key] = [table.get(key)] if table.get(key) is not None else []
 
 
