@@ -24,6 +24,7 @@ import msgspec
 import tomli_w
 from msgspec import Meta, Struct
 
+from mcmc import ladder
 from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.errors import ConfigError, StorageError
 from mcmc.losses import LARGEST, LOSSES
@@ -142,6 +143,7 @@ class Ladder(_Table, kw_only=True):
     ]
     n_copies: Replicas = 1
     exchange_every: SweepsOrZero = 1
+    tune: Text = ladder.NONE
 
 
 class Schedule(_Table, kw_only=True):
@@ -297,6 +299,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "sampler.precision": ("float64", "float32"),
     "constraint.reference": ("magnetisation", "teacher", "file", "run"),
     "ladder.beta.spacing": ("linear", "geometric", "linear-temperature"),
+    "ladder.tune": ladder.RULES,
     "schedule.start": ("random", "teacher", "both"),
 }
 
@@ -472,6 +475,7 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_teacher(config)
     _check_ladder(config.ladder.beta)
     _check_schedule(config)
+    _check_tuning(config)
     _check_waiting_times(config)
     _check_sampler(config, raw.get("sampler", {}))
     if "constraint" in raw:
@@ -701,6 +705,22 @@ def _check_schedule(config: Config) -> None:
     if config.output.weights_every % schedule.measure_every:
         allowed = f"a multiple of schedule.measure_every = {schedule.measure_every}: snapshots are taken with the rows"
         _refuse("output.weights_every", config.output.weights_every, allowed)
+
+
+def _check_tuning(config: Config) -> None:
+    asked, burn_in, step_size = config.ladder, config.schedule.burn_in, config.sampler.step_size
+    if asked.tune == ladder.NONE:
+        return
+    if config.n_rungs < 3:
+        _refuse("ladder.tune", asked.tune, f"'none' with {config.n_rungs} rungs: the ends of the ladder stay")
+    if not asked.exchange_every:
+        _refuse("ladder.exchange_every", 0, f"an integer >= 1 with ladder.tune = {asked.tune!r}")
+    least = 2 * ladder.LEAST_EXCHANGES * asked.exchange_every
+    if burn_in < least:
+        _refuse("schedule.burn_in", burn_in, f"an integer >= {least}, in which the ladder is tuned (ladder.tune)")
+    if isinstance(step_size, list):
+        allowed = f"one number or 'auto' with ladder.tune = {asked.tune!r}: the rungs move"
+        _refuse("sampler.step_size", step_size, allowed)
 
 
 def _check_waiting_times(config: Config) -> None:

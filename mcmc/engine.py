@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc import slurm
+from mcmc import ladder, slurm
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.kernels import cpu
+from mcmc.kernels.chain import LADDER_COUNTS
 from mcmc.netcdf import deflated
 from mcmc.parallel import Each, Serial, World, layout
 from mcmc.part import Part
@@ -155,6 +156,8 @@ class _Run:
         self.files = RunDirectory(directory)
         self.sweeps = self.config.schedule.sweeps
         self.sweep = self.checkpointed = 0
+        self.beta = problem.beta
+        """Of the ladder as it is by now."""
         self.segments: list[Segment] = []
         self.parts: list[Part] = []
         self.groups: list[World] = []
@@ -322,6 +325,8 @@ class _Run:
 
     def _restore(self) -> None:
         """Deals the latest checkpoint out: no rank but the first ever holds the states of all walkers."""
+        if self.problem.tuning_sweeps:
+            self._set_beta(self.world.broadcast(lambda: self.checkpoint_arrays["beta"].tolist()))
         n, first, last = self.problem.n_walkers, self.parts[0].piece, self.parts[-1].piece
         walkers = first.instance * n + first.start, last.instance * n + last.stop
         instances = first.instance, last.instance + 1
@@ -356,7 +361,7 @@ class _Run:
         reason, start, loop_began = 0, self.sweep, time.monotonic()
         while self.sweep < self.sweeps and not reason:
             began, first = time.monotonic(), self.sweep
-            self._advance(min(self.sweeps, first + stretch))
+            self._advance(min(self.sweeps, first + stretch, *self._next_tuning()))
             seconds = time.monotonic() - began
             self.rate = per_sweep * (self.sweep - start) / max(time.monotonic() - loop_began, 1e-9)
             progress.update(self.sweep)
@@ -422,6 +427,41 @@ class _Run:
         for part in sorted(self.parts, key=order):
             part.advance(self.sweep + 1, last)
         self.sweep = last
+        if last in self.problem.tuning_sweeps:
+            self._tune()
+
+    # --- the ladder ---
+
+    def _next_tuning(self) -> list[int]:
+        """The sweep at whose end the ladder moves next, if it does."""
+        return [sweep for sweep in self.problem.tuning_sweeps if sweep > self.sweep][:1]
+
+    def _tune(self) -> None:
+        """Moves the ladder by what all instances have counted since the last time; it is the same on all ranks."""
+        found = self.world.gather(np.concatenate([part.ladder_counts for part in self.parts]))
+
+        def move() -> list[float]:
+            counts = dict(zip(LADDER_COUNTS, found.sum(axis=0), strict=True))
+            tuned = ladder.tuned(self.config.ladder.tune, self.beta, counts)
+            self.files.log(self._told(tuned, int(counts["arrived"].sum())))
+            return tuned.beta.tolist()
+
+        self._set_beta(self.world.broadcast(move))
+
+    def _told(self, tuned: ladder.Tuned, arrivals: int) -> str:
+        """What the log says of a ladder that moves now."""
+        worst, asked = int(np.argmax(tuned.rejection)), self.config.ladder.tune
+        low, high = self.beta[worst : worst + 2]
+        rule = tuned.rule if tuned.rule == asked else f"{tuned.rule}, for {asked} only {arrivals} arrivals at an end"
+        return (
+            f"ladder moved at sweep {self.sweep} ({rule}): barrier {tuned.rejection.sum():.3g}, acceptance "
+            f"{1 - tuned.rejection[worst]:.2g} at the worst pair, beta {low:.4g} to {high:.4g}"
+        )
+
+    def _set_beta(self, beta: list[float]) -> None:
+        self.beta = np.array(beta)
+        for part in self.parts:
+            part.set_beta(self.beta)
 
     # --- files ---
 
@@ -459,7 +499,7 @@ class _Run:
             self.checkpoint_arrays = arrays
 
         def write() -> None:
-            named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
+            named = {"beta": self.beta, "start": np.array(self.problem.starts)}
             if self.problem.sample is not None:
                 named[_SAMPLE] = self.problem.sample
             if "waits" in arrays and not chosen_before and self.sweep >= self.config.schedule.burn_in:
@@ -516,7 +556,7 @@ class _Run:
         problem, schedule, arrays = self.problem, self.config.schedule, self.checkpoint_arrays
         rows_after_burn_in = schedule.sweeps // schedule.measure_every - schedule.burn_in // schedule.measure_every
         constants = {
-            "beta": problem.beta,
+            "beta": self.beta,
             "magnetisation": arrays["weight_sum"] / rows_after_burn_in,
             "start": np.array(problem.starts),
         }

@@ -107,6 +107,14 @@ class Problem:
         return 1 if self.prior.is_real and not self.sampler.by_coordinate else self.n_weights
 
     @property
+    def tuning_sweeps(self) -> list[int]:
+        """The sweeps at whose end the ladder moves; empty where it stays."""
+        asked = self.config.ladder
+        if asked.tune == ladder.NONE:
+            return []
+        return ladder.tuning_sweeps(self.config.schedule.burn_in, asked.exchange_every)
+
+    @property
     def teacher_architecture(self) -> Architecture | None:
         """What the teacher is; None without one."""
         if self._from_file is not None:

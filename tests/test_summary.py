@@ -11,7 +11,8 @@ import xarray as xr
 
 from mcmc.analysis import Results, load
 from mcmc.analysis.generalisation import binary_disagreement
-from mcmc.analysis.summary import VERDICTS, Summary, _walkers, compact, round_trips
+from mcmc.analysis.exchange import of_rungs, round_trips
+from mcmc.analysis.summary import VERDICTS, Summary, compact
 from mcmc.errors import ConfigError, StorageError
 from mcmc.storage import RunDirectory
 from synthetic import ar1, synthetic
@@ -144,7 +145,7 @@ def test_good_runs_are_rarely_called_stuck() -> None:
 
 def trips(data: xr.Dataset) -> list[int | None]:
     """`round_trips`, from the series as the summary takes it."""
-    return round_trips(_walkers(data), data["beta"].to_numpy())
+    return round_trips(of_rungs(data), data["beta"].to_numpy())
 
 
 def test_round_trips() -> None:
