@@ -13,7 +13,7 @@ Walkers are seen at the rows alone: with several rounds between two rows, trips 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -163,8 +163,8 @@ def diagnose(results: Results, walkers: Walkers) -> Exchange:
         lag=lag,
         advice=(),
     )
-    sees_all = 0 < lag <= 2 * every
-    return Exchange(**{**vars(known), "advice": advice(known, sees_all)})
+    tune = str(results.config["ladder"].get("tune", "none"))
+    return replace(known, advice=advice(known, tune, sees_all=0 < lag <= 2 * every))
 
 
 # --- what walkers do ---
@@ -285,52 +285,36 @@ def histogram_overlap(a: np.ndarray, b: np.ndarray) -> float:
     else:
         n_bins = int(np.clip(np.sqrt(min(len(a), len(b))), 1, MOST_BINS))
         indices = np.minimum(((joined - low) * (n_bins / (high - low))).astype(np.intp), n_bins - 1)
-    frequencies = [
-        np.bincount(part, minlength=n_bins) / len(part) for part in (indices[: len(a)], indices[len(a) :])
-    ]
+    frequencies = [np.bincount(part, minlength=n_bins) / len(part) for part in (indices[: len(a)], indices[len(a) :])]
     return float(np.minimum(*frequencies).sum())
 
 
 # --- advice ---
 
 
-def advice(found: Exchange, sees_all: bool = True) -> tuple[str, ...]:
+def advice(found: Exchange, tune: str = "none", sees_all: bool = True) -> tuple[str, ...]:
     """What is wrong with a ladder, one line each.
 
-    sees_all: whether rows are so frequent that no visit to an end is missed
+    tune: how it was tuned, `ladder.tune`; sees_all: whether rows are so frequent that no visit to an end is missed
     """
     if len(found.beta) < 2 or not np.isfinite(found.rejection).all():
         return ()
-    lines = [*_low_acceptance(found), *_uneven(found)]
-    few = found.round_trips.sum(axis=-1).mean() < FEW_TRIPS
-    is_held = sees_all and found.rate < HELD * found.predicted_rate
-    if few:
-        mean = found.round_trips.sum(axis=-1).mean()
-        lines.append(
-            f"{mean:.3g} round trips by copy, fewer than {FEW_TRIPS}: cold rungs have hardly been renewed from the hot "
-            "end; longer runs, or a better ladder"
-        )
-    if is_held and not any(found.acceptance < LOW_ACCEPTANCE):
-        fall = int(np.argmin(np.diff(found.flow)))
-        lines.append(
-            f"round trips at {found.rate / found.predicted_rate:.2g} of the rate that the acceptances allow: walkers are "
-            f"held, most of all between beta = {_pair(found, fall)}, where the flow falls; a transition there, or "
-            "too few sweeps between exchanges"
-        )
+    lines = [*_low_acceptance(found, tune), *_uneven(found, tune), *_few_trips(found)]
+    if sees_all and not (found.acceptance < LOW_ACCEPTANCE).any():
+        lines += _held(found, tune)
     return tuple(lines)
 
 
-def _low_acceptance(found: Exchange) -> list[str]:
+def _low_acceptance(found: Exchange, tune: str) -> list[str]:
     bad = np.flatnonzero(found.acceptance < LOW_ACCEPTANCE)
     if not len(bad):
         return []
-    worst = int(np.argmin(found.acceptance))
-    needed = rungs_wanted(found.barrier)
+    worst, n_rungs = int(np.argmin(found.acceptance)), len(found.beta)
     at_least = "at least " if found.rejection.max() > 1 - LOW_ACCEPTANCE else ""
-    have = len(found.beta)
-    more = f"about {needed} rungs are wanted for acceptance 1/2, the ladder has {have}"
-    if needed <= have:
-        more = f"its {have} rungs are enough if they stand elsewhere (ladder.tune = 'barrier')"
+    needed = rungs_wanted(found.barrier)
+    more = f"about {needed} rungs are wanted for acceptance 1/2, the ladder has {n_rungs}"
+    if needed <= n_rungs:
+        more = f"its {n_rungs} rungs are enough if they stand elsewhere{_tuning(tune)}"
     pairs = "a pair exchanges" if len(bad) == 1 else f"{len(bad)} pairs exchange"
     return [
         f"{pairs} at less than {LOW_ACCEPTANCE:.0%}, worst between beta = {_pair(found, worst)} "
@@ -338,14 +322,37 @@ def _low_acceptance(found: Exchange) -> list[str]:
     ]
 
 
-def _uneven(found: Exchange) -> list[str]:
-    spread = found.rejection.max() - found.rejection.min()
-    if spread <= UNEVEN:
+def _uneven(found: Exchange, tune: str) -> list[str]:
+    if found.rejection.max() - found.rejection.min() <= UNEVEN or tune == "flow":  # which makes something else equal
         return []
-    worst = int(np.argmax(found.rejection))
     return [
         f"rejections from {found.rejection.min():.2f} to {found.rejection.max():.2f}, most between beta = "
-        f"{_pair(found, worst)}: ladder.tune = 'barrier' makes them equal in the burn-in"
+        f"{_pair(found, int(np.argmax(found.rejection)))}: equal ones give more round trips{_tuning(tune)}"
+    ]
+
+
+def _tuning(tune: str) -> str:
+    return " (a longer burn-in to tune in)" if tune == "barrier" else " (ladder.tune = 'barrier')"
+
+
+def _few_trips(found: Exchange) -> list[str]:
+    mean = found.round_trips.sum(axis=-1).mean()
+    if mean >= FEW_TRIPS:
+        return []
+    return [
+        f"{mean:.3g} round trips by copy, fewer than {FEW_TRIPS}: cold rungs have hardly been renewed from the hot end; "
+        "longer runs, or a better ladder"
+    ]
+
+
+def _held(found: Exchange, tune: str) -> list[str]:
+    if found.rate >= HELD * found.predicted_rate:
+        return []
+    where = _pair(found, int(np.argmin(np.diff(found.flow))))
+    more = "" if tune == "flow" else "; ladder.tune = 'flow' puts more rungs there"
+    return [
+        f"round trips at {found.rate / found.predicted_rate:.2g} of the rate that the acceptances allow: walkers are "
+        f"held, most of all between beta = {where}, where the flow falls: a transition, or slow moves{more}"
     ]
 
 
