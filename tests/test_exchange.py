@@ -203,7 +203,7 @@ def test_mixing_matrix() -> None:
 
 
 def test_local_barrier_adds_up() -> None:
-    walker, _, proposed = history(np.full(8, 0.5), np.random.default_rng(1), n_rounds=100)
+    walker = history(np.full(8, 0.5), np.random.default_rng(1), n_rounds=100)[0]
     rejection = np.linspace(0.2, 0.6, 8)
     found = results_of(walker, np.array((1 - rejection) * 1000), np.full(8, 1000)).exchange()
     np.testing.assert_allclose(found.rejection, rejection)

@@ -4,6 +4,7 @@ twin, whole runs."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_rounds_double(burn_in: int, every: int) -> None:
     if ends:
         assert ends[-1] == burn_in // 2
         assert ladder.LEAST_EXCHANGES * every <= ends[0] < 2 * ladder.LEAST_EXCHANGES * every
-    assert all(end == following // 2 for end, following in zip(ends, ends[1:], strict=False))
+    assert all(end == following // 2 for end, following in pairwise(ends))
 
 
 # --- where to ---
@@ -443,5 +444,5 @@ def test_refused(changes: dict[str, Any], message: str) -> None:
 def test_steps_by_rung_are_refused() -> None:
     asked = CASES["spherical-langevin"] | {"ladder.tune": "barrier", "ladder.exchange_every": 1}
     asked |= {"schedule.burn_in": 100, "schedule.sweeps": 200}
-    with pytest.raises(ConfigError, match="sampler.step_size: .* expected one number or 'auto' with ladder.tune"):
+    with pytest.raises(ConfigError, match=r"sampler.step_size: .* expected one number or 'auto' with ladder.tune"):
         config.load(tables(asked))

@@ -182,8 +182,8 @@ def travels(walker: np.ndarray, hot: int, cold: int) -> dict[str, np.ndarray]:
     walker: which one sat on a rung, integers (rungs, samples); hot, cold: the ends
 
     Returns round_trips int64 (walkers,), cold -> hot -> cold; last_arrival int64 (walkers,), the row that completed the
-    last of them, -1 without; visits int64 (2, rungs), of walkers that were last at the hot and at the cold end; passages
-    int64 (rungs, rungs), from row to row.
+    last of them, -1 without; visits int64 (2, rungs), of walkers that were last at the hot and at the cold end;
+    passages int64 (rungs, rungs), from row to row.
     """
     n_rungs, n_rows = walker.shape
     trips, last = np.zeros(n_rungs, dtype=np.int64), np.full(n_rungs, -1)
@@ -340,8 +340,8 @@ def _few_trips(found: Exchange) -> list[str]:
     if mean >= FEW_TRIPS:
         return []
     return [
-        f"{mean:.3g} round trips by copy, fewer than {FEW_TRIPS}: cold rungs have hardly been renewed from the hot end; "
-        "longer runs, or a better ladder"
+        f"{mean:.3g} round trips by copy, fewer than {FEW_TRIPS}: cold rungs have hardly been renewed from the hot "
+        "end; longer runs, or a better ladder"
     ]
 
 
