@@ -13,8 +13,8 @@ from mcmc.kernels.tuning import Tuning
 
 LADDER_COUNTS = {"accepted": LADDER_ACCEPTED, "proposed": LADDER_PROPOSED, "from_first": LADDER_FROM_FIRST,
                  "from_last": LADDER_FROM_LAST, "arrived": LADDER_ARRIVED}
-"""Rows of what the ladder is tuned by: exchanges of a rung with the next one, visits by walkers that come from the first
-and from the last rung, arrivals at an end from the other one."""
+"""Rows of what the ladder is tuned by: exchanges of a rung with the next one, visits by walkers that come from the
+first and from the last rung, arrivals at an end from the other one."""
 
 
 cdef class Chain:
