@@ -132,7 +132,7 @@ class BetaRange(_Table, kw_only=True):
 
     min: NonNegative
     max: NonNegative
-    n: Replicas
+    n: Annotated[Replicas | str, Meta(description='an integer >= 1, at most 65536, or "auto"')]
     spacing: Text = "linear"
 
 
@@ -217,8 +217,22 @@ class Config(RunFile, kw_only=True):
 
     @property
     def n_rungs(self) -> int:
+        """As asked for; with `n = "auto"` those that the pilot runs begin with."""
         beta = self.ladder.beta
+        if self.seeks_rungs:
+            return ladder.FIRST_RUNGS
         return len(beta) if isinstance(beta, list) else beta.n
+
+    @property
+    def seeks_rungs(self) -> bool:
+        """Whether pilot runs find the number of rungs."""
+        return isinstance(self.ladder.beta, BetaRange) and self.ladder.beta.n == ladder.AUTO
+
+    def trial(self, sweeps: int) -> Config:
+        """A run of so many sweeps, half of them burn-in, on a ladder that stays, with one row at its end."""
+        replaced = msgspec.structs.replace
+        schedule = replaced(self.schedule, sweeps=sweeps, burn_in=sweeps // 2, measure_every=sweeps)
+        return replaced(self, ladder=replaced(self.ladder, tune=ladder.NONE), schedule=schedule, output=Output())
 
     @property
     def prior(self) -> Prior:
@@ -679,6 +693,10 @@ def _check_ladder(beta: list[float] | BetaRange) -> None:
     if isinstance(beta, BetaRange):
         if beta.min > beta.max:
             _refuse("ladder.beta.max", beta.max, f"a finite number >= ladder.beta.min = {beta.min}")
+        if beta.n == ladder.AUTO and beta.min == beta.max:
+            _refuse("ladder.beta.n", beta.n, "1 where min = max")
+        if isinstance(beta.n, str) and beta.n != ladder.AUTO:
+            _refuse("ladder.beta.n", beta.n, _describe("ladder.beta.n"))
         if (beta.n == 1) != (beta.min == beta.max):
             allowed = "1 where min = max" if beta.min == beta.max else "an integer >= 2 where min < max"
             _refuse("ladder.beta.n", beta.n, allowed)
@@ -710,6 +728,8 @@ def _check_schedule(config: Config) -> None:
 def _check_tuning(config: Config) -> None:
     asked, burn_in, step_size = config.ladder, config.schedule.burn_in, config.sampler.step_size
     if asked.tune == ladder.NONE:
+        if config.seeks_rungs:
+            _refuse("ladder.tune", asked.tune, "'barrier' or 'flow' with ladder.beta.n = 'auto'")
         return
     if config.n_rungs < 3:
         _refuse("ladder.tune", asked.tune, f"'none' with {config.n_rungs} rungs: the ends of the ladder stay")

@@ -61,6 +61,31 @@ def tuning_sweeps(burn_in: int, exchange_every: int) -> list[int]:
     return ends[::-1]
 
 
+AUTO = "auto"
+"""Number of rungs that is left to pilot runs."""
+FIRST_RUNGS = 8
+"""Of the first one."""
+MOST_PILOTS = 6
+SETTLED = 0.1
+"""Relative change of the number of rungs that ends them."""
+_LEAST_PILOT = 128
+"""Exchange rounds of the first one."""
+
+
+def pilot_sweeps(burn_in: int, exchange_every: int) -> list[int]:
+    """Sweeps of the pilot runs, each twice as long as the one before, the first apart none longer than the burn-in.
+
+    With 2 n - 1 rungs after n at the most, at most 449 rungs come of six runs from 8 rungs on.
+    """
+    first = _LEAST_PILOT * exchange_every
+    return [first << k for k in range(MOST_PILOTS) if k == 0 or first << k <= burn_in]
+
+
+def rungs_wanted(rejection: NDArray[np.float64]) -> int:
+    """ceil(2 Lambda) + 1 for the barrier Lambda, at least 3: for rejections of about 1/2 if none is near 1 now."""
+    return max(3, int(np.ceil(2.0 * np.cumsum(rejection)[-1])) + 1)
+
+
 class Tuned(NamedTuple):
     """A ladder that has been moved by what was counted on the one before."""
 
@@ -90,14 +115,18 @@ def rejections(accepted: NDArray[np.int64], proposed: NDArray[np.int64]) -> NDAr
     return (proposed - accepted + 0.5) / (proposed + 1.0)
 
 
-def equal_shares(beta: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+def equal_shares(
+    beta: NDArray[np.float64], weight: NDArray[np.float64], n_rungs: int | None = None
+) -> NDArray[np.float64]:
     """A ladder with the ends of `beta` and equal shares of the weight between neighbours, float64 (n_rungs,).
 
+    n_rungs: as many as there are by default
     weight: float64 (n_rungs - 1,), > 0, between the rungs of `beta`; it is spread there so that beta is a monotone
     cubic of the weight below it (Fritsch and Butland, SIAM J. Sci. Stat. Comput. 5, 300 (1984))
     """
+    n = beta.size if n_rungs is None else n_rungs
     below = np.concatenate([[0.0], np.cumsum(weight)])  # one after the other
-    wanted = below[-1] * _fractions(beta.size)
+    wanted = below[-1] * _fractions(n)
     at = np.clip(np.searchsorted(below, wanted, side="right") - 1, 0, beta.size - 2)
     slope = _monotone_slopes(below, beta)
     width, rise = weight[at], beta[at + 1] - beta[at]
@@ -105,7 +134,8 @@ def equal_shares(beta: NDArray[np.float64], weight: NDArray[np.float64]) -> NDAr
     # Hermite's cubic, as the chord and what is zero at both ends
     left, right = width * slope[at] - rise, width * slope[at + 1] - rise
     found = beta[at] + rise * t + t * (1.0 - t) * ((1.0 - t) * left - t * right)
-    return _increasing(_exact_ends(beta[0], beta[-1], found), beta)
+    found = _exact_ends(beta[0], beta[-1], found)
+    return found if (np.diff(found) > 0).all() else linear(beta[0], beta[-1], n)  # rounding has let two fall together
 
 
 def _monotone_slopes(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -115,11 +145,6 @@ def _monotone_slopes(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[
     a, b = width[1:] + 2.0 * width[:-1], 2.0 * width[1:] + width[:-1]
     inner = 3.0 * (width[1:] + width[:-1]) / (b / chord[:-1] + a / chord[1:])
     return np.concatenate([chord[:1], inner, chord[-1:]])
-
-
-def _increasing(found: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The new ladder, or the one before where rounding has let two rungs fall together."""
-    return found if (np.diff(found) > 0).all() else before.copy()
 
 
 def _flow_weights(from_first: NDArray[np.int64], from_last: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -47,7 +47,7 @@ class Part:
         self.measure_every, self.burn_in = config.schedule.measure_every, config.schedule.burn_in
         self.chain = problem.sampler.chain(
             self.block,
-            seed=config.seed,
+            seed=problem.walker_seed,
             beta=problem.beta,
             prior=problem.prior,
             constraint=self.constraint,
