@@ -476,12 +476,12 @@ class _Run:
         def move() -> list[float]:
             counts = dict(zip(LADDER_COUNTS, found.sum(axis=0), strict=True))
             tuned = ladder.tuned(self.config.ladder.tune, self.beta, counts)
-            self.files.log(self._told(tuned, int(counts["arrived"].sum())))
+            self.files.log(self._in_words(tuned, int(counts["arrived"].sum())))
             return tuned.beta.tolist()
 
         self._set_beta(self.world.broadcast(move))
 
-    def _told(self, tuned: ladder.Tuned, arrivals: int) -> str:
+    def _in_words(self, tuned: ladder.Tuned, arrivals: int) -> str:
         """What the log says of a ladder that moves now."""
         worst, asked = int(np.argmax(tuned.rejection)), self.config.ladder.tune
         low, high = self.beta[worst : worst + 2]

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from mcmc.analysis.exchange import Exchange, histogram_overlap, rungs_wanted, travels
+from mcmc.analysis.exchange import Exchange, Histogram, rungs_wanted, travels
 from mcmc.analysis.results import Results
 from mcmc.schema import VARIABLES
 
@@ -212,21 +212,27 @@ def test_local_barrier_adds_up() -> None:
     assert found.barrier_error == 0  # all instances alike
 
 
+def overlap_of(a: np.ndarray, b: np.ndarray) -> float:
+    return Histogram(a).overlap(Histogram(b))
+
+
 @pytest.mark.parametrize("distance", [0.0, 1.0, 2.5])
 @pytest.mark.parametrize("whole", [True, False])
 def test_histogram_overlap(distance: float, whole: bool) -> None:
     """Of two normal laws of deviation 12, 2 Phi(-d / 2)."""
     rng = np.random.default_rng(8)
     a, b = 12 * rng.normal(size=100_000), 12 * (rng.normal(size=100_000) + distance)
-    found = histogram_overlap(np.rint(a), np.rint(b)) if whole else histogram_overlap(a, b)
+    found = overlap_of(np.rint(a), np.rint(b)) if whole else overlap_of(a, b)
     assert found == pytest.approx(2 * stats.norm.cdf(-distance / 2), abs=0.025)
 
 
 def test_overlaps_that_are_certain() -> None:
-    assert histogram_overlap(np.zeros(5), np.zeros(3)) == 1
-    assert histogram_overlap(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 0
-    assert histogram_overlap(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == 0.5
-    assert np.isnan(histogram_overlap(np.array([0.0, np.inf]), np.array([1.0])))
+    assert overlap_of(np.zeros(5), np.zeros(3)) == 1
+    assert overlap_of(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 0
+    assert overlap_of(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == 0.5
+    assert overlap_of(np.array([0.0, 1.0]), np.array([0.5])) == 0  # only one of integers
+    assert overlap_of(np.array([1e9, 0.0]), np.array([0.0, 0.0])) == 0.5  # too far apart for a bin each
+    assert np.isnan(overlap_of(np.array([0.0, np.inf]), np.array([1.0])))
 
 
 def test_overlap_of_all_neighbours() -> None:

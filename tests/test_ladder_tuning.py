@@ -470,8 +470,9 @@ def test_the_number_of_rungs_is_found(sought: Path) -> None:
     assert 'n = "auto"' in (sought / "run.toml").read_text()
 
 
-def test_verify_of_a_number_that_was_found(sought: Path) -> None:
-    assert run_command(["verify", str(sought), "--quiet"]) == 0
+@pytest.mark.parametrize("option", [[], ["--from-checkpoint"]])
+def test_verify_of_a_number_that_was_found(option: list[str], sought: Path) -> None:
+    assert run_command(["verify", str(sought), *option, "--quiet"]) == 0
 
 
 def test_pilots_on_ranks(sought: Path, any_launcher: Launcher, tmp_path: Path) -> None:
@@ -503,6 +504,15 @@ def test_an_interrupted_run_does_not_look_again(sought: Path, tmp_path: Path, mo
 def test_a_pilot_that_is_stopped_leaves_nothing(sought: Path, tmp_path: Path) -> None:
     command = ["run", str(sought.parent / "run.toml"), "-o", str(tmp_path / "out"), "--quiet"]
     assert run_command([*command, "--walltime", "0.000001"]) == 75
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pilot_that_diverges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = CASES["gaussian-underdamped"] | SOUGHT | {"model.weights": "gaussian", "model.loss.name": "square"}
+    changes |= {"sampler": {"method": "underdamped", "step_size": 50.0}, "schedule.start": None}
+    file = write_run_file(tmp_path / "run.toml", {key: value for key, value in changes.items() if value is not None})
+    assert run_command(["run", str(file), "-o", str(tmp_path / "out"), "--quiet"]) == 1
+    assert "pilot run: instance 0, walker " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -35,6 +35,8 @@ HELD = 0.2
 """Part of the predicted round trips below which walkers are held by something else than exchange."""
 MOST_BINS = 64
 """Of the histograms of energies that are no integers."""
+_MOST_LEVELS = 1 << 20
+"""Of integer energies, from the lowest to the highest one."""
 _ROWS = 1 << 16
 """Rows that are looked at together."""
 
@@ -52,7 +54,7 @@ class Exchange:
     """(swap,): rejected / proposed, of all instances and copies."""
     overlap: np.ndarray
     """(swap,): sum over energies of the smaller one of two neighbours' histograms, mean over instances; 1 for equal
-    ones. Of real energies in at most `MOST_BINS` bins."""
+    ones. Of real energies in `MOST_BINS` bins."""
     local_barrier: np.ndarray
     """(rung,): density of the barrier, d Lambda / d beta, in units of energy."""
     barrier: float
@@ -91,18 +93,19 @@ class Walkers:
     def __init__(self) -> None:
         self._walkers: list[np.ndarray] = []
         self._overlaps: list[float] = []
-        self._coldest_yet: np.ndarray | None = None
-        """Energies (instance, copies x samples) of the last rung that came."""
+        self._latest: list[Histogram] = []
+        """Of the energies of each instance on the last rung that came."""
 
     def add(self, some: xr.Dataset) -> None:
         """Some neighbouring rungs, the next ones; with `walker` and `energy`."""
         self._walkers.append(of_rungs(some))
         energy = some["energy"].transpose("rung", "instance", "copy", "sample").to_numpy()
         for here in energy.reshape(*energy.shape[:2], -1):
-            if self._coldest_yet is not None:
-                pairs = zip(self._coldest_yet, here, strict=True)
-                self._overlaps.append(float(np.mean([histogram_overlap(a, b) for a, b in pairs])))
-            self._coldest_yet = here
+            histograms = list(map(Histogram, here))
+            if self._latest:
+                pairs = zip(self._latest, histograms, strict=True)
+                self._overlaps.append(float(np.mean([before.overlap(after) for before, after in pairs])))
+            self._latest = histograms
 
     @property
     def walker(self) -> np.ndarray:
@@ -272,21 +275,29 @@ def _error(by_instance: np.ndarray) -> float:
     return float(barriers.std(ddof=1) / np.sqrt(n) * student_factor(n)) if n >= 2 else np.nan
 
 
-def histogram_overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Sum over energies of the smaller frequency of two samples of energies, from 0 to 1."""
-    joined = np.concatenate([a, b])
-    if not np.isfinite(joined).all():
-        return np.nan
-    low, high = joined.min(), joined.max()
-    if low == high:
-        return 1.0
-    if (joined == np.rint(joined)).all() and high - low < 1 << 20:
-        indices, n_bins = (joined - low).astype(np.intp), int(high - low) + 1
-    else:
-        n_bins = int(np.clip(np.sqrt(min(len(a), len(b))), 1, MOST_BINS))
-        indices = np.minimum(((joined - low) * (n_bins / (high - low))).astype(np.intp), n_bins - 1)
-    frequencies = [np.bincount(part, minlength=n_bins) / len(part) for part in (indices[: len(a)], indices[len(a) :])]
-    return float(np.minimum(*frequencies).sum())
+class Histogram:
+    """Of a sample of energies, (n,); of integers by energy, else the sample itself until there is another to compare."""
+
+    def __init__(self, energies: np.ndarray) -> None:
+        self.energies = energies
+        self.low, self.high = energies.min(), energies.max()  # NaN or infinite if any is
+        self.counts: np.ndarray | None = None
+        """By energy from `low` on."""
+        if self.high - self.low < _MOST_LEVELS and (energies == np.rint(energies)).all():
+            self.counts = np.bincount((energies - self.low).astype(np.intp))
+
+    def overlap(self, other: Histogram) -> float:
+        """Sum over energies of the smaller frequency, from 0 to 1; NaN where an energy is no finite number."""
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        if not np.isfinite([self.low, self.high, other.low, other.high]).all():
+            return np.nan
+        if self.counts is not None and other.counts is not None and high - low < _MOST_LEVELS:
+            around = [(int(one.low - low), int(high - one.high)) for one in (self, other)]
+            counts = [np.pad(one.counts, empty) for one, empty in zip((self, other), around, strict=True)]
+        else:
+            counts = [np.histogram(one.energies, MOST_BINS, (low, high))[0] for one in (self, other)]
+        a, b = (count / count.sum() for count in counts)
+        return float(np.minimum(a, b).sum())
 
 
 # --- advice ---
