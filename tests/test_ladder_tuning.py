@@ -266,6 +266,8 @@ def test_counts(n_rungs: int) -> None:
     for name in COUNTS:
         np.testing.assert_array_equal(found[name], expected[name], name)
     assert (part.chain.exchange_proposed == 0).all()  # which counts after the burn-in alone
+    part.set_beta(part.chain.beta)
+    assert (part.ladder_counts == 0).all()  # counted anew
 
 
 def chains() -> dict[str, dict[str, Any]]:
@@ -372,6 +374,28 @@ def test_twice_as_many_round_trips(rule: str, runs: dict[str, mcmc.Results]) -> 
     assert after.sum() >= 2 * before.sum()
     change = after - before
     assert change.mean() / (change.std(ddof=1) / np.sqrt(change.size)) > 3.7  # Student's t, 15 degrees of freedom
+
+
+GOOD = {
+    "model.n_inputs": 51,
+    "data": {"source": "random", "alpha": 0.5, "n_instances": 4},
+    "ladder": {"beta": {"min": 0.5, "max": 2.0, "n": 6, "spacing": "geometric"}, "n_copies": 4},
+    "schedule": {"sweeps": 4000, "burn_in": 1000, "measure_every": 1},
+}
+"""A ladder all of whose pairs exchange at some 60 to 70 %."""
+
+
+def test_a_good_ladder_is_not_made_worse(tmp_path: Path) -> None:
+    """Round trips of 16 ladders, one-sided at 1e-3 for each rule."""
+    trips = {}
+    for rule in ladder.RULES:
+        file = write_run_file(tmp_path / f"{rule}.toml", GOOD | {"ladder.tune": rule})
+        assert run_command(["run", str(file), "-o", str(tmp_path / rule), "--quiet"]) == 0
+        trips[rule] = mcmc.load(tmp_path / rule).exchange().round_trips.sum(axis=-1).ravel()
+    assert trips["none"].mean() > 50
+    for rule in ("barrier", "flow"):
+        change = trips[rule] - trips["none"]
+        assert change.mean() / (change.std(ddof=1) / np.sqrt(change.size)) > -3.7
 
 
 def test_exchanges_are_those_after_the_burn_in(runs: dict[str, mcmc.Results]) -> None:

@@ -276,7 +276,7 @@ def _error(by_instance: np.ndarray) -> float:
 
 
 class Histogram:
-    """Of a sample of energies, (n,); of integers by energy, else the sample itself until there is another to compare."""
+    """Of a sample of energies, (n,): by energy if they are integers, else in bins that two samples have in common."""
 
     def __init__(self, energies: np.ndarray) -> None:
         self.energies = energies
