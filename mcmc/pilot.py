@@ -2,7 +2,7 @@
 
 Each is twice as long as the one before and counts exchanges in its second half. They give the communication barrier
 Lambda, and with it the next number of rungs, 2 Lambda + 1, for rejections of about 1/2, at equal steps of the barrier;
-until the number changes by less than a tenth. Walkers and random numbers are not those of the run. A rank takes whole
+until those of two in turn agree within a tenth. Walkers and random numbers are not those of the run. A rank takes whole
 instances, so that counts are all that ranks exchange.
 """
 
@@ -54,8 +54,8 @@ def find(problem: Problem, world: World, stop: Stop) -> Found | None:
             f"pilot of {sweeps} sweeps: {before} rungs, barrier {sum(rejection):.3g}, lowest acceptance "
             f"{1 - max(rejection):.2g}; next {len(beta)} rungs"
         )
-        if abs(len(beta) - before) <= ladder.SETTLED * before:
-            break
+        if len(lines) > 1 and abs(len(beta) - before) <= ladder.SETTLED * before:
+            break  # not after the first one: the number that it began with was no finding
     return Found(beta, lines)
 
 

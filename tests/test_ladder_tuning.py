@@ -490,6 +490,7 @@ def test_the_number_of_rungs_is_found(sought: Path) -> None:
     assert found.beta[[0, -1]].tolist() == [0.05, 6.0]
     lines = [line for line in (sought / "run.log").read_text().splitlines() if "pilot" in line]
     assert "pilot of 128 sweeps: 8 rungs, barrier " in lines[0]
+    assert "pilot of 256 sweeps: " in lines[1]
     assert lines[-1].endswith(f"next {found.beta.size} rungs")
     assert 'n = "auto"' in (sought / "run.toml").read_text()
 
