@@ -110,7 +110,8 @@ class Walkers:
     @property
     def walker(self) -> np.ndarray:
         """uint16 (rung, instances x copies, samples)."""
-        return np.concatenate(self._walkers)
+        self._walkers = [np.concatenate(self._walkers)]
+        return self._walkers[0]
 
     @property
     def overlap(self) -> np.ndarray:
@@ -218,9 +219,12 @@ def travels(walker: np.ndarray, hot: int, cold: int) -> dict[str, np.ndarray]:
 
 def exchange_rates(data: xr.Dataset) -> list[float | None]:
     """Accepted / proposed exchanges of rungs r and r + 1 over instances and copies; None at the end or without any."""
-    rejection, _ = _rejections(data)
-    rates = [None if math.isnan(rejected) else 1 - float(rejected) for rejected in rejection]
-    return [*rates, None]
+    if "exchange_proposed" not in data:
+        return [None] * data.sizes["rung"]
+    accepted, proposed = (
+        data[name].sum(("instance", "copy")).to_numpy() for name in ("exchange_accepted", "exchange_proposed")
+    )
+    return [float(a / p) if p > 0 else None for a, p in zip(accepted, proposed, strict=True)] + [None]
 
 
 def round_trips(walker: np.ndarray, beta: np.ndarray) -> list[int | None]:
