@@ -112,6 +112,8 @@ def verify(
     problem = _problem(asked, target)
     check_sources(problem, target, directory)
     first, end = (0 if start is None else int(start.attrs["sweep"])), int(target.attrs["sweep"])
+    if not end:
+        raise StorageError(f"{files.path / CHECKPOINT}: is of sweep 0, there is nothing to verify yet")
     if first >= end:
         raise StorageError(f"{files.path / PREVIOUS}: is of sweep {first}, {CHECKPOINT} of sweep {end}")
     last = min(end, max(math.ceil(fraction * end), asked.schedule.measure_every))

@@ -12,6 +12,7 @@ from scipy import stats
 from mcmc.analysis.exchange import Exchange, Histogram, rungs_wanted, travels
 from mcmc.analysis.results import Results
 from mcmc.schema import VARIABLES
+from synthetic import synthetic
 
 N_LADDERS, N_ROUNDS = 16, 12_000
 RUN_TOML = 'seed = 1\n[model.loss]\nname = "hinge"\n[ladder]\nexchange_every = {}\n[schedule]\nsweeps = 1\n'
@@ -301,3 +302,17 @@ def test_one_rung() -> None:
 
 def test_rungs_wanted() -> None:
     assert [rungs_wanted(barrier) for barrier in (0.0, 0.5, 3.0, 3.1)] == [2, 2, 7, 8]
+
+
+def test_the_summary_has_the_advice() -> None:
+    """Wrapped as its table; nothing of a ladder that is good."""
+    run = Results(synthetic(beta=(0.5, 1.0, 1.5), n_samples=1000))
+    assert "Ladder:" not in str(run.summary())
+    bad = run.dataset.assign(exchange_accepted=run.dataset["exchange_accepted"] * 0 + [400, 30])
+    found = Results(bad).summary()
+    lines = str(found).splitlines()
+    assert any(
+        line.startswith("Ladder: a pair exchanges at less than 10%, worst between beta = 1 and 1.5") for line in lines
+    )
+    assert max(map(len, lines)) <= 120
+    assert found.to_json_dict()["exchange"]["advice"] == list(found.exchange.advice)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ class Summary:
             for reason in rung.reasons:
                 betas.setdefault(f"{rung.verdict}: {reason}", []).append(f"{rung.beta:.4g}")
         lines = [f"  {reason}; beta = {', '.join(where)}" for reason, where in betas.items()]
-        advice = [f"Ladder: {line}" for line in self.exchange.advice]
+        advice = [fill(f"Ladder: {line}", MAX_WIDTH, subsequent_indent="  ") for line in self.exchange.advice]
         return "\n".join([f"Verdict: {self.verdict}", *lines, *advice])
 
     def to_json_dict(self) -> dict[str, Any]:
