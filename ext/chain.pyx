@@ -11,6 +11,12 @@ from mcmc.kernels import NEVER, aligned, check, check_on_sphere
 from mcmc.kernels.tuning import Tuning
 
 
+LADDER_COUNTS = {"accepted": LADDER_ACCEPTED, "proposed": LADDER_PROPOSED, "from_first": LADDER_FROM_FIRST,
+                 "from_last": LADDER_FROM_LAST, "arrived": LADDER_ARRIVED}
+"""Rows of what the ladder is tuned by: exchanges of a rung with the next one, visits by walkers that come from the
+first and from the last rung, arrivals at an end from the other one."""
+
+
 cdef class Chain:
     """Walkers of one instance under exchange; a subclass moves them.
 
@@ -20,13 +26,14 @@ cdef class Chain:
     beta: float64 (n_rungs,), finite and >= 0
     swap_keys: uint64 (n_copies,), random streams of the exchange
     exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
+    tuned_until: the last sweep after which `ladder_counts` are taken; 0 for none
 
     ValueError for sizes that do not fit together.
 
     Arrays kept from call to call: walker_at int32 (n_copies, n_rungs), the walker on each rung; accepted int64
     (n_copies, n_rungs), moves at each rung since the last row; counts int64, what was counted by the walkers of this
     block since the last adaptation; exchange_accepted and exchange_proposed int64 (n_copies, n_rungs - 1), after
-    burn-in.
+    burn-in; ladder_counts int64 (len(LADDER_COUNTS), n_rungs), of all copies since the ladder was last tuned, or None.
 
     A subclass sets energy, sampler, sweep and record of `chain`, calls `record_into` for its weights, and where
     something adapts, `count`; then it has next_adaptation and adapt(sweep, counts), which adapts at the end of such a
@@ -35,16 +42,16 @@ cdef class Chain:
 
     def __init__(self, block, int64_t n_walkers, int64_t n_weights, int64_t proposals, *, int64_t n_copies,
                  int64_t first, const double[::1] beta, swap_keys, int64_t exchange_every=0, int64_t burn_in=0,
-                 int64_t measure_every=1, int64_t instance=0):
+                 int64_t measure_every=1, int64_t instance=0, int64_t tuned_until=0):
         cdef int64_t n_rungs = beta.shape[0]
         n = n_copies * n_rungs
         check(0 <= first < first + n_walkers <= n,
               f"block: got walkers {first} to {first + n_walkers - 1}, expected some of the {n} of {n_copies} copies x "
               f"{n_rungs} rungs")
-        check(bool((np.isfinite(beta) & (np.asarray(beta) >= 0)).all()), "beta: expected finite numbers >= 0")
-        check(min(exchange_every, burn_in, measure_every) >= 0,
-              "exchange_every, burn_in, measure_every: expected integers >= 0")
-        self.block, self.instance, self.beta = block, instance, beta.base
+        check(min(exchange_every, burn_in, measure_every, tuned_until) >= 0,
+              "exchange_every, burn_in, measure_every, tuned_until: expected integers >= 0")
+        self.block, self.instance, self.beta = block, instance, np.empty(n_rungs)
+        Chain.set_beta(self, beta)
         self.n_weights, self.proposals = n_weights, proposals
         self.memory, self.row_kinds, self.row_arrays = [], {}, {}
         self.walker_at = np.tile(np.arange(n_rungs, dtype=np.int32), (n_copies, 1))
@@ -55,13 +62,19 @@ cdef class Chain:
         self.exchange_proposed = np.zeros((n_copies, n_rungs - 1), dtype=np.int64)
         cdef chain_run *c = &self.chain
         c.n_copies, c.n_rungs, c.first, c.n_walkers = n_copies, n_rungs, first, n_walkers
-        c.beta, c.swap_key = &beta[0], self.keys("swaps", swap_keys, n_copies)
+        c.beta, c.swap_key = <const double *>address(self.beta), self.keys("swaps", swap_keys, n_copies)
         c.walker_at, c.rung_of = <int32_t *>address(self.walker_at), <int32_t *>address(self.rung_of)
         c.accepted = <int64_t *>address(self.accepted)
         c.exchange_accepted = <int64_t *>address(self.exchange_accepted)
         c.exchange_proposed = <int64_t *>address(self.exchange_proposed)
         c.swapped = <int8_t *>self.scratch((n_rungs,), np.int8)
         c.exchange_every, c.burn_in, c.measure_every = exchange_every, burn_in, measure_every
+        if tuned_until:
+            self.ladder_counts = np.zeros((N_LADDER_COUNTS, n_rungs), dtype=np.int64)
+            self.last_end = np.zeros((n_copies, n_rungs), dtype=np.int8)
+            c.ladder_counts = <int64_t *>address(self.ladder_counts)
+            c.last_end = <int8_t *>address(self.last_end)
+            c.tuned_until = tuned_until
         self.record_into("energy", (n_walkers,), np.float64, &c.row_energy)
         self.record_into("walker_at", (n_copies, n_rungs), np.int32, &c.row_walker_at)
         self.record_into("accepted", (n_copies, n_rungs), np.int64, &c.row_accepted)
@@ -89,6 +102,18 @@ cdef class Chain:
         self.counts = np.zeros(shape, dtype=np.int64)
         self.chain.counts = <int64_t *>address(self.counts)
         return 0
+
+    # --- the ladder ---
+
+    def set_beta(self, beta):
+        """New inverse temperatures, copied: float64 (n_rungs,); every walker stays on its rung.
+
+        ValueError unless they are finite numbers >= 0, one for each rung.
+        """
+        given = np.asarray(beta)
+        check(given.shape == self.beta.shape and bool((np.isfinite(given) & (given >= 0)).all()),
+              f"beta: expected {len(self.beta)} finite numbers >= 0")
+        self.beta[...] = given
 
     # --- adaptation ---
 
@@ -145,6 +170,8 @@ cdef class Chain:
         """Permutation and counters, what a checkpoint must hold of the instance: name -> array, not copied."""
         state = {"walker_at": self.walker_at, "accepted": self.accepted, "exchange_accepted": self.exchange_accepted,
                  "exchange_proposed": self.exchange_proposed}
+        if self.ladder_counts is not None:
+            state |= {"ladder_counts": self.ladder_counts, "last_end": self.last_end}
         return state | ({} if self.chain.counts == NULL else {"counts": self.counts})
 
     def walker_state(self):

@@ -151,7 +151,8 @@ cdef class Flips(Chain):
 
     cdef flip_run run
     cdef readonly object waits
-    cdef object reference
+    cdef object reference, thresholds, probabilities
+    cdef str rule
     cdef int64_t n_differ
     cdef double waiting_below
     cdef bint chooses
@@ -176,12 +177,11 @@ cdef class Flips(Chain):
                   "order")
             self.reference, self.n_differ, r.reference = reference.base, n_differ, &reference[0]
             self._check_overlap()
-        table = _shared_thresholds(rule, tuple(self.beta), t.max_delta * (1 if reference is None else 2))
-        self.memory.append(table)
-        r.threshold = <const uint64_t *>address(table)
+        self.rule = rule
         for code in RULES.values():
             acceptance_limits(code, r.limits[<int>code])
         self._prepare_waiting(rule, waiting_keys, waiting_below)
+        self._take_tables()
 
     def _prepare_waiting(self, rule, keys, double below):
         """Which rungs have waiting times, and memory for them; without streams only what says that nothing is known."""
@@ -202,15 +202,33 @@ cdef class Flips(Chain):
         w.target, w.level, w.beta, w.key = t, cpu.index(), self.chain.beta, self.keys("waiting", keys, n_walkers)
         w.stride = (t.n_sites + WAITING_BLOCK - 1) // WAITING_BLOCK * WAITING_BLOCK
         if t.max_delta:
-            probability = _shared_probabilities(rule, tuple(self.beta), t.max_delta)
-            self.memory.append(probability)
-            w.probability = <const double *>address(probability)
             w.deltas = self.scratch((n_walkers, 2, w.stride), np.int32)
             w.most_classes, w.classes = n_classes, <int32_t *>self.scratch((n_walkers, 2, n_classes, 2), np.int32)
             w.counts = <int32_t *>self.scratch((2 * t.max_delta + 1, 4), np.int32)
         else:
             w.deltas = self.scratch((n_walkers, w.stride), np.float64)
             w.rates = <double *>self.scratch((n_walkers, w.stride), np.float64)
+
+    def _take_tables(self):
+        """Probabilities of exact energy differences, which depend on the inverse temperatures."""
+        cdef const flip_target *t = self.run.target
+        beta = tuple(self.beta)
+        self.thresholds = _shared_thresholds(self.rule, beta, t.max_delta * (1 if self.reference is None else 2))
+        self.run.threshold = <const uint64_t *>address(self.thresholds)
+        if self.run.waiting.target != NULL and t.max_delta:
+            self.probabilities = _shared_probabilities(self.rule, beta, t.max_delta)
+            self.run.waiting.probability = <const double *>address(self.probabilities)
+
+    def set_beta(self, beta):
+        """As of Chain; what waiting times know of the walkers is worked out anew."""
+        Chain.set_beta(self, beta)
+        self._take_tables()
+        self._forget()
+
+    def _forget(self):
+        cdef int64_t walker
+        for walker in range(self.chain.n_walkers):
+            waiting_forget(&self.run.waiting, walker)
 
     def next_adaptation(self, int64_t done):
         """The end of the burn-in, where it decides which rungs go on with waiting times."""
@@ -232,9 +250,7 @@ cdef class Flips(Chain):
         ValueError unless each row of walker_at is a permutation of the rungs, and the weights keep the constraint.
         """
         Chain.restore(self, state)
-        cdef int64_t walker
-        for walker in range(self.chain.n_walkers):
-            waiting_forget(&self.run.waiting, walker)
+        self._forget()
         if self.reference is not None:
             self._check_overlap()
 

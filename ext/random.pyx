@@ -9,7 +9,7 @@ import numpy as np
 from mcmc.kernels import cpu
 
 (INPUTS, LABELS, TEACHER, WEIGHTS, SITES, MOVES, SWAPS, TEST_INPUTS, CONSTRAINED, WAITING, NOISE, PARTNERS,
- BATCHES, LENGTHS) = range(14)
+ BATCHES, LENGTHS, PILOT) = range(15)
 """Purposes of streams."""
 
 

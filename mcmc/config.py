@@ -24,6 +24,7 @@ import msgspec
 import tomli_w
 from msgspec import Meta, Struct
 
+from mcmc import ladder
 from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.errors import ConfigError, StorageError
 from mcmc.losses import LARGEST, LOSSES
@@ -131,7 +132,7 @@ class BetaRange(_Table, kw_only=True):
 
     min: NonNegative
     max: NonNegative
-    n: Replicas
+    n: Annotated[Replicas | str, Meta(description='an integer >= 1, at most 65536, or "auto"')]
     spacing: Text = "linear"
 
 
@@ -142,6 +143,7 @@ class Ladder(_Table, kw_only=True):
     ]
     n_copies: Replicas = 1
     exchange_every: SweepsOrZero = 1
+    tune: Text = ladder.NONE
 
 
 class Schedule(_Table, kw_only=True):
@@ -215,8 +217,22 @@ class Config(RunFile, kw_only=True):
 
     @property
     def n_rungs(self) -> int:
+        """As asked for; with `n = "auto"` those that the pilot runs begin with."""
         beta = self.ladder.beta
+        if self.seeks_rungs:
+            return ladder.FIRST_RUNGS
         return len(beta) if isinstance(beta, list) else beta.n
+
+    @property
+    def seeks_rungs(self) -> bool:
+        """Whether pilot runs find the number of rungs."""
+        return isinstance(self.ladder.beta, BetaRange) and self.ladder.beta.n == ladder.AUTO
+
+    def trial(self, sweeps: int) -> Config:
+        """A run of so many sweeps, half of them burn-in, on a ladder that stays, with one row at its end."""
+        replaced = msgspec.structs.replace
+        schedule = replaced(self.schedule, sweeps=sweeps, burn_in=sweeps // 2, measure_every=sweeps)
+        return replaced(self, ladder=replaced(self.ladder, tune=ladder.NONE), schedule=schedule, output=Output())
 
     @property
     def prior(self) -> Prior:
@@ -297,6 +313,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "sampler.precision": ("float64", "float32"),
     "constraint.reference": ("magnetisation", "teacher", "file", "run"),
     "ladder.beta.spacing": ("linear", "geometric", "linear-temperature"),
+    "ladder.tune": ladder.RULES,
     "schedule.start": ("random", "teacher", "both"),
 }
 
@@ -472,6 +489,7 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_teacher(config)
     _check_ladder(config.ladder.beta)
     _check_schedule(config)
+    _check_tuning(config)
     _check_waiting_times(config)
     _check_sampler(config, raw.get("sampler", {}))
     if "constraint" in raw:
@@ -675,6 +693,10 @@ def _check_ladder(beta: list[float] | BetaRange) -> None:
     if isinstance(beta, BetaRange):
         if beta.min > beta.max:
             _refuse("ladder.beta.max", beta.max, f"a finite number >= ladder.beta.min = {beta.min}")
+        if beta.n == ladder.AUTO and beta.min == beta.max:
+            _refuse("ladder.beta.n", beta.n, "1 where min = max")
+        if isinstance(beta.n, str) and beta.n != ladder.AUTO:
+            _refuse("ladder.beta.n", beta.n, _describe("ladder.beta.n"))
         if (beta.n == 1) != (beta.min == beta.max):
             allowed = "1 where min = max" if beta.min == beta.max else "an integer >= 2 where min < max"
             _refuse("ladder.beta.n", beta.n, allowed)
@@ -701,6 +723,24 @@ def _check_schedule(config: Config) -> None:
     if config.output.weights_every % schedule.measure_every:
         allowed = f"a multiple of schedule.measure_every = {schedule.measure_every}: snapshots are taken with the rows"
         _refuse("output.weights_every", config.output.weights_every, allowed)
+
+
+def _check_tuning(config: Config) -> None:
+    asked, burn_in, step_size = config.ladder, config.schedule.burn_in, config.sampler.step_size
+    if asked.tune == ladder.NONE:
+        if config.seeks_rungs:
+            _refuse("ladder.tune", asked.tune, "'barrier' or 'flow' with ladder.beta.n = 'auto'")
+        return
+    if config.n_rungs < 3:
+        _refuse("ladder.tune", asked.tune, f"'none' with {config.n_rungs} rungs: the ends of the ladder stay")
+    if not asked.exchange_every:
+        _refuse("ladder.exchange_every", 0, f"an integer >= 1 with ladder.tune = {asked.tune!r}")
+    least = 2 * ladder.LEAST_EXCHANGES * asked.exchange_every
+    if burn_in < least:
+        _refuse("schedule.burn_in", burn_in, f"an integer >= {least}, in which the ladder is tuned (ladder.tune)")
+    if isinstance(step_size, list):
+        allowed = f"one number or 'auto' with ladder.tune = {asked.tune!r}: the rungs move"
+        _refuse("sampler.step_size", step_size, allowed)
 
 
 def _check_waiting_times(config: Config) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mcmc import slurm
+from mcmc import ladder, pilot, slurm
 from mcmc._version import __version__
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.kernels import cpu
+from mcmc.kernels.chain import LADDER_COUNTS
 from mcmc.netcdf import deflated
 from mcmc.parallel import Each, Serial, World, layout
 from mcmc.part import Part
@@ -45,7 +46,10 @@ DONE, STOPPED = 0, 75
 _SAMPLE = "reference"
 """Name of the array in a checkpoint that is the reference of the constraint, where that is a sample of another run."""
 
-_OF_THE_RUN = {"beta", "start", "waiting_time", "lag_time", _SAMPLE}
+FIRST_BETA = "first_beta"
+"""Name of the array in a checkpoint that is the ladder at sweep 0, where pilot runs have found it."""
+
+_OF_THE_RUN = {"beta", FIRST_BETA, "start", "waiting_time", "lag_time", _SAMPLE}
 """Arrays of a checkpoint that no part continues from."""
 
 _CONSTANTS = ("step_size", "teacher_norm", "teacher_second_layer", "correlation", "waiting_time", "lag_time")
@@ -76,16 +80,21 @@ def run(config: Config, directory: Path, world: World, walltime: float | None = 
     and DivergenceError on every rank alike.
     """
     with Stop(walltime, slurm.seconds_left if world.rank == 0 else None) as stop, watchdog(world):
-        problem = _problem(config, directory, world)
+        problem, told = _problem(config, directory, world), []
+        if config.seeks_rungs:
+            found = _ladder(problem, directory, world, stop)
+            if found is None:
+                return STOPPED
+            problem, told = problem.on_ladder(np.array(found.beta)), found.lines
         n_active = min(world.size, problem.n_instances * problem.n_walkers)
         if n_active == world.size:
-            return _Run(problem, directory, world, world, quiet).execute(stop)
+            return _Run(problem, directory, world, world, quiet, told).execute(stop)
         if world.rank == 0:
             idle = ", ".join(map(str, range(n_active, world.size)))
             print(f"mcmc: warning: only {n_active} walkers: idle ranks {idle}", file=sys.stderr, flush=True)
         outcome: Callable[[], int] = int  # idle ranks have none to tell
         if world.rank < n_active:
-            active = _Run(problem, directory, world.group(range(n_active)), world, quiet)
+            active = _Run(problem, directory, world.group(range(n_active)), world, quiet, told)
             outcome = _outcome(lambda: active.execute(stop))
             active.world.free()
             world.start_maximum(_END)()
@@ -110,6 +119,19 @@ def _problem(config: Config, directory: Path, world: World) -> Problem:
     world.broadcast(lambda: made.append(Problem(config, kept_sample(config, directory))))
     was_read = world.share(made[0].was_read if made else None)
     return made[0] if made else Problem.of_read(config, was_read)
+
+
+def _ladder(problem: Problem, directory: Path, world: World, stop: Stop) -> pilot.Found | None:
+    """The ladder to start with: that of the checkpoint in `directory`, else by pilot runs."""
+
+    def kept() -> list[float] | None:
+        files = RunDirectory(directory)
+        checkpoint = None if files.run_toml() is None else files.read_checkpoint(segments=False)
+        # one of another run has none, and will be refused
+        return None if checkpoint is None else checkpoint.arrays.get(FIRST_BETA, problem.beta).tolist()
+
+    found = world.broadcast(kept)
+    return pilot.find(problem, world, stop) if found is None else pilot.Found(found, [])
 
 
 def kept_sample(config: Config, directory: Path) -> NDArray[np.int8] | None:
@@ -146,15 +168,25 @@ def _outcome(produce: Callable[[], int]) -> Callable[[], int]:
 class _Run:
     """One run on the ranks of `world`, each with at least one walker; rank 0 owns the files.
 
-    everybody: these ranks, and those without a walker
+    everybody: these ranks, and those without a walker; told: what the log says of the time before
     """
 
-    def __init__(self, problem: Problem, directory: Path, world: World, everybody: World, quiet: bool) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        directory: Path,
+        world: World,
+        everybody: World,
+        quiet: bool,
+        told: Sequence[str] = (),
+    ) -> None:
         self.problem, self.world, self.everybody, self.quiet = problem, world, everybody, quiet
-        self.config = problem.config
+        self.config, self.told = problem.config, told
         self.files = RunDirectory(directory)
         self.sweeps = self.config.schedule.sweeps
         self.sweep = self.checkpointed = 0
+        self.beta = problem.beta
+        """Of the ladder as it is by now."""
         self.segments: list[Segment] = []
         self.parts: list[Part] = []
         self.groups: list[World] = []
@@ -196,6 +228,8 @@ class _Run:
         self.world.broadcast(self._begin)
         try:
             self._make_parts()
+            if self.told:  # on all ranks: nobody shall look for the rungs again
+                self._checkpoint()
             reason = self._advance_to_end(stop) or self._no_time_for_results(stop)
             if not reason:
                 self.world.assisted(deflated, self._write_results)
@@ -221,6 +255,8 @@ class _Run:
         self.files.log(f"mcmc {__version__}: sweep {self.sweep} to {self.sweeps}, {where}, {cpu.level()} kernels")
         if self.problem.constraint is not None:
             self.files.log(str(self.problem.constraint))
+        for line in self.told:
+            self.files.log(line)
 
     def _open(self, stop: Stop) -> str:
         """Rank 0: makes the directory, or finds where the run in it stands.
@@ -322,6 +358,8 @@ class _Run:
 
     def _restore(self) -> None:
         """Deals the latest checkpoint out: no rank but the first ever holds the states of all walkers."""
+        if self.problem.tuning_sweeps:
+            self._set_beta(self.world.broadcast(lambda: self.checkpoint_arrays["beta"].tolist()))
         n, first, last = self.problem.n_walkers, self.parts[0].piece, self.parts[-1].piece
         walkers = first.instance * n + first.start, last.instance * n + last.stop
         instances = first.instance, last.instance + 1
@@ -356,7 +394,7 @@ class _Run:
         reason, start, loop_began = 0, self.sweep, time.monotonic()
         while self.sweep < self.sweeps and not reason:
             began, first = time.monotonic(), self.sweep
-            self._advance(min(self.sweeps, first + stretch))
+            self._advance(min(self.sweeps, first + stretch, *self._next_tuning()))
             seconds = time.monotonic() - began
             self.rate = per_sweep * (self.sweep - start) / max(time.monotonic() - loop_began, 1e-9)
             progress.update(self.sweep)
@@ -422,6 +460,41 @@ class _Run:
         for part in sorted(self.parts, key=order):
             part.advance(self.sweep + 1, last)
         self.sweep = last
+        if last in self.problem.tuning_sweeps:
+            self._tune()
+
+    # --- the ladder ---
+
+    def _next_tuning(self) -> list[int]:
+        """The sweep at whose end the ladder moves next, if it does."""
+        return [sweep for sweep in self.problem.tuning_sweeps if sweep > self.sweep][:1]
+
+    def _tune(self) -> None:
+        """Moves the ladder by what all instances have counted since the last time; it is the same on all ranks."""
+        found = self.world.gather(np.concatenate([part.ladder_counts for part in self.parts]))
+
+        def move() -> list[float]:
+            counts = dict(zip(LADDER_COUNTS, found.sum(axis=0), strict=True))
+            tuned = ladder.tuned(self.config.ladder.tune, self.beta, counts)
+            self.files.log(self._in_words(tuned, int(counts["arrived"].sum())))
+            return tuned.beta.tolist()
+
+        self._set_beta(self.world.broadcast(move))
+
+    def _in_words(self, tuned: ladder.Tuned, arrivals: int) -> str:
+        """What the log says of a ladder that moves now."""
+        worst, asked = int(np.argmax(tuned.rejection)), self.config.ladder.tune
+        low, high = self.beta[worst : worst + 2]
+        rule = tuned.rule if tuned.rule == asked else f"{tuned.rule}, for {asked} only {arrivals} arrivals at an end"
+        return (
+            f"ladder moved at sweep {self.sweep} ({rule}): barrier {tuned.rejection.sum():.3g}, acceptance "
+            f"{1 - tuned.rejection[worst]:.2g} at the worst pair, beta {low:.4g} to {high:.4g}"
+        )
+
+    def _set_beta(self, beta: list[float]) -> None:
+        self.beta = np.array(beta)
+        for part in self.parts:
+            part.set_beta(self.beta)
 
     # --- files ---
 
@@ -459,7 +532,9 @@ class _Run:
             self.checkpoint_arrays = arrays
 
         def write() -> None:
-            named = {"beta": self.problem.beta, "start": np.array(self.problem.starts)}
+            named = {"beta": self.beta, "start": np.array(self.problem.starts)}
+            if self.config.seeks_rungs:
+                named[FIRST_BETA] = self.problem.beta
             if self.problem.sample is not None:
                 named[_SAMPLE] = self.problem.sample
             if "waits" in arrays and not chosen_before and self.sweep >= self.config.schedule.burn_in:
@@ -516,7 +591,7 @@ class _Run:
         problem, schedule, arrays = self.problem, self.config.schedule, self.checkpoint_arrays
         rows_after_burn_in = schedule.sweeps // schedule.measure_every - schedule.burn_in // schedule.measure_every
         constants = {
-            "beta": problem.beta,
+            "beta": self.beta,
             "magnetisation": arrays["weight_sum"] / rows_after_burn_in,
             "start": np.array(problem.starts),
         }

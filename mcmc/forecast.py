@@ -47,6 +47,11 @@ def of_run(asked: Config, size: int, directory: Path | None = None) -> str:
         "memory": f"about {size_in_words(memory)} on the busiest rank, and Python's 100 MB",
         "ranks": f"{size}, {busiest} walkers on the busiest, {sum(not mine for mine in pieces)} idle",
     }
+    if problem.tuning_sweeps:
+        moves = ", ".join(map(str, problem.tuning_sweeps))
+        lines["beta"] += f" at first; tuned ({asked.ladder.tune}) at the end of sweeps {moves}"
+    if asked.seeks_rungs:
+        lines["rungs"] = "found by pilot runs before sweep 0; the sizes here are those of their first ladder"
     if problem.constraint is not None:
         lines["constraint"] = str(problem.constraint)
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())

@@ -47,7 +47,7 @@ class Part:
         self.measure_every, self.burn_in = config.schedule.measure_every, config.schedule.burn_in
         self.chain = problem.sampler.chain(
             self.block,
-            seed=config.seed,
+            seed=problem.walker_seed,
             beta=problem.beta,
             prior=problem.prior,
             constraint=self.constraint,
@@ -57,6 +57,7 @@ class Part:
             exchange_every=self.exchange_every,
             burn_in=self.burn_in,
             measure_every=self.measure_every,
+            tuned_until=max(problem.tuning_sweeps, default=0),
         )
         self.weights_every = config.output.weights_every
         self.divergence: DivergenceError | None = None
@@ -202,6 +203,18 @@ class Part:
         taken = {name: np.concatenate([piece[name] for piece in self.rows]) for name in names}
         self.rows, self.held_bytes = [], 0
         return taken
+
+    # --- the ladder ---
+
+    @property
+    def ladder_counts(self) -> NDArray[np.int64]:
+        """What the ladder is tuned by: (1, len(LADDER_COUNTS), n_rungs) on the root, (0, ...) on its other ranks."""
+        return self.chain.ladder_counts[None][: int(self.is_root)]
+
+    def set_beta(self, beta: NDArray[np.float64]) -> None:
+        """Goes on with a ladder that has moved, (n_rungs,), and counts anew."""
+        self.chain.set_beta(beta)
+        self.chain.ladder_counts[...] = 0
 
     # --- what a checkpoint holds ---
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from mcmc import constraint, data, ladder, observables
 from mcmc.architectures import Architecture
 from mcmc.errors import ConfigError
+from mcmc.kernels.random import PILOT, stream_key
 from mcmc.losses import Loss
 from mcmc.models import MODELS
 from mcmc.priors import Weights, on_sphere
@@ -61,11 +63,10 @@ class Problem:
         if self.sampler.batch_size > self.n_patterns:  # only now known of a file
             allowed = f"at most the {self.n_patterns} patterns that there are"
             raise ConfigError(f"sampler.batch_size: got {self.sampler.batch_size}, expected {allowed}")
-        self.beta = _betas(config)
+        self.walker_seed = config.seed
+        """Of the streams of the walkers; data have those of the configuration."""
         self.n_instances, self.n_copies = config.data.n_instances, config.ladder.n_copies
-        self.n_rungs = self.beta.size
-        self.n_walkers = self.n_copies * self.n_rungs
-        """Walkers of one instance."""
+        self._take_ladder(_betas(config))
         self.starts = _starts(config)
         """"random" or "teacher", by copy."""
         if config.constraint.reference == "teacher":
@@ -81,6 +82,25 @@ class Problem:
             )
         if "teacher" in self.starts and self._from_file is not None and self.prior.name == "spherical":
             self._check_norms(self._from_file.teacher)
+
+    def _take_ladder(self, beta: NDArray[np.float64]) -> None:
+        self.beta = beta
+        """Inverse temperatures at sweep 0."""
+        self.n_rungs = beta.size
+        self.n_walkers = self.n_copies * beta.size
+        """Walkers of one instance."""
+
+    def on_ladder(self, beta: NDArray[np.float64]) -> Problem:
+        """The same on another ladder, (n_rungs,)."""
+        other = copy(self)
+        other._take_ladder(beta)
+        return other
+
+    def trial(self, beta: NDArray[np.float64], sweeps: int) -> Problem:
+        """A short run on a ladder, see Config.trial, with walkers of its own."""
+        other = self.on_ladder(beta)
+        other.config, other.walker_seed = self.config.trial(sweeps), stream_key(self.config.seed, PILOT)
+        return other
 
     @property
     def n_weights(self) -> int:
@@ -105,6 +125,14 @@ class Problem:
     def moves_per_sweep(self) -> int:
         """Of one walker."""
         return 1 if self.prior.is_real and not self.sampler.by_coordinate else self.n_weights
+
+    @property
+    def tuning_sweeps(self) -> list[int]:
+        """The sweeps at whose end the ladder moves; empty where it stays."""
+        asked = self.config.ladder
+        if asked.tune == ladder.NONE:
+            return []
+        return ladder.tuning_sweeps(self.config.schedule.burn_in, asked.exchange_every)
 
     @property
     def teacher_architecture(self) -> Architecture | None:
@@ -232,10 +260,10 @@ class Problem:
     def initial_weights(self, number: int, instance: data.Instance, walkers: range) -> Weights:
         """Weights (len(walkers), n_weights) at sweep 0, as `schedule.start` says."""
         if self.constraint is not None:
-            return self.constraint.of(number, instance).draw(self.config.seed, number, walkers, self.n_rungs)
+            return self.constraint.of(number, instance).draw(self.walker_seed, number, walkers, self.n_rungs)
         machine, n_units = self.architecture, self.architecture.n_hidden
         shape = n_units, machine.fan_in, machine.second_layer
-        weights = self.prior.walkers(self.config.seed, number, walkers, self.n_rungs, *shape)
+        weights = self.prior.walkers(self.walker_seed, number, walkers, self.n_rungs, *shape)
         planted = [self.starts[walker // self.n_rungs] == "teacher" for walker in walkers]
         if any(planted):
             teacher = instance.teacher
@@ -307,7 +335,7 @@ def _betas(config: Config) -> NDArray[np.float64]:
     beta = config.ladder.beta
     if isinstance(beta, list):
         return np.array(beta, dtype=np.float64)
-    return ladder.SPACINGS[beta.spacing](beta.min, beta.max, beta.n)
+    return ladder.SPACINGS[beta.spacing](beta.min, beta.max, config.n_rungs)
 
 
 def _starts(config: Config) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from mcmc import config
 from mcmc._version import __version__
 from mcmc.config import Config
-from mcmc.engine import STOPPED, Replay, check_sources
+from mcmc.engine import FIRST_BETA, STOPPED, Replay, check_sources
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 from mcmc.netcdf import PURE_DIMENSION, WEIGHTS, replaced
 from mcmc.problem import Problem
@@ -112,6 +112,8 @@ def verify(
     problem = _problem(asked, target)
     check_sources(problem, target, directory)
     first, end = (0 if start is None else int(start.attrs["sweep"])), int(target.attrs["sweep"])
+    if not end:
+        raise StorageError(f"{files.path / CHECKPOINT}: is of sweep 0, there is nothing to verify yet")
     if first >= end:
         raise StorageError(f"{files.path / PREVIOUS}: is of sweep {first}, {CHECKPOINT} of sweep {end}")
     last = min(end, max(math.ceil(fraction * end), asked.schedule.measure_every))
@@ -192,7 +194,8 @@ def _config(files: RunDirectory, target: Checkpoint, relative_to: Path | None) -
 def _problem(asked: Config, target: Checkpoint) -> Problem:
     """A sample of another run is in the checkpoint; other files that were read must still be there."""
     try:
-        return Problem(asked, target.arrays.get("reference") if asked.constraint.reference == "run" else None)
+        made = Problem(asked, target.arrays.get("reference") if asked.constraint.reference == "run" else None)
+        return made.on_ladder(target.arrays[FIRST_BETA]) if asked.seeks_rungs else made
     except ConfigError as error:
         relative = [path for path in (asked.data.path, asked.constraint.path) if path and not Path(path).is_absolute()]
         hint = "; --relative-to DIR says where relative paths of the run file start" if relative else ""

@@ -59,6 +59,8 @@ LONG = {"schedule.sweeps": 1060, "schedule.burn_in": 1000, "ladder.exchange_ever
 GAUSSIAN = {"model.weights": "gaussian", "model.loss.name": "logistic", "model.n_inputs": 14}
 SPHERICAL = GAUSSIAN | {"model.weights": "spherical", "data.inputs": "gaussian"}
 TANH = COMMITTEE | {"model.activation": "tanh", "model.loss.name": "square", "data.labels": "real"}
+TUNED = {"schedule.sweeps": 330, "schedule.burn_in": 270, "ladder.beta": [0.1, 0.2, 0.4, 1.0, 1.5]}
+"""The ladder moves at sweeps 33, 67 and 135; with an exchange at every other sweep, at the last two."""
 CASES: dict[str, dict[str, Any]] = {
     "error-count": {"data.n_instances": 3, "data.label_noise": 0.1, "data.n_test": 50},
     "error-count-one-rung": {
@@ -108,6 +110,16 @@ CASES: dict[str, dict[str, Any]] = {
         "ladder.n_copies": 1,
     },
     "file": {"data": {"source": "file", "path": "task.npz"}, "model.n_inputs": None, "model.loss.name": "hinge"},
+    "tuned-barrier": {"ladder.tune": "barrier", "data.n_instances": 3, "data.n_test": 20} | TUNED,
+    "tuned-flow": {"ladder.tune": "flow", "data.n_instances": 2, "sampler.method": "auto", "ladder.n_copies": 3}
+    | TUNED,
+    "tuned-waiting": {"ladder.tune": "barrier", "sampler.method": "waiting-time", "model.loss.name": "logistic"}
+    | REAL
+    | TUNED,
+    "tuned-constraint": {"ladder.tune": "flow", "constraint": {"reference": "teacher", "overlap": 0.5}}
+    | TUNED
+    | {"ladder.exchange_every": 2},
+    "tuned-steps": {"ladder.tune": "barrier", "sampler.method": "mala", "data.n_instances": 2} | GAUSSIAN | TUNED,
     "committee": {"data.n_instances": 2, "data.label_noise": 0.1, "data.n_test": 30} | COMMITTEE,
     "committee-even": COMMITTEE | {"model.n_hidden": 2, "model.loss": {"name": "logistic", "margin": 0.2}},
     "committee-erf": {"model.activation": "erf", "model.loss.name": "square", "data.labels": "real", "data.n_test": 20}

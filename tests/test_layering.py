@@ -25,6 +25,7 @@ LAYERS = (
     ("scan",),
     ("config",),
     ("engine",),
+    ("pilot",),
     ("part",),
     ("problem", "parallel", "stop", "progress", "watchdog", "slurm"),
     ("constraint", "two_time", "reading"),

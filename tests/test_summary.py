@@ -10,8 +10,9 @@ import pytest
 import xarray as xr
 
 from mcmc.analysis import Results, load
+from mcmc.analysis.exchange import of_rungs, round_trips
 from mcmc.analysis.generalisation import binary_disagreement
-from mcmc.analysis.summary import VERDICTS, Summary, _walkers, compact, round_trips
+from mcmc.analysis.summary import VERDICTS, Summary, compact
 from mcmc.errors import ConfigError, StorageError
 from mcmc.storage import RunDirectory
 from synthetic import ar1, synthetic
@@ -144,7 +145,7 @@ def test_good_runs_are_rarely_called_stuck() -> None:
 
 def trips(data: xr.Dataset) -> list[int | None]:
     """`round_trips`, from the series as the summary takes it."""
-    return round_trips(_walkers(data), data["beta"].to_numpy())
+    return round_trips(of_rungs(data), data["beta"].to_numpy())
 
 
 def test_round_trips() -> None:
@@ -189,7 +190,7 @@ def test_round_trips_of_a_long_history() -> None:
 def test_json() -> None:
     found = json.loads(json.dumps(summary(n_instances=2).to_json_dict(), allow_nan=False))
     assert found["verdict"] in VERDICTS
-    assert set(found) == {"verdict", "rungs"}
+    assert set(found) == {"verdict", "rungs", "exchange"}
     middle = found["rungs"][1]
     assert set(middle) == ESTIMATES | PLAIN
     assert all(set(middle[name]) == {"mean", "error", "thermal_error", "sample_error"} for name in ESTIMATES)

@@ -8,6 +8,11 @@
 
 #include "exchange.h"
 
+/* What the ladder is tuned by, counted at every exchange round: exchanges of rungs s and s + 1, visits of a rung by walkers that come from
+ * the first rung and from the last one, and arrivals at either end from the other one. */
+enum { LADDER_ACCEPTED, LADDER_PROPOSED, LADDER_FROM_FIRST, LADDER_FROM_LAST, LADDER_ARRIVED, N_LADDER_COUNTS };
+enum { END_NONE, END_FIRST, END_LAST };
+
 /* One sweep of every walker of the block; returns the first walker whose state is no number any more, or -1. */
 typedef int64_t (*chain_sweep_fn)(void *sampler, int64_t sweep);
 /* Writes what the observables need of the walkers, besides their energies, into row `row`. */
@@ -27,6 +32,9 @@ typedef struct {
     int64_t burn_in;
     int64_t *exchange_accepted, *exchange_proposed; /* (n_copies, n_rungs - 1): after burn-in */
     int8_t *swapped;           /* (n_rungs,): scratch */
+    int64_t tuned_until;       /* the last sweep after which the rounds below are counted; 0: the ladder is not tuned */
+    int64_t *ladder_counts;    /* (N_LADDER_COUNTS, n_rungs): of all copies since the ladder was last tuned; or NULL */
+    int8_t *last_end;          /* (n_copies, n_rungs): the end of the ladder where each walker was last; or NULL */
     int64_t measure_every;     /* 0: no rows in here */
     /* rows, in order; the caller provides room */
     int64_t n_rows;
@@ -51,6 +59,27 @@ static inline int64_t chain_end_of_copy(const chain_run *c, int64_t walker)
     return end < c->n_walkers ? end : c->n_walkers;
 }
 
+/* Counts a round of one copy whose swaps are done. */
+static inline void chain_count_ladder(const chain_run *c, int64_t copy, int64_t round)
+{
+    const int64_t n = c->n_rungs;
+    int64_t *counts = c->ladder_counts;
+    for (int64_t rung = 0; rung < n; rung++) {
+        int8_t *end = c->last_end + copy * n + c->walker_at[copy * n + rung];
+        const int8_t here = rung == 0 ? END_FIRST : rung == n - 1 ? END_LAST : END_NONE;
+        if (here != END_NONE) {
+            counts[LADDER_ARRIVED * n + rung] += *end != END_NONE && *end != here;
+            *end = here;
+        }
+        counts[LADDER_FROM_FIRST * n + rung] += *end == END_FIRST;
+        counts[LADDER_FROM_LAST * n + rung] += *end == END_LAST;
+        if (rung + 1 < n) {
+            counts[LADDER_ACCEPTED * n + rung] += c->swapped[rung];
+            counts[LADDER_PROPOSED * n + rung] += rung % 2 == round % 2;
+        }
+    }
+}
+
 /* Exchange round `round` after sweep `sweep`; energy: (n_copies, n_rungs) by walker, of the whole instance. */
 static inline void chain_exchange(const chain_run *c, int64_t sweep, int64_t round, const double *energy)
 {
@@ -64,6 +93,8 @@ static inline void chain_exchange(const chain_run *c, int64_t sweep, int64_t rou
                 c->exchange_accepted[copy * (c->n_rungs - 1) + s] += c->swapped[s];
                 c->exchange_proposed[copy * (c->n_rungs - 1) + s] += s % 2 == round % 2;
             }
+        if (sweep <= c->tuned_until)
+            chain_count_ladder(c, copy, round);
     }
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -15,6 +15,7 @@ import xarray as xr
 from mcmc.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mcmc.analysis.exchange import Exchange
     from mcmc.analysis.summary import Summary
 
 _BYTES_AT_A_TIME = 1 << 28
@@ -63,9 +64,12 @@ class Results:
             )
         return kept
 
-    def by_rungs(self) -> Iterator[xr.Dataset]:
-        """`equilibrium` in pieces of some neighbouring rungs each, in memory, in order; of long runs one rung."""
-        kept = self.equilibrium()
+    def by_rungs(self, names: Sequence[str] | None = None) -> Iterator[xr.Dataset]:
+        """`equilibrium` in pieces of some neighbouring rungs each, in memory, in order; of long runs one rung.
+
+        names: of the variables that are wanted; None: all
+        """
+        kept = self.equilibrium() if names is None else self.equilibrium()[list(names)]
         n_bytes = sum(values.nbytes for values in kept.data_vars.values() if {"sample", "rung"} <= set(values.dims))
         n_rungs = kept.sizes["rung"]
         step = max(1, min(n_rungs, n_rungs * _BYTES_AT_A_TIME // max(n_bytes, 1)))
@@ -96,6 +100,16 @@ class Results:
         from mcmc.analysis.summary import summarise
 
         return summarise(self)
+
+    def exchange(self) -> Exchange:
+        """Rejections, barrier, round trips, flow and mixing along the ladder, and advice; worked out once and kept."""
+        return self._exchange
+
+    @cached_property
+    def _exchange(self) -> Exchange:
+        from mcmc.analysis.exchange import exchange
+
+        return self._summary.exchange if "_summary" in vars(self) else exchange(self)
 
     def plot(self, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
         """Draw the pictures of the run into `directory` (default: `plots` in the run's own); see `plots.plot`."""

@@ -6,13 +6,15 @@ The verdict is a light check: "stuck" and "too short" are reasons not to believe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from mcmc.analysis import statistics
+from mcmc.analysis.exchange import Exchange, Walkers, diagnose, exchange_rates, round_trips
 from mcmc.analysis.generalisation import generalisation_error
 from mcmc.analysis.permutations import aligned_series
 from mcmc.analysis.results import Results
@@ -102,6 +104,7 @@ class Summary:
     n_sweeps: int
     """Of the schedule; rows up to last_sweep are there."""
     complete: bool
+    exchange: Exchange = field(compare=False)  # of arrays
 
     @property
     def verdict(self) -> str:
@@ -157,11 +160,13 @@ class Summary:
             for reason in rung.reasons:
                 betas.setdefault(f"{rung.verdict}: {reason}", []).append(f"{rung.beta:.4g}")
         lines = [f"  {reason}; beta = {', '.join(where)}" for reason, where in betas.items()]
-        return "\n".join([f"Verdict: {self.verdict}", *lines])
+        advice = [fill(f"Ladder: {line}", MAX_WIDTH, subsequent_indent="  ") for line in self.exchange.advice]
+        return "\n".join([f"Verdict: {self.verdict}", *lines, *advice])
 
     def to_json_dict(self) -> dict[str, Any]:
         """As `mcmc summary --json` prints it; what does not exist is left out, what cannot be told is None."""
-        return {"verdict": self.verdict, "rungs": [_json_rung(rung) for rung in self.rungs]}
+        rungs = {"verdict": self.verdict, "rungs": [_json_rung(rung) for rung in self.rungs]}
+        return rungs | ({"exchange": _json_exchange(self.exchange)} if len(self.rungs) > 1 else {})
 
 
 def summarise(results: Results) -> Summary:
@@ -169,8 +174,9 @@ def summarise(results: Results) -> Summary:
     data = results.equilibrium()
     attrs = data.attrs
     sweeps = data["sweep"].to_numpy()
+    rungs, exchange = _rungs(results)
     return Summary(
-        rungs=_rungs(results),
+        rungs=rungs,
         n_instances=data.sizes["instance"],
         n_copies=data.sizes["copy"],
         n_samples=len(sweeps),
@@ -180,6 +186,7 @@ def summarise(results: Results) -> Summary:
         n_patterns=int(attrs["n_patterns"]),
         n_sweeps=int(results.config["schedule"]["sweeps"]),
         complete=bool(attrs["complete"]),
+        exchange=exchange,
     )
 
 
@@ -187,39 +194,6 @@ def by_rung(values: xr.DataArray) -> np.ndarray:
     """A time series as contiguous float64 (rung, instance, copy or pair, sample)."""
     chain = "pair" if "pair" in values.dims else "copy"
     return np.ascontiguousarray(values.transpose("rung", "instance", chain, "sample").to_numpy(), dtype=np.float64)
-
-
-def exchange_rates(data: xr.Dataset) -> list[float | None]:
-    """Accepted / proposed exchanges of rungs r and r + 1 over instances and copies; None at the end or without any."""
-    if "exchange_proposed" not in data:
-        return [None] * data.sizes["rung"]
-    accepted, proposed = (
-        data[name].sum(("instance", "copy")).to_numpy() for name in ("exchange_accepted", "exchange_proposed")
-    )
-    return [float(a / p) if p > 0 else None for a, p in zip(accepted, proposed, strict=True)] + [None]
-
-
-def round_trips(walker: np.ndarray, beta: np.ndarray) -> list[int | None]:
-    """Completed trips rung -> hottest rung -> rung for each rung, over walkers, copies and instances.
-
-    walker: which one sat on a rung, integers (rungs, ladders, samples)
-
-    None at the hottest rung. The coldest rung has the trips cold -> hot -> cold. Visits between two samples are not
-    seen: a lower bound.
-    """
-    hottest = int(np.argmin(beta))
-    return [None if rung == hottest else sum(map(_trips, walker[hottest], walker[rung])) for rung in range(len(beta))]
-
-
-def _trips(at_hot: np.ndarray, at_cold: np.ndarray) -> int:
-    """Completed cold -> hot -> cold trips, given which walker was at the two rungs: (samples,), (samples,) -> int."""
-    visits = np.stack([at_hot, at_cold], axis=1).ravel()  # in order of time; the parity tells the end of the ladder
-    order = np.argsort(visits, kind="stable")  # by walker, then by time; of 16 bits, and so a radix sort
-    walker, cold = visits[order], order % 2 == 1
-    first = np.diff(walker, prepend=-1) != 0
-    arrivals = np.count_nonzero(cold[1:] & ~cold[:-1] & ~first[1:])
-    # A walker first seen at the hot end completes no trip when it first arrives at the cold one.
-    return int(arrivals) - len(np.intersect1d(walker[first & ~cold], at_cold))
 
 
 def judge(series: dict[str, np.ndarray], sizes: np.ndarray, n_rungs: int) -> tuple[str, tuple[str, ...]]:
@@ -257,16 +231,17 @@ def _frozen_apart(overlap: np.ndarray) -> np.ndarray:
     return statistics.is_frozen(overlap) & (np.abs(overlap[..., 0]) < 1).any(axis=-1)
 
 
-def _rungs(results: Results) -> list[Rung]:
+def _rungs(results: Results) -> tuple[list[Rung], Exchange]:
+    """The rungs, and the exchange among them."""
     data = results.equilibrium()
     sweeps = data["sweep"].to_numpy()
     interval = float(np.diff(sweeps).mean()) if len(sweeps) > 1 else np.nan
-    exchange = exchange_rates(data)
-    walkers: list[np.ndarray] = []
+    rates = exchange_rates(data)
+    walkers = Walkers()
     rungs: list[Rung] = []
     for some in results.by_rungs():
         series = _series(some, results.config)
-        walkers.append(_walkers(some))
+        walkers.add(some)
         steps = _step_sizes(some)
         acceptance = [_mean_of_known(values) for values in by_rung(some["acceptance"])]
         for r, beta in enumerate(some["beta"].to_numpy()):
@@ -283,20 +258,15 @@ def _rungs(results: Results) -> list[Rung]:
                     ess=float(np.nansum(sizes)),
                     step_size=steps[r],
                     acceptance=acceptance[r],
-                    exchange_rate=exchange[len(rungs)],
+                    exchange_rate=rates[len(rungs)],
                     round_trips=None,
                     verdict=verdict,
                     reasons=reasons,
                 )
             )
-    trips = round_trips(np.concatenate(walkers), data["beta"].to_numpy())
-    return [replace(rung, round_trips=n) for rung, n in zip(rungs, trips, strict=True)]
-
-
-def _walkers(data: xr.Dataset) -> np.ndarray:
-    """Which walker sat where: uint16 (rung, instances x copies, samples)."""
-    walker = data["walker"].transpose("rung", "instance", "copy", "sample").to_numpy().astype(np.uint16)
-    return walker.reshape(len(walker), -1, walker.shape[-1])
+    trips = round_trips(walkers.walker, data["beta"].to_numpy())
+    rungs = [replace(rung, round_trips=n) for rung, n in zip(rungs, trips, strict=True)]
+    return rungs, diagnose(results, walkers)
 
 
 def _series(data: xr.Dataset, config: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -358,6 +328,12 @@ def _json_rung(rung: Rung) -> dict[str, Any]:
         **{name: _json_number(value) for name, value in plain.items() if value is not None},
         "verdict": rung.verdict,
     }
+
+
+def _json_exchange(found: Exchange) -> dict[str, Any]:
+    names = ("barrier", "barrier_error", "rate", "predicted_rate", "highest_rate")
+    numbers = {name: _json_number(getattr(found, name)) for name in names}
+    return numbers | {"round_trips": int(found.round_trips.sum()), "advice": list(found.advice)}
 
 
 def _json_number(value: float) -> float | None:

@@ -112,6 +112,7 @@ class Sampler(ABC):
         exchange_every: int = 1,
         burn_in: int = 0,
         measure_every: int = 1,
+        tuned_until: int = 0,
     ) -> Chain:
         """The walkers of a block under this sampler and exchange.
 
@@ -120,6 +121,7 @@ class Sampler(ABC):
         constraint: of Ising weights, which every walker must satisfy from the start: moves keep it. All streams differ
             from those of the seed without a constraint
         exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
+        tuned_until: the last sweep at whose end the ladder is tuned; 0 for none
         """
         if prior.name not in self.laws:
             raise ValueError(f"weights: got {prior.name}, expected {' or '.join(self.laws)} for {self.name}")
@@ -137,6 +139,7 @@ class Sampler(ABC):
             "exchange_every": exchange_every,
             "burn_in": burn_in,
             "measure_every": measure_every,
+            "tuned_until": tuned_until,
         }
         return self._chain(block, prior, constraint, streams, around)
 

@@ -6,6 +6,13 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 
 cdef extern from "chain.h" nogil:
+    enum:
+        N_LADDER_COUNTS
+        LADDER_ACCEPTED
+        LADDER_PROPOSED
+        LADDER_FROM_FIRST
+        LADDER_FROM_LAST
+        LADDER_ARRIVED
     ctypedef int64_t (*chain_sweep_fn)(void *sampler, int64_t sweep) noexcept
     ctypedef void (*chain_record_fn)(void *sampler, int64_t row) noexcept
     ctypedef struct chain_run:
@@ -21,6 +28,9 @@ cdef extern from "chain.h" nogil:
         int64_t *exchange_accepted
         int64_t *exchange_proposed
         int8_t *swapped
+        int64_t tuned_until
+        int64_t *ladder_counts
+        int8_t *last_end
         int64_t measure_every, n_rows
         double *row_energy
         int32_t *row_walker_at
@@ -37,9 +47,9 @@ cdef extern from "chain.h" nogil:
 
 cdef class Chain:
     cdef chain_run chain
-    cdef readonly object block, walker_at, accepted, counts, exchange_accepted, exchange_proposed
+    cdef readonly object block, beta, walker_at, accepted, counts, exchange_accepted, exchange_proposed, ladder_counts
     cdef readonly int64_t instance, n_weights, proposals
-    cdef object beta, rung_of
+    cdef object rung_of, last_end
     cdef list memory  # that the kernel has addresses of
     cdef dict row_kinds, row_arrays  # by name: shape, type and where the kernel's pointer is; rows held
     cdef int64_t room
