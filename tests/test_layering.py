@@ -27,7 +27,7 @@ LAYERS = (
     ("engine",),
     ("part",),
     ("problem", "parallel", "stop", "progress", "watchdog", "slurm"),
-    ("constraint", "two_time", "reading"),
+    ("constraint", "two_time", "reading", "annealing"),
     ("storage",),
     ("samplers", "models", "observables"),
     ("losses", "data", "ladder"),
