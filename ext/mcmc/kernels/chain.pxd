@@ -48,7 +48,8 @@ cdef extern from "chain.h" nogil:
 
 cdef class Chain:
     cdef chain_run chain
-    cdef readonly object block, beta, walker_at, accepted, counts, exchange_accepted, exchange_proposed, ladder_counts, first_passage
+    cdef readonly object block, beta, walker_at, accepted, counts, exchange_accepted, exchange_proposed
+    cdef readonly object ladder_counts, first_passage
     cdef readonly int64_t instance, n_weights, proposals
     cdef object rung_of, last_end
     cdef list memory  # that the kernel has addresses of
