@@ -28,12 +28,15 @@ cdef class Chain:
     exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
     tuned_until: the last sweep after which `ladder_counts` are taken; 0 for none
 
+    notes_passage: whether `first_passage` is noted
+
     ValueError for sizes that do not fit together.
 
     Arrays kept from call to call: walker_at int32 (n_copies, n_rungs), the walker on each rung; accepted int64
     (n_copies, n_rungs), moves at each rung since the last row; counts int64, what was counted by the walkers of this
     block since the last adaptation; exchange_accepted and exchange_proposed int64 (n_copies, n_rungs - 1), after
-    burn-in; ladder_counts int64 (len(LADDER_COUNTS), n_rungs), of all copies since the ladder was last tuned, or None.
+    burn-in; ladder_counts int64 (len(LADDER_COUNTS), n_rungs), of all copies since the ladder was last tuned, or None;
+    first_passage int64 (n_walkers,), the first sweep at whose end the energy of a walker was 0, -1 before it, or None.
 
     A subclass sets energy, sampler, sweep and record of `chain`, calls `record_into` for its weights, and where
     something adapts, `count`; then it has next_adaptation and adapt(sweep, counts), which adapts at the end of such a
@@ -42,7 +45,7 @@ cdef class Chain:
 
     def __init__(self, block, int64_t n_walkers, int64_t n_weights, int64_t proposals, *, int64_t n_copies,
                  int64_t first, const double[::1] beta, swap_keys, int64_t exchange_every=0, int64_t burn_in=0,
-                 int64_t measure_every=1, int64_t instance=0, int64_t tuned_until=0):
+                 int64_t measure_every=1, int64_t instance=0, int64_t tuned_until=0, bint notes_passage=False):
         cdef int64_t n_rungs = beta.shape[0]
         n = n_copies * n_rungs
         check(0 <= first < first + n_walkers <= n,
@@ -75,6 +78,9 @@ cdef class Chain:
             c.ladder_counts = <int64_t *>address(self.ladder_counts)
             c.last_end = <int8_t *>address(self.last_end)
             c.tuned_until = tuned_until
+        if notes_passage:
+            self.first_passage = np.full(n_walkers, -1, dtype=np.int64)
+            c.first_passage = <int64_t *>address(self.first_passage)
         self.record_into("energy", (n_walkers,), np.float64, &c.row_energy)
         self.record_into("walker_at", (n_copies, n_rungs), np.int32, &c.row_walker_at)
         self.record_into("accepted", (n_copies, n_rungs), np.int64, &c.row_accepted)
@@ -176,7 +182,7 @@ cdef class Chain:
 
     def walker_state(self):
         """What a checkpoint must hold of the walkers besides the block: name -> array (n_walkers, ...), copies."""
-        return {}
+        return {} if self.first_passage is None else {"first_passage": self.first_passage.copy()}
 
     def restore(self, state):
         """Continue from a state, the block having been restored before.
@@ -192,6 +198,8 @@ cdef class Chain:
 
     def restore_walkers(self, state):
         """Continue from a walker_state."""
+        if self.first_passage is not None:
+            self.first_passage[...] = state["first_passage"]
 
     # --- time ---
 

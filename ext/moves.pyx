@@ -195,14 +195,16 @@ cdef class Moves(RealChain):
         self.run.known = 0
 
     def walker_state(self):
-        """Momenta float64 (n_walkers, n_weights) where they are kept, copies."""
+        """As of RealChain, and momenta float64 (n_walkers, n_weights) where they are kept."""
+        state = RealChain.walker_state(self)
         if self.momentum is None:
-            return {}
+            return state
         momenta = self.momentum.swapaxes(1, 2).reshape(-1, self.run.target.n_weights)
-        return {"momentum": np.ascontiguousarray(momenta[: self.chain.n_walkers])}
+        return state | {"momentum": np.ascontiguousarray(momenta[: self.chain.n_walkers])}
 
     def restore_walkers(self, state):
-        """Continue with momenta."""
+        """As of RealChain, with momenta."""
+        RealChain.restore_walkers(self, state)
         cdef const gradient_target *t = self.run.target
         if self.momentum is not None:
             lanes = np.minimum(np.arange(t.n_packs * t.width), t.n_walkers - 1)

@@ -146,11 +146,19 @@ class Ladder(_Table, kw_only=True):
     tune: Text = ladder.NONE
 
 
+class Annealing(_Table, kw_only=True):
+    """Without beta there is none."""
+
+    beta: NonNegative | None = None
+    spacing: Text = "linear"
+
+
 class Schedule(_Table, kw_only=True):
     sweeps: Sweeps
     burn_in: SweepsOrZero = 0
     measure_every: Sweeps = 1
     start: Text = "random"
+    annealing: Annealing = Annealing()
 
 
 class Checkpoint(_Table, kw_only=True):
@@ -312,7 +320,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "sampler.preconditioner": PRECONDITIONERS,
     "sampler.precision": ("float64", "float32"),
     "constraint.reference": ("magnetisation", "teacher", "file", "run"),
-    "ladder.beta.spacing": ("linear", "geometric", "linear-temperature"),
+    "ladder.beta.spacing": tuple(ladder.PATHS),
+    "schedule.annealing.spacing": tuple(ladder.PATHS),
     "ladder.tune": ladder.RULES,
     "schedule.start": ("random", "teacher", "both"),
 }
@@ -328,6 +337,7 @@ TABLES: dict[str, type[_Table]] = {
     "ladder": Ladder,
     "ladder.beta": BetaRange,
     "schedule": Schedule,
+    "schedule.annealing": Annealing,
     "checkpoint": Checkpoint,
     "output": Output,
 }
@@ -490,6 +500,7 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_ladder(config.ladder.beta)
     _check_schedule(config)
     _check_tuning(config)
+    _check_annealing(config, raw["schedule"])
     _check_waiting_times(config)
     _check_sampler(config, raw.get("sampler", {}))
     if "constraint" in raw:
@@ -741,6 +752,23 @@ def _check_tuning(config: Config) -> None:
     if isinstance(step_size, list):
         allowed = f"one number or 'auto' with ladder.tune = {asked.tune!r}: the rungs move"
         _refuse("sampler.step_size", step_size, allowed)
+
+
+def _check_annealing(config: Config, given: Mapping[str, Any]) -> None:
+    asked = config.schedule.annealing
+    if "annealing" not in given:
+        return
+    if asked.beta is None:
+        raise ConfigError("schedule.annealing.beta: missing, expected the number >= 0 from which beta rises")
+    if config.schedule.burn_in < 2:
+        _refuse("schedule.burn_in", config.schedule.burn_in, "an integer >= 2, the sweeps of schedule.annealing")
+    if asked.spacing != "linear" and asked.beta == 0:
+        _refuse("schedule.annealing.beta", 0.0, f"a number > 0 for {asked.spacing} spacing")
+    lowest = min(config.ladder.beta) if isinstance(config.ladder.beta, list) else config.ladder.beta.min
+    if asked.beta > lowest:
+        _refuse("schedule.annealing.beta", asked.beta, f"a number <= {lowest}, the lowest of ladder.beta")
+    if config.ladder.tune != ladder.NONE:
+        _refuse("ladder.tune", config.ladder.tune, "'none' with schedule.annealing: both move the rungs in the burn-in")
 
 
 def _check_waiting_times(config: Config) -> None:

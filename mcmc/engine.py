@@ -559,6 +559,8 @@ class _Run:
         problem, every = self.problem, self.config.schedule.measure_every
         series = {name: joined(name, problem.shape(name, n_rows), VARIABLES[name].dtype) for name in problem.series}
         series["sweep"] = every * (np.arange(self.first_row, self.first_row + n_rows) + 1)
+        if problem.annealing is not None:
+            series["annealed_beta"] = np.array([problem.annealing.beta(int(sweep)) for sweep in series["sweep"]])
         weights_every = self.config.output.weights_every
         if not weights_every:
             return series, None
@@ -598,6 +600,8 @@ class _Run:
         if "waits" in arrays:
             constants["method"] = np.where(arrays["waits"], "waiting-time", "metropolis")
         constants |= {name: arrays[name] for name in _CONSTANTS if name in arrays}
+        if "chain_first_passage" in arrays:
+            constants["first_passage"] = arrays["chain_first_passage"].reshape(problem.by_rung)
         if problem.n_rungs > 1:
             constants |= {name: arrays[name] for name in ("exchange_accepted", "exchange_proposed")}
         data = self._data() if self.config.output.store_data else None

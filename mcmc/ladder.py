@@ -18,28 +18,34 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mcmc.kernels import special
 
 
-def linear(low: float, high: float, n: int) -> NDArray[np.float64]:
-    """n values of beta from low to high in equal steps of beta."""
-    return _exact_ends(low, high, low + (high - low) * _fractions(n))
+def linear(low: ArrayLike, high: ArrayLike, x: ArrayLike) -> NDArray[np.float64]:
+    """Beta linear in x."""
+    return low + (high - low) * x
 
 
-def geometric(low: float, high: float, n: int) -> NDArray[np.float64]:
-    """Equal ratios of neighbouring betas (and temperatures); low > 0."""
-    return _exact_ends(low, high, low * special.exp(special.log(high / low) * _fractions(n)))
+def geometric(low: ArrayLike, high: ArrayLike, x: ArrayLike) -> NDArray[np.float64]:
+    """ln beta linear in x; low and high > 0."""
+    return low * special.exp(special.log(high / low) * x)
 
 
-def linear_temperature(low: float, high: float, n: int) -> NDArray[np.float64]:
-    """Equal steps of T = 1/beta; low > 0."""
-    return _exact_ends(low, high, 1.0 / (1.0 / low + (1.0 / high - 1.0 / low) * _fractions(n)))
+def linear_temperature(low: ArrayLike, high: ArrayLike, x: ArrayLike) -> NDArray[np.float64]:
+    """T = 1 / beta linear in x; low and high > 0."""
+    return 1.0 / (1.0 / low + (1.0 / high - 1.0 / low) * x)
 
 
-SPACINGS = {"linear": linear, "geometric": geometric, "linear-temperature": linear_temperature}
-"""Rules by name, each a function (low, high, n)."""
+PATHS = {"linear": linear, "geometric": geometric, "linear-temperature": linear_temperature}
+"""Ways from low to high by name, for x from 0 to 1; numbers or arrays that go together."""
+
+
+def spaced(spacing: str, low: float, high: float, n: int) -> NDArray[np.float64]:
+    """n inverse temperatures from low to high, at equal steps of one of PATHS: float64 (n,)."""
+    return _exact_ends(low, high, PATHS[spacing](low, high, _fractions(n)))
+
 
 NONE, BARRIER, FLOW = "none", "barrier", "flow"
 RULES = (NONE, BARRIER, FLOW)

@@ -58,6 +58,7 @@ class Part:
             burn_in=self.burn_in,
             measure_every=self.measure_every,
             tuned_until=max(problem.tuning_sweeps, default=0),
+            notes_passage=problem.annealing is not None,
         )
         self.weights_every = config.output.weights_every
         self.divergence: DivergenceError | None = None
@@ -84,11 +85,21 @@ class Part:
         advance = self._advance_alone if self.group.size == 1 else self._advance_together
         done = first - 1
         while done < last:
-            stop = min(last, self.two_time.next_event(done))
+            stop = min(last, self.two_time.next_event(done), self._anneal(done + 1))
             advance(done + 1, stop)
             self._note_times(stop)
             done = stop
         self._collect(first, last)
+
+    def _anneal(self, sweep: int) -> int:
+        """Takes the betas of a sweep; returns the last sweep that has the same."""
+        annealing = self.problem.annealing
+        if annealing is None:
+            return NEVER
+        beta = annealing.beta(sweep)
+        if (beta != self.chain.beta).any():
+            self.chain.set_beta(beta)
+        return annealing.end_of_step(sweep)
 
     def _note_times(self, sweep: int) -> None:
         if self.divergence is None and self.two_time.next_event(sweep - 1) == sweep:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcmc import constraint, data, ladder, observables
+from mcmc.annealing import Annealing
 from mcmc.architectures import Architecture
 from mcmc.errors import ConfigError
 from mcmc.kernels.random import PILOT, stream_key
@@ -133,6 +134,12 @@ class Problem:
         if asked.tune == ladder.NONE:
             return []
         return ladder.tuning_sweeps(self.config.schedule.burn_in, asked.exchange_every)
+
+    @cached_property
+    def annealing(self) -> Annealing | None:
+        """How the rungs come to their betas in the burn-in; None where they are there from the start."""
+        asked, burn_in = self.config.schedule.annealing, self.config.schedule.burn_in
+        return None if asked.beta is None else Annealing(asked.beta, self.beta, asked.spacing, burn_in)
 
     @property
     def teacher_architecture(self) -> Architecture | None:
@@ -335,7 +342,7 @@ def _betas(config: Config) -> NDArray[np.float64]:
     beta = config.ladder.beta
     if isinstance(beta, list):
         return np.array(beta, dtype=np.float64)
-    return ladder.SPACINGS[beta.spacing](beta.min, beta.max, config.n_rungs)
+    return ladder.spaced(beta.spacing, beta.min, beta.max, config.n_rungs)
 
 
 def _starts(config: Config) -> list[str]:

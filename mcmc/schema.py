@@ -39,6 +39,7 @@ _PER_PAIR = ("instance", "sample", "pair", "rung")
 VARIABLES: dict[str, Variable] = {
     "beta": Variable(("rung",), "f8", "1/energy", "inverse temperature, as used"),
     "sweep": Variable(("sample",), "i8", "sweeps", "sweep at which the row was taken"),
+    "annealed_beta": Variable(("sample", "rung"), "f8", "1/energy", "inverse temperature of the row, under annealing"),
     "energy": Variable(_PER_COPY, "f8", "energy", "energy E, extensive"),
     "overlap": Variable(_PER_PAIR, "f8", "1", "overlap q between two copies"),
     "teacher_overlap": Variable(_PER_COPY, "f8", "1", "overlap R with the teacher"),
@@ -76,6 +77,12 @@ VARIABLES: dict[str, Variable] = {
     "lag_time": Variable(("lag",), "i8", "sweeps", "lag t"),
     "correlation": Variable(
         ("instance", "copy", "rung", "waiting", "lag"), "f8", "1", "correlation w(t_w).w(t_w + t) / n_weights"
+    ),
+    "first_passage": Variable(
+        ("instance", "copy", "rung"),
+        "i8",
+        "sweeps",
+        "sweep at which a walker, by rung of birth, first had E = 0; or -1",
     ),
     "method": Variable(("instance", "rung"), "str", "1", "how the rung was sampled after the burn-in"),
 }

@@ -120,6 +120,11 @@ CASES: dict[str, dict[str, Any]] = {
     | TUNED
     | {"ladder.exchange_every": 2},
     "tuned-steps": {"ladder.tune": "barrier", "sampler.method": "mala", "data.n_instances": 2} | GAUSSIAN | TUNED,
+    "annealed": {"schedule.annealing": {"beta": 0.05}, "data.n_instances": 3, "data.alpha": 0.2},
+    "annealed-slowly": {"schedule.annealing": {"beta": 0.1, "spacing": "geometric"}, "sampler.method": "waiting-time"}
+    | {"schedule": {"sweeps": 1300, "burn_in": 1207, "measure_every": 5}, "model.n_inputs": 11},
+    "annealed-reals": {"schedule.annealing": {"beta": 0.1, "spacing": "linear-temperature"}, "sampler.method": "hmc"}
+    | GAUSSIAN,
     "committee": {"data.n_instances": 2, "data.label_noise": 0.1, "data.n_test": 30} | COMMITTEE,
     "committee-even": COMMITTEE | {"model.n_hidden": 2, "model.loss": {"name": "logistic", "margin": 0.2}},
     "committee-erf": {"model.activation": "erf", "model.loss.name": "square", "data.labels": "real", "data.n_test": 20}

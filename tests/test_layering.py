@@ -28,7 +28,7 @@ LAYERS = (
     ("pilot",),
     ("part",),
     ("problem", "parallel", "stop", "progress", "watchdog", "slurm"),
-    ("constraint", "two_time", "reading"),
+    ("constraint", "two_time", "reading", "annealing"),
     ("storage",),
     ("samplers", "models", "observables"),
     ("losses", "data", "ladder"),

@@ -35,6 +35,7 @@ typedef struct {
     int64_t tuned_until;       /* the last sweep after which the rounds below are counted; 0: the ladder is not tuned */
     int64_t *ladder_counts;    /* (N_LADDER_COUNTS, n_rungs): of all copies since the ladder was last tuned; or NULL */
     int8_t *last_end;          /* (n_copies, n_rungs): the end of the ladder where each walker was last; or NULL */
+    int64_t *first_passage;    /* (n_walkers,): the first sweep at whose end the energy was 0, -1 before it; or NULL */
     int64_t measure_every;     /* 0: no rows in here */
     /* rows, in order; the caller provides room */
     int64_t n_rows;
@@ -98,6 +99,16 @@ static inline void chain_exchange(const chain_run *c, int64_t sweep, int64_t rou
     }
 }
 
+/* Energies that are sums of reals may miss 0 by their rounding. */
+#define CHAIN_ZERO 1e-9
+
+static inline void chain_note_passage(const chain_run *c, int64_t sweep)
+{
+    for (int64_t walker = 0; walker < c->n_walkers; walker++)
+        if (c->first_passage[walker] < 0 && c->energy[walker] <= CHAIN_ZERO)
+            c->first_passage[walker] = sweep;
+}
+
 /* Appends a row: what the observables need, by walker; and starts counting acceptances anew. */
 static inline void chain_record(chain_run *c)
 {
@@ -117,6 +128,8 @@ static inline int64_t chain_sweep(const chain_run *c, int64_t *first, int64_t la
         const int64_t lost = c->sweep(c->sampler, *first);
         if (lost >= 0)
             return lost;
+        if (c->first_passage)
+            chain_note_passage(c, *first);
     }
     return -1;
 }
@@ -128,6 +141,8 @@ static inline int64_t chain_advance(chain_run *c, int64_t *first, int64_t last)
         const int64_t sweep = *first, lost = c->sweep(c->sampler, sweep);
         if (lost >= 0)
             return lost;
+        if (c->first_passage)
+            chain_note_passage(c, sweep);
         if (c->exchange_every && sweep % c->exchange_every == 0)
             chain_exchange(c, sweep, sweep / c->exchange_every, c->energy);
         if (c->measure_every && sweep % c->measure_every == 0)

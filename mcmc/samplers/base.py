@@ -113,6 +113,7 @@ class Sampler(ABC):
         burn_in: int = 0,
         measure_every: int = 1,
         tuned_until: int = 0,
+        notes_passage: bool = False,
     ) -> Chain:
         """The walkers of a block under this sampler and exchange.
 
@@ -122,6 +123,7 @@ class Sampler(ABC):
             from those of the seed without a constraint
         exchange_every: 0 for none; burn_in: sweeps before exchanges are counted; measure_every: sweeps between rows
         tuned_until: the last sweep at whose end the ladder is tuned; 0 for none
+        notes_passage: whether the chain notes when each walker first has no energy
         """
         if prior.name not in self.laws:
             raise ValueError(f"weights: got {prior.name}, expected {' or '.join(self.laws)} for {self.name}")
@@ -140,6 +142,7 @@ class Sampler(ABC):
             "burn_in": burn_in,
             "measure_every": measure_every,
             "tuned_until": tuned_until,
+            "notes_passage": notes_passage,
         }
         return self._chain(block, prior, constraint, streams, around)
 

@@ -31,6 +31,7 @@ cdef extern from "chain.h" nogil:
         int64_t tuned_until
         int64_t *ladder_counts
         int8_t *last_end
+        int64_t *first_passage
         int64_t measure_every, n_rows
         double *row_energy
         int32_t *row_walker_at
@@ -47,7 +48,8 @@ cdef extern from "chain.h" nogil:
 
 cdef class Chain:
     cdef chain_run chain
-    cdef readonly object block, beta, walker_at, accepted, counts, exchange_accepted, exchange_proposed, ladder_counts
+    cdef readonly object block, beta, walker_at, accepted, counts, exchange_accepted, exchange_proposed
+    cdef readonly object ladder_counts, first_passage
     cdef readonly int64_t instance, n_weights, proposals
     cdef object rung_of, last_end
     cdef list memory  # that the kernel has addresses of
