@@ -36,7 +36,7 @@ BETA = np.linspace(0.2, 2.0, N_RUNGS)
 MEASURE_EVERY = 5
 SEGMENT_ROWS = 20_000
 EXCHANGE = 0.4  # chance that neighbours exchange between two rows
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 MCMC = [sys.executable, "-c", "from mcmc.cli import main; main()"]
 
 
