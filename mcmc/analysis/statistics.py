@@ -226,8 +226,8 @@ def gelman_rubin(series: np.ndarray) -> np.ndarray:
 def probability_of_spread(series: np.ndarray) -> float:
     """p-value of "the chains of this instance have one mean": (chains, rows) -> float.
 
-    F-test of the variance of the chains' means against their errors, which come from each chain alone. 1 if the means
-    are equal, 0 for frozen chains apart.
+    F-test of the variance of the chains' means against their errors, which come from each chain alone; of a short one
+    they are little known, hence the few degrees of freedom. 1 if the means are equal, 0 for frozen chains apart.
     """
     means, errors, sizes = time_average(series[:, None])
     between, noise = means.var(ddof=1), np.nan_to_num(errors**2).mean()
@@ -235,9 +235,7 @@ def probability_of_spread(series: np.ndarray) -> float:
         return 1.0
     if noise == 0:
         return 0.0
-    moving = ~np.isnan(sizes)
-    freedom = max(1.0, sizes[moving].sum() - np.count_nonzero(moving))
-    return float(stats.f.sf(between / noise, len(means) - 1, freedom))
+    return float(stats.f.sf(between / noise, len(means) - 1, max(1.0, np.nansum(sizes) / 4)))
 
 
 def drift_probability(series: np.ndarray) -> float:

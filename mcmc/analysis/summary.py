@@ -400,7 +400,7 @@ def _count(n: int, one: str, many: str | None = None) -> str:
 def _folded(rows: list[list[str]]) -> str:
     """`_aligned`, in as many tables below each other as `MAX_WIDTH` needs; each has the first column."""
     last = len(rows[0])
-    while last > 2 and len(_aligned([row[:last] for row in rows]).splitlines()[0]) > MAX_WIDTH:
+    while last > 2 and max(map(len, _aligned([row[:last] for row in rows]).splitlines())) > MAX_WIDTH:
         last -= 1
     table = _aligned([row[:last] for row in rows])
     if last == len(rows[0]):
