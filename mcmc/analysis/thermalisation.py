@@ -255,7 +255,7 @@ def _nishimori(judged: dict[str, np.ndarray], beta: float, setting: Setting) -> 
     """
     wanted = posterior_beta(setting.config)
     random = ~setting.planted
-    if wanted is None or not np.isclose(beta, wanted, rtol=1e-3) or "teacher_overlap" not in judged:
+    if wanted is None or not np.isclose(beta, wanted, rtol=1e-3) or not random.any() or "teacher_overlap" not in judged:
         return [], False
     tests = {}
     if setting.config["model"]["loss"]["name"] == "error-count":
