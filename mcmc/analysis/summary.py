@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,8 @@ class Summary:
         for rung in self.rungs:
             for reason in rung.reasons:
                 betas.setdefault(f"{rung.verdict}: {reason}", []).append(f"{rung.beta:.4g}")
-        lines = [f"  {reason}; beta = {', '.join(where)}" for reason, where in betas.items()]
+        reasons = [f"{reason}; beta = {', '.join(where)}" for reason, where in betas.items()]
+        lines = [fill(reason, MAX_WIDTH, initial_indent="  ", subsequent_indent="    ") for reason in reasons]
         return "\n".join([f"Verdict: {self.verdict}", *lines])
 
     def to_json_dict(self) -> dict[str, Any]:
