@@ -5,15 +5,16 @@ have any rung called so. "equilibrated" is earned by the agreement of two sides,
 apart; that nothing speaks against a rung is no evidence, since copies that all start at random can agree with each
 other in a metastable state. The two sides are one of these:
 
-* two starts: copies from random weights and copies from the teacher have met, in every instance;
+* two starts: copies from random weights and copies from the teacher have met, in every instance. If the state of the
+  teacher may be the better one they must have met there: planted copies can melt once and not find back;
 * Nishimori: where the Gibbs measure is the posterior of the process that made the data, the teacher is one more
   equilibrium copy: <R> = <q>, and E/P = 1/(1 + e^beta) for error-count (Iba, J. Phys. A 32, 3875 (1999)). Copies that
   start at the teacher have this at once, so only the others count. A metastable state away from the teacher has it
   too, so it counts only where the labels hold too little information to make the teacher's neighbourhood the better
   state (`_teacher_may_win`);
 * round trips: every ladder has been often to rungs so hot that they mix in a few sweeps, and back. Walkers do not find
-  what has to be nucleated, so with a teacher they count only where its weight exp(-beta E) is negligible beside Z of
-  the branch that was sampled, which the energies along the ladder bound from below.
+  what has to be nucleated, so with a teacher they count only where all copies have visited it, or its weight
+  exp(-beta E) is negligible beside Z of the branch that was sampled, which the energies from beta = 0 on tell.
 
 Overlaps are those of aligned units where order or signs of units mean nothing.
 """
@@ -109,6 +110,8 @@ class Evidence:
     """Reasons why the data cannot tell."""
     agreements: tuple[str, ...]
     """Two sides that agree."""
+    at_teacher: bool = False
+    """Whether every copy has been in the very state of the teacher, in every instance."""
 
 
 def evidence(series: dict[str, np.ndarray], sizes: np.ndarray, beta: float, setting: Setting) -> Evidence:
@@ -141,6 +144,9 @@ def evidence(series: dict[str, np.ndarray], sizes: np.ndarray, beta: float, sett
         against=tuple(against),
         short=tuple(short),
         agreements=tuple(agreements),
+        at_teacher=bool((judged["teacher_overlap"].max(axis=-1) > 1 - 1e-9).all())
+        if "teacher_overlap" in judged
+        else False,
     )
 
 
@@ -158,7 +164,10 @@ def verdicts(found: list[Evidence], setting: Setting, trips: np.ndarray | None) 
             out.append(("not contradicted", tuple(f"too short: {reason}" for reason in here.short)))
         else:
             agreements, missing = list(here.agreements), ["copies from one side only"]
-            if trips is not None:
+            if STARTS_AGREE in agreements and _teacher_may_outweigh(rung, found, setting):
+                agreements.remove(STARTS_AGREE)
+                missing = ["both starts have left the teacher, whose state may be the better one"]
+            elif trips is not None:
                 missing = list(_what_trips_lack(rung, found, setting, trips))
                 agreements += [] if missing else [ROUND_TRIPS]
             out.append(("equilibrated", tuple(agreements)) if agreements else ("not contradicted", tuple(missing)))
@@ -355,7 +364,7 @@ def _what_trips_lack(rung: int, found: list[Evidence], setting: Setting, trips: 
         yield "hardly any round trip in the last half of a ladder"
     elif any(here.against for here in found[hottest:rung]):
         yield "a hotter rung is stuck"
-    elif not _teacher_is_negligible(rung, found, setting):
+    elif _teacher_may_outweigh(rung, found, setting, unknown=True):
         yield "round trips do not find what must be nucleated, and a state at the teacher may be the better one"
 
 
@@ -379,36 +388,37 @@ def _energy_at_infinite_temperature(setting: Setting) -> float | None:
     return setting.n_patterns / 2 if is_half else None
 
 
-def _teacher_is_negligible(rung: int, found: list[Evidence], setting: Setting) -> bool:
-    """Whether the weight exp(-beta E) of the teacher is small beside Z of what was sampled, in every instance.
+def _teacher_may_outweigh(rung: int, found: list[Evidence], setting: Setting, unknown: bool = False) -> bool:
+    """Whether the state of the teacher may have more than a small part of the weight of what was sampled elsewhere.
 
-    A state at the teacher is hardly more than the teacher itself where one wrong weight costs many patterns: in
-    machines of Ising weights under error-count. True without a teacher and for perceptrons of real weights, which have
-    one state alone; False for other losses and machines.
+    It has exp(-beta E), E of the teacher, and hardly more where one wrong weight costs many patterns: in machines of
+    Ising weights under error-count. `unknown` stands for other losses and machines, but for perceptrons of real
+    weights, which have one state alone. Not without a teacher, and not if all copies have been there.
     """
     student, _ = machines(setting.config)
-    if setting.config["data"]["source"] == "random":
-        return True
-    if student["weights"] != "ising":
-        return student["architecture"] == "perceptron"
-    log_z = least_log_z(np.array([here.energy for here in found[:rung]]), rung, setting)
-    if log_z is None:
+    if setting.config["data"]["source"] == "random" or found[rung].at_teacher:
         return False
+    if student["weights"] != "ising":
+        return unknown and student["architecture"] != "perceptron"
+    log_z = log_z_of_branch(np.array([here.energy for here in found[: rung + 1]]), setting)
+    if log_z is None:
+        return unknown
     p, n = setting.config["data"].get("label_noise", 0.0), setting.n_patterns
     least = max(0.0, n * p - 3 * np.sqrt(n * p * (1 - p)))  # energy of the teacher, three standard deviations below
-    return bool((log_z > SMALL_WEIGHT - setting.beta[rung] * least).all())
+    return not (log_z > SMALL_WEIGHT - setting.beta[rung] * least).all()
 
 
-def least_log_z(energies: np.ndarray, rung: int, setting: Setting) -> np.ndarray | None:
-    """A lower bound of ln Z at a rung for each instance of Ising weights, from <E> at the hotter ones.
+def log_z_of_branch(energies: np.ndarray, setting: Setting) -> np.ndarray | None:
+    """ln Z of the states that were sampled at the last of some rungs, for each instance of Ising weights: (instances,).
 
-    <E> falls with beta, so ln Z(beta_r) >= n ln 2 - beta_0 <E>_0 - sum_k (beta_{k+1} - beta_k) <E>_k: of the states
-    that were sampled. None where <E>_0 is not known.
+    n ln 2 - int <E> d beta from beta = 0 on, by the trapezoidal rule; a lower bound as long as <E> runs below the
+    chords, as it does where it is convex. None where <E> at beta = 0 is not known.
 
-    energies: (rung, instances)
+    energies: mean energies from the first rung on, (rungs, instances)
     """
-    hot_energy = _energy_at_infinite_temperature(setting)
-    if hot_energy is None:
+    first = _energy_at_infinite_temperature(setting)
+    if first is None:
         return None
-    steps = np.diff(setting.beta[: rung + 1], prepend=0.0)
-    return setting.n_weights * np.log(2) - steps[0] * hot_energy - steps[1:] @ energies
+    curve = np.concatenate([np.full((1, energies.shape[1]), first), energies])
+    beta = np.concatenate([[0.0], setting.beta[: len(energies)]])
+    return setting.n_weights * np.log(2) - np.trapezoid(curve, beta, axis=0)
