@@ -22,7 +22,7 @@ MIN_ROWS = 8
 """Fewer rows per chain than this give no autocorrelation time and no error."""
 
 ONE_SIGMA = stats.norm.cdf(1.0)
-MIN_ESS_DRIFT = 20  # in a bin of one chain; with fewer the test below cries wolf
+MIN_ESS_DRIFT = 50  # in a bin of one chain; with fewer the test below cries wolf
 BLOCKS = 64  # of a jackknife: its error bar is then known to 9 %
 BLOCK_TAUS = 3  # shortest block in autocorrelation times
 MAX_ROWS = 1 << 14
@@ -243,8 +243,9 @@ def drift_probability(series: np.ndarray) -> float:
 
     Logarithmic binning: the last half against the quarter before it and against the first quarter, p times two. Noise
     from the spread over ten and more chains, which needs no autocorrelation time; of fewer from the error bars of the
-    bins if they have `MIN_ESS_DRIFT` effective samples, else from the spread over four and more chains. NaN where
-    neither works: then the effective sample size is too small to believe the run anyway.
+    bins if they have `MIN_ESS_DRIFT` effective samples, else from the spread over four and more chains. Where neither
+    works, the halves are compared; NaN where that does not work either: then the effective sample size is too small to
+    believe the run anyway.
     """
     quarter = series.shape[-1] // 4
     if quarter < MIN_ROWS:
@@ -253,7 +254,9 @@ def drift_probability(series: np.ndarray) -> float:
     last = chains[:, -2 * quarter :]
     starts = (series.shape[-1] - 3 * quarter, 0)
     found = [_probability_of_change(chains[:, first : first + quarter], last) for first in starts]
-    return min(1.0, 2 * min(found)) if not np.isnan(found).any() else np.nan
+    if np.isnan(found).any():
+        return _probability_of_change(chains[:, : 2 * quarter], last)
+    return min(1.0, 2 * min(found))
 
 
 def _probability_of_change(before: np.ndarray, after: np.ndarray) -> float:
