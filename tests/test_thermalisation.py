@@ -328,6 +328,25 @@ def test_nishimori_identities(n_instances: int) -> None:
     assert verdict(series, setting(np.zeros(2, dtype=bool)))[0] == "not contradicted"  # without noise there is none
 
 
+@pytest.mark.parametrize("noise", [0.5, 2.0])
+def test_energy_identity_of_the_square_loss(noise: float) -> None:
+    """E/P = noise / 2: of a Gaussian posterior, drawn and averaged exactly, over data of its own process."""
+    rng = np.random.default_rng(12)
+    n, n_patterns, energies = 20, 40, []
+    for _ in range(400):
+        g, teacher = rng.normal(size=(n_patterns, n)) / np.sqrt(n), rng.normal(size=n)
+        y = g @ teacher + np.sqrt(noise) * rng.normal(size=n_patterns)
+        inverse = np.linalg.inv(g.T @ g / noise + np.eye(n))
+        rest = y - g @ (inverse @ g.T @ y / noise)
+        energies.append(rest @ rest / 2 + np.trace(g.T @ g @ inverse) / 2)
+    mean, variance, _ = thermalisation._teacher_energy(
+        task({"name": "square"}, {"labels": "real", "output_noise": noise})
+    )
+    spread = np.std(energies, ddof=1)
+    assert np.mean(energies) == pytest.approx(mean * n_patterns, abs=4 * spread / np.sqrt(400))
+    assert spread**2 < variance * n_patterns  # the bound; the rest is thermal
+
+
 def test_nishimori_is_no_proof_where_the_labels_may_tell_the_teacher() -> None:
     """A metastable state has the identities too: with more than ln 2 nats of labels a weight the teacher may win."""
     told = np.log(2) - stats.bernoulli(NOISE).entropy()
