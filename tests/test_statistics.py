@@ -9,9 +9,9 @@ from scipy import stats
 from mcmc.analysis import statistics
 from synthetic import ar1
 
-REPETITIONS = 300
-# 68.3 % of 300 with an error rate of 1e-3 a test, and 2 % for what an estimated error bar costs.
-LOW, HIGH = stats.binom.ppf([5e-4, 1 - 5e-4], REPETITIONS, 0.6827) / REPETITIONS + [-0.02, 0.02]
+REPETITIONS = 500
+LOW, HIGH = 0.63, 0.73
+"""Of error bars that should cover 68.3 %: a good one fails with a chance of 1.7 % a test, and the seeds are fixed."""
 
 
 def coverage(means: np.ndarray, errors: np.ndarray, truth: float = 0.0) -> float:
@@ -34,13 +34,53 @@ def test_thermal_error_covers(phi: float, n_copies: int) -> None:
     assert LOW < coverage(means, errors) < HIGH
 
 
+@pytest.mark.parametrize(("phi", "n_copies"), [(0.0, 1), (0.9, 1), (0.97, 4)])
+def test_error_by_blocking_covers_and_agrees(phi: float, n_copies: int) -> None:
+    """With the same numbers as the autocorrelation time, of which it knows nothing."""
+    x = ar1(np.random.default_rng(2), phi, (REPETITIONS, n_copies, 4000))
+    found = statistics.blocking(x)
+    assert np.isfinite(found.error).mean() > 0.98
+    assert LOW < coverage(x.mean(axis=(1, 2)), found.error) < HIGH
+    assert np.nanmean(found.error) == pytest.approx(statistics.time_average(x)[1].mean(), rel=0.08)
+    assert coverage(x.mean(axis=(1, 2)), found.errors[0]) < LOW or phi == 0  # blocks of one row
+
+
+def test_blocking_levels() -> None:
+    x = np.random.default_rng(3).normal(size=(2, 1000))
+    found = statistics.blocking(x)
+    np.testing.assert_array_equal(found.lengths, 2 ** np.arange(len(found.lengths)))
+    assert found.lengths[-1] == 128  # 7 blocks a chain
+    assert found.errors.shape == found.uncertainties.shape == (8,)
+    assert found.errors[0] == x.std(ddof=1) / np.sqrt(2000)
+    assert found.uncertainties[0] == pytest.approx(found.errors[0] / np.sqrt(2 * 1999))
+    ramp = statistics.blocking(np.arange(1000.0)[None])
+    assert np.isnan(ramp.error)  # no plateau
+    assert (np.diff(ramp.errors) > 0).all()
+    with pytest.raises(ValueError, match="series: got 1 chains of 7 rows, expected at least 8 rows"):
+        statistics.blocking(x[:1, :7])
+
+
+@pytest.mark.parametrize(("phi", "n_copies"), [(0.0, 2), (0.9, 1), (0.999, 4)])
+def test_long_series_are_blocked_exactly(phi: float, n_copies: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same error and size, within their noise, whether tau is far below or far above the blocks' length."""
+    x = 3.0 + ar1(np.random.default_rng(4), phi, (6, n_copies, 50_000))
+    monkeypatch.setattr(statistics, "MAX_ROWS", 100_000)
+    exact = statistics.time_average(x)
+    monkeypatch.setattr(statistics, "MAX_ROWS", 4096)
+    blocked = statistics.time_average(x)
+    np.testing.assert_array_equal(blocked[0], exact[0])
+    for found, expected in zip(blocked[1:], exact[1:], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0.15)
+        assert found.mean() == pytest.approx(expected.mean(), rel=0.05)
+
+
 def test_ignoring_autocorrelation_undercovers() -> None:
     x = ar1(np.random.default_rng(2), 0.9, (REPETITIONS, 1, 2000))
     naive = x.std(axis=(1, 2)) / np.sqrt(x[0].size)
     assert coverage(x.mean(axis=(1, 2)), naive) < LOW
 
 
-@pytest.mark.parametrize("n_instances", [2, 4, 10])
+@pytest.mark.parametrize("n_instances", [2, 3, 4, 10])
 def test_sample_error_covers_the_disorder_average(n_instances: int) -> None:
     rng = np.random.default_rng(3)
     x = ar1(rng, 0.8, (REPETITIONS, n_instances, 2, 500)) + rng.normal(size=(REPETITIONS, n_instances, 1, 1))
@@ -140,13 +180,64 @@ def test_drift_of_frozen_and_short_series() -> None:
     assert np.isnan(statistics.drift_probability(np.ones((2, 2, 15))))
 
 
+def gaussian_binder(mean: float, variance: float) -> float:
+    fourth = mean**4 + 6 * mean**2 * variance + 3 * variance**2
+    return 0.5 * (3 - fourth / (mean**2 + variance) ** 2)
+
+
+@pytest.mark.parametrize(("n_instances", "mean"), [(1, 0.3), (1, 0.0), (2, 0.3), (3, 0.3), (4, 0.3)])
+def test_error_of_the_binder_ratio_covers(n_instances: int, mean: float) -> None:
+    """Overlaps with a Gaussian law; of several instances each with a mean of its own, on top of thermal noise."""
+    rng = np.random.default_rng(10)
+    sd, disorder = 0.2, 0.05 if n_instances > 1 else 0.0
+    q = mean + sd * ar1(rng, 0.8, (REPETITIONS, n_instances, 1, 2000))
+    q += disorder * rng.normal(size=(REPETITIONS, n_instances, 1, 1))
+    found = [statistics.binder_ratio(one) for one in q]
+    exact = gaussian_binder(mean, sd**2 + disorder**2)
+    values = np.array([estimate.mean for estimate in found])
+    assert values.mean() == pytest.approx(exact, abs=4 * values.std() / np.sqrt(REPETITIONS) + 0.01 * disorder)
+    assert LOW < coverage(values, [estimate.error for estimate in found], exact) < HIGH
+    if n_instances > 1:
+        assert coverage(values, [estimate.thermal_error for estimate in found], exact) < LOW
+
+
+def test_binder_ratio_of_known_laws() -> None:
+    rng = np.random.default_rng(11)
+    two_states = rng.choice([-0.7, 0.7], size=(3, 2, 500))
+    assert statistics.binder_ratio(two_states).mean == pytest.approx(1.0)
+    assert statistics.binder_ratio(rng.normal(size=(4, 1, 20_000))).mean == pytest.approx(0.0, abs=0.05)
+    assert np.isnan(statistics.binder_ratio(np.full((1, 1, 100), 0.5)).error)  # frozen
+    assert np.isnan(statistics.binder_ratio(np.zeros((2, 1, 100)))).all()
+    # pairs share copies: six equal ones tell no more than one
+    one = 0.3 + 0.2 * ar1(rng, 0.5, (1, 1, 500))
+    assert statistics.binder_ratio(np.repeat(one, 6, axis=1)) == pytest.approx(
+        statistics.binder_ratio(one), nan_ok=True
+    )
+
+
 def test_gelman_rubin() -> None:
     x = ar1(np.random.default_rng(9), 0.5, (3, 2, 1000))
-    assert statistics.gelman_rubin(x) == pytest.approx(1.0, abs=0.01)
+    assert statistics.gelman_rubin(x) == pytest.approx(np.ones(3), abs=0.01)
     x[0, 0] += 3.0
-    assert statistics.gelman_rubin(x) > 1.2
-    assert np.isnan(statistics.gelman_rubin(x[:, :1]))
-    frozen = np.ones((1, 2, 100))
-    assert np.isnan(statistics.gelman_rubin(frozen))
+    found = statistics.gelman_rubin(x)
+    assert found[0] == pytest.approx(np.sqrt(1 + 4.5 / 1.0), rel=0.1)
+    assert (found[1:] < 1.01).all()
+    assert np.isnan(statistics.gelman_rubin(x[:, :1])).all()
+    frozen = np.ones((2, 2, 100))
     frozen[0, 1] = 2.0
-    assert statistics.gelman_rubin(frozen) == np.inf
+    np.testing.assert_array_equal(statistics.gelman_rubin(frozen), [np.inf, np.nan])
+
+
+@pytest.mark.parametrize(("phi", "n_copies"), [(0.5, 2), (0.9, 4)])
+def test_spread_over_chains_has_its_error_rate_and_power(phi: float, n_copies: int) -> None:
+    rng = np.random.default_rng(12)
+    x = ar1(rng, phi, (300, n_copies, 1000))
+    p_values = [statistics.probability_of_spread(one) for one in x]
+    assert 0.005 < np.mean(np.array(p_values) < 0.05) < 0.09
+    x[:, 0] += 1.5
+    assert np.mean([statistics.probability_of_spread(one) < 1e-3 for one in x[:50]]) > 0.9
+
+
+def test_spread_of_frozen_chains() -> None:
+    assert statistics.probability_of_spread(np.ones((3, 100))) == 1.0
+    assert statistics.probability_of_spread(np.repeat([[1.0], [2.0]], 100, axis=1)) == 0.0

@@ -239,6 +239,20 @@ def round_trips(walker: np.ndarray, beta: np.ndarray) -> list[int | None]:
     return [None if rung == hottest else sum(map(_trips, walker[hottest], walker[rung])) for rung in range(len(beta))]
 
 
+def trips_of_ladders(walker: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """`round_trips` of each ladder, altogether and in the last half: int64 (rungs, ladders, 2), 0 at the hottest rung.
+
+    walker: which one sat on a rung, integers (rungs, ladders, samples)
+    """
+    n_rungs, n_ladders, n_rows = walker.shape
+    trips = np.zeros((n_rungs, n_ladders, 2), dtype=np.int64)
+    for ladder in range(n_ladders):
+        for part, first in enumerate((0, n_rows // 2)):
+            found = round_trips(walker[:, ladder : ladder + 1, first:], beta)
+            trips[:, ladder, part] = [n or 0 for n in found]
+    return trips
+
+
 def _trips(at_hot: np.ndarray, at_cold: np.ndarray) -> int:
     """Completed cold -> hot -> cold trips, given which walker was at the two rungs: (samples,), (samples,) -> int."""
     visits = np.stack([at_hot, at_cold], axis=1).ravel()  # in order of time; the parity tells the end of the ladder

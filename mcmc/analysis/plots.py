@@ -100,7 +100,7 @@ def overview(results: Results) -> Figure:
             if label == "overlap":
                 ax.legend()
         bars = "thermal, this one instance" if summary.n_instances == 1 else "sample to sample, thermal noise included"
-        doubt = "; open symbols: stuck or too short" if summary.verdict != "not contradicted" else ""
+        doubt = "; open symbols: stuck or too short" if not all(map(_is_good, summary.rungs)) else ""
         figure.suptitle(f"{_title(results, summary)}\none-sigma error bars: {bars}{doubt}", fontsize=10)
     return figure
 
@@ -205,11 +205,16 @@ def _errorbars(ax: Axes, summary: Summary, name: str, legend: str, colour: str, 
     beta = np.array([rung.beta for rung in summary.rungs])
     mean = np.array([rung.estimates[name].mean for rung in summary.rungs])
     error = np.nan_to_num([rung.estimates[name].error for rung in summary.rungs])
-    good = np.array([rung.verdict == "not contradicted" for rung in summary.rungs])
+    good = np.array([_is_good(rung) for rung in summary.rungs])
     ax.plot(beta, mean, color=colour, lw=0.8, alpha=0.6)
     for which, face in ((good, colour), (~good, "white")):
         label = legend if which[0] else None
         ax.errorbar(beta[which], mean[which], error[which], fmt=marker, color=colour, mfc=face, label=label)
+
+
+def _is_good(rung: Rung) -> bool:
+    """Whether nothing speaks against the rung, and its series are long enough to have shown it."""
+    return rung.verdict != "stuck" and not any(reason.startswith("too short") for reason in rung.reasons)
 
 
 def _spread(ax: Axes, beta: np.ndarray, values: np.ndarray, colour: str) -> None:

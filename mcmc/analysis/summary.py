@@ -1,7 +1,4 @@
-"""The table of a run: per rung means with error bars, autocorrelation time, exchange, and a verdict.
-
-The verdict is a light check: "stuck" and "too short" are reasons not to believe a rung, "not contradicted" is no proof.
-"""
+"""The table of a run: per rung means with error bars, autocorrelation time, exchange, and a verdict."""
 
 from __future__ import annotations
 
@@ -13,20 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mcmc.analysis import statistics
-from mcmc.analysis.exchange import Exchange, Walkers, diagnose, exchange_rates, round_trips
+from mcmc.analysis import statistics, thermalisation
+from mcmc.analysis.exchange import Exchange, Walkers, diagnose, exchange_rates, trips_of_ladders
 from mcmc.analysis.generalisation import generalisation_error
 from mcmc.analysis.permutations import aligned_series
 from mcmc.analysis.results import Results
 from mcmc.analysis.statistics import Estimate
+from mcmc.analysis.thermalisation import ALIGNED, VERDICTS, Setting, of_symmetric
 
-VERDICTS = ("not contradicted", "too short", "stuck")
-"""From best to worst; the worst rung speaks for the run."""
-
-DRIFT_LEVEL = 0.01  # chance that a good run has any rung called stuck for its drift
-MAX_R_HAT = 1.1
-MIN_ESS = 50  # per rung, all instances and copies together
-MIN_ESS_INSTANCE = 10
 MAX_DECIMALS = 6  # in the table
 MAX_WIDTH = 120
 
@@ -37,6 +28,7 @@ COLUMNS = {  # estimate -> heading in the table
     "teacher_overlap": "R",
     "aligned_overlap": "q_al",
     "aligned_teacher_overlap": "R_al",
+    "binder": "Binder",
     "specialisation": "spec",
     "generalisation_error": "eps_g",
     "norm": "norm",
@@ -47,9 +39,6 @@ OF_SAMPLERS = ("norm", "kinetic_temperature", "energy_error")
 """Estimates of runs with real weights."""
 LARGEST_ERROR = 1e3
 """As which larger changes of the energy by the integrator count."""
-ALIGNED = {"overlap": "aligned_overlap", "teacher_overlap": "aligned_teacher_overlap"}
-"""What stands in the table, and is judged, in place of an overlap that depends on the order or the signs of units."""
-
 LEGEND_ALIGNED = """\
 q_al, R_al: as q and R, of units in their best order (and with their best signs, or mixed, where the output does not
 depend on these either); spec specialisation, mean overlap of a unit with its partner in the teacher less that with the
@@ -57,9 +46,10 @@ others."""
 
 LEGEND = """\
 1.234(56) = mean(standard error); beta in 1/energy; E/P energy per pattern; C heat capacity beta^2 Var(E) per weight;
-q overlap of two copies; R overlap with the teacher; eps_g generalisation error; tau autocorrelation time of the energy
-in sweeps; ess effective samples (energy); acc accepted / proposed moves; exch accepted / proposed exchanges with the
-next rung; trips: times a walker went from the rung to the hottest one and back. (?) error cannot be told, - none."""
+q overlap of two copies; R overlap with the teacher; Binder ratio (3 - <q^4>/<q^2>^2)/2; eps_g generalisation error;
+tau autocorrelation time of the energy in sweeps; ess effective samples (energy); acc accepted / proposed moves; exch
+accepted / proposed exchanges with the next rung; trips: times a walker went from the rung to the hottest one and back.
+(?) error cannot be told, - none."""
 
 
 LEGEND_OF_SAMPLERS = """\
@@ -78,6 +68,8 @@ class Rung:
     """Integrated autocorrelation time of the energy, 1 + 2 sum rho, in sweeps; mean over instances."""
     ess: float
     """Effective samples of the energy, all instances and copies together; frozen instances count as none."""
+    r_hat: float
+    """R-hat of the energy over copies, the largest of all instances; NaN for one copy."""
     step_size: float | None
     """Of the sampler, as used; mean over instances."""
     acceptance: float | None
@@ -124,12 +116,12 @@ class Summary:
         parts = [self._head(), _aligned(rows)]
         if max(map(len, parts[-1].splitlines())) > MAX_WIDTH:  # estimates first, the rest below
             stop = 1 + len(names)
-            parts[-1:] = [_aligned([row[:stop] for row in rows]), _aligned([row[:1] + row[stop:] for row in rows])]
+            parts[-1:] = [_folded([row[:stop] for row in rows]), _folded([row[:1] + row[stop:] for row in rows])]
         if self.n_instances >= 2:
             names = [name for name in names if name not in OF_SAMPLERS]
             parts.append(
                 "Errors apart: thermal (finite series) | sample to sample (finite number of instances, contains the "
-                "thermal)\n" + _aligned([["beta", *(COLUMNS[name] for name in names)], *self._errors_apart(names)])
+                "thermal)\n" + _folded([["beta", *(COLUMNS[name] for name in names)], *self._errors_apart(names)])
             )
         legends = [LEGEND]
         if any(name in estimates for name in ALIGNED.values()):
@@ -159,7 +151,8 @@ class Summary:
         for rung in self.rungs:
             for reason in rung.reasons:
                 betas.setdefault(f"{rung.verdict}: {reason}", []).append(f"{rung.beta:.4g}")
-        lines = [f"  {reason}; beta = {', '.join(where)}" for reason, where in betas.items()]
+        reasons = [f"{reason}; beta = {', '.join(where)}" for reason, where in betas.items()]
+        lines = [fill(reason, MAX_WIDTH, initial_indent="  ", subsequent_indent="    ") for reason in reasons]
         advice = [fill(f"Ladder: {line}", MAX_WIDTH, subsequent_indent="  ") for line in self.exchange.advice]
         return "\n".join([f"Verdict: {self.verdict}", *lines, *advice])
 
@@ -196,48 +189,15 @@ def by_rung(values: xr.DataArray) -> np.ndarray:
     return np.ascontiguousarray(values.transpose("rung", "instance", chain, "sample").to_numpy(), dtype=np.float64)
 
 
-def judge(series: dict[str, np.ndarray], sizes: np.ndarray, n_rungs: int) -> tuple[str, tuple[str, ...]]:
-    """Verdict of one rung and its reasons, from its series (instance, chain, sample) and the ESS of each instance."""
-    energy = series["energy"]
-    if energy.shape[-1] < statistics.MIN_ROWS:
-        return "too short", (f"fewer than {statistics.MIN_ROWS} samples",)
-    stuck = []
-    if statistics.drift_probability(energy) < DRIFT_LEVEL / n_rungs:
-        stuck.append(f"halves of the energy series differ (error rate {DRIFT_LEVEL:.0%} a run)")
-    for name in ("energy", _judged(series, "teacher_overlap")):
-        if name in series and statistics.gelman_rubin(series[name]) > MAX_R_HAT:
-            stuck.append(f"copies differ in {name} (R-hat > {MAX_R_HAT})")
-    overlap = series.get(_judged(series, "overlap"))
-    if overlap is not None and _frozen_apart(overlap).any():
-        stuck.append("copies frozen in different states")
-    if stuck:
-        return "stuck", tuple(stuck)
-    if np.isnan(sizes).all():
-        return "too short", ("the energy never changes",)
-    if np.nansum(sizes) < MIN_ESS:
-        return "too short", (f"fewer than {MIN_ESS} effective samples",)
-    if np.nanmin(sizes) < MIN_ESS_INSTANCE:
-        return "too short", (f"an instance with fewer than {MIN_ESS_INSTANCE} effective samples",)
-    return "not contradicted", ()
-
-
-def _judged(series: dict[str, np.ndarray], name: str) -> str:
-    """The overlap by which copies are compared: two that differ by a symmetry of their units are alike."""
-    return ALIGNED[name] if ALIGNED[name] in series else name
-
-
-def _frozen_apart(overlap: np.ndarray) -> np.ndarray:
-    """Instances (n,) whose overlaps (n, pairs, samples) never change while some copies are in different states."""
-    return statistics.is_frozen(overlap) & (np.abs(overlap[..., 0]) < 1).any(axis=-1)
-
-
 def _rungs(results: Results) -> tuple[list[Rung], Exchange]:
     """The rungs, and the exchange among them."""
     data = results.equilibrium()
     sweeps = data["sweep"].to_numpy()
     interval = float(np.diff(sweeps).mean()) if len(sweeps) > 1 else np.nan
     rates = exchange_rates(data)
+    setting = Setting.of(data, results.config)
     walkers = Walkers()
+    found: list[thermalisation.Evidence] = []
     rungs: list[Rung] = []
     for some in results.by_rungs():
         series = _series(some, results.config)
@@ -246,9 +206,8 @@ def _rungs(results: Results) -> tuple[list[Rung], Exchange]:
         acceptance = [_mean_of_known(values) for values in by_rung(some["acceptance"])]
         for r, beta in enumerate(some["beta"].to_numpy()):
             here = {name: values[r] for name, values in series.items()}
-            n_weights, n_patterns = int(data.attrs["n_weights"]), int(data.attrs["n_patterns"])
-            estimates, sizes = _estimates(here, float(beta), n_weights, n_patterns)
-            verdict, reasons = judge(here, sizes, data.sizes["rung"])
+            estimates, sizes = _estimates(here, float(beta), setting.n_weights, setting.n_patterns)
+            found.append(thermalisation.evidence(here, sizes, float(beta), setting))
             tau = _mean_of_known(interval * here["energy"][0].size / sizes)
             rungs.append(
                 Rung(
@@ -256,16 +215,27 @@ def _rungs(results: Results) -> tuple[list[Rung], Exchange]:
                     estimates=estimates,
                     tau=np.nan if tau is None else tau,
                     ess=float(np.nansum(sizes)),
+                    r_hat=found[-1].r_hat,
                     step_size=steps[r],
                     acceptance=acceptance[r],
                     exchange_rate=rates[len(rungs)],
                     round_trips=None,
-                    verdict=verdict,
-                    reasons=reasons,
+                    verdict="",
+                    reasons=(),
                 )
             )
-    trips = round_trips(walkers.walker, data["beta"].to_numpy())
-    rungs = [replace(rung, round_trips=n) for rung, n in zip(rungs, trips, strict=True)]
+    trips = trips_of_ladders(walkers.walker, setting.beta)
+    verdicts = thermalisation.verdicts(found, setting, trips if len(rungs) > 1 else None)
+    hottest = int(np.argmin(setting.beta))
+    rungs = [
+        replace(
+            rung,
+            round_trips=None if r == hottest else int(trips[r, :, 0].sum()),
+            verdict=verdicts[r][0],
+            reasons=verdicts[r][1],
+        )
+        for r, rung in enumerate(rungs)
+    ]
     return rungs, diagnose(results, walkers)
 
 
@@ -303,6 +273,8 @@ def _estimates(
             if not np.isfinite(chains).all():  # an integrator that has left the numbers
                 chains = np.full(chains.shape, np.nan)
             estimates[name] = statistics.average_over_instances(*statistics.time_average(chains)[:2])
+    if "overlap" in series:
+        estimates["binder"] = statistics.binder_ratio(series[of_symmetric(series, "overlap")])
     return estimates, sizes
 
 
@@ -320,7 +292,8 @@ def _mean_of_known(values: np.ndarray) -> float | None:
 
 def _json_rung(rung: Rung) -> dict[str, Any]:
     plain = {
-        name: getattr(rung, name) for name in ("tau", "ess", "step_size", "acceptance", "exchange_rate", "round_trips")
+        name: getattr(rung, name)
+        for name in ("tau", "ess", "r_hat", "step_size", "acceptance", "exchange_rate", "round_trips")
     }
     return {
         "beta": rung.beta,
@@ -385,6 +358,17 @@ def _two_digits(error: float) -> str:
 
 def _count(n: int, one: str, many: str | None = None) -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def _folded(rows: list[list[str]]) -> str:
+    """`_aligned`, in as many tables below each other as `MAX_WIDTH` needs; each has the first column."""
+    last = len(rows[0])
+    while last > 2 and max(map(len, _aligned([row[:last] for row in rows]).splitlines())) > MAX_WIDTH:
+        last -= 1
+    table = _aligned([row[:last] for row in rows])
+    if last == len(rows[0]):
+        return table
+    return f"{table}\n\n{_folded([row[:1] + row[last:] for row in rows])}"
 
 
 def _aligned(rows: list[list[str]]) -> str:
