@@ -15,6 +15,7 @@ import xarray as xr
 from mcmc.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mcmc.analysis.free_energy import FreeEnergy
     from mcmc.analysis.summary import Summary
 
 _BYTES_AT_A_TIME = 1 << 28
@@ -96,6 +97,16 @@ class Results:
         from mcmc.analysis.summary import summarise
 
         return summarise(self)
+
+    def free_energy(self) -> FreeEnergy:
+        """log Z and entropy along the ladder, with errors, checks and bounds; worked out once and kept."""
+        return self._free_energy
+
+    @cached_property
+    def _free_energy(self) -> FreeEnergy:
+        from mcmc.analysis.free_energy import free_energy
+
+        return free_energy(self.equilibrium(), self.config)
 
     def plot(self, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
         """Draw the pictures of the run into `directory` (default: `plots` in the run's own); see `plots.plot`."""
