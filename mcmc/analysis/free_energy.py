@@ -74,6 +74,10 @@ class FreeEnergy:
     """(rungs,)."""
     branches: tuple[Branch, ...]
     """One of all copies; where those from the teacher disagree with the others, "random" first, then "teacher"."""
+    lowest_energy: np.ndarray
+    """The lowest one that any copy has seen: (instances,)."""
+    at_zero: np.ndarray
+    """Fraction of rows with E = 0, all copies: (instances, rungs)."""
     notes: tuple[str, ...]
     """What is missing and what not to believe, a line each."""
 
@@ -90,7 +94,7 @@ class FreeEnergy:
     @property
     def is_known(self) -> bool:
         """Whether log Z is there at all."""
-        return not np.isnan(self.branches[0].log_z).all()
+        return not np.isnan(self.branches[0].log_z).any()
 
 
 def free_energy(data: xr.Dataset, config: dict[str, Any]) -> FreeEnergy:
@@ -100,10 +104,12 @@ def free_energy(data: xr.Dataset, config: dict[str, Any]) -> FreeEnergy:
     log_states = log_n_states(config, n_weights)
     counts_states = config["model"].get("weights", "ising") == "ising"
     found: list[list[_Instance]] = [[] for _ in groups]
+    seen, at_zero = [], []
     for ladders in energies.ladders(data, config, groups):
-        lowest = min(float(ladder.low.min()) for ladder in ladders)
-        if teacher_has_no_error(config):
-            lowest = min(lowest, 0.0)
+        everyone = ladders[-1]
+        seen.append(everyone.low.min())
+        at_zero.append(everyone.at_zero)
+        lowest = min(seen[-1], 0.0) if teacher_has_no_error(config) else seen[-1]
         for instances, ladder in zip(found, ladders, strict=True):
             instances.append(_instance(ladder, n_weights, log_states, lowest if counts_states else np.nan))
     beta = found[0][0].beta
@@ -113,7 +119,7 @@ def free_energy(data: xr.Dataset, config: dict[str, Any]) -> FreeEnergy:
         kept = branches[:2] if apart.any() else branches[2:]
     else:
         apart, kept = np.zeros(len(beta), dtype=bool), branches
-    return FreeEnergy(beta, tuple(kept), tuple(_notes(beta, kept, apart)))
+    return FreeEnergy(beta, tuple(kept), np.array(seen), np.array(at_zero), tuple(_notes(beta, kept, apart)))
 
 
 def log_n_states(config: dict[str, Any], n_weights: int) -> float:
@@ -185,12 +191,9 @@ def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float) 
     """lowest: energy of a state that Z counts, NaN where Z does not count."""
     levels = ladder.levels()
     up, down = _ess_of_steps(ladder)
-    is_gap = np.maximum(up, down) < MIN_ESS_LINK
-    n_linked = 1 + int(np.argmax(is_gap)) if is_gap.any() else len(ladder.beta)
     whole = ladder.moments.mean(axis=0)
-    start = _cumulated(_integrated(ladder, whole))[:n_linked]
+    solution = solution_of(ladder)
     log_z_0 = log_states if mbar.reaches_zero(ladder) else np.nan
-    solution = mbar.solve(ladder, n_linked, start)
     by_mbar = _is_better(ladder.merged(max(levels.max(), 0)), solution)
     plan = _Plan(
         up >= MIN_ESS_STEP, down >= MIN_ESS_STEP, by_mbar, log_z_0, _coldest_that_moves(ladder, lowest), n_weights
@@ -213,7 +216,9 @@ def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float) 
     values["from_cold"][plan.cold :], errors["from_cold"][plan.cold :] = bound[plan.cold :], 0.0  # no estimate
     _add_quadrature(errors, quadrature_errors(ladder, whole), plan)
     n_blocks = np.array([ladder.merged(level).n_blocks for level in known])
-    return _Instance(ladder.beta, values, errors, n_blocks, ladder.low == ladder.high, bound, np.append(is_gap, False))
+    return _Instance(
+        ladder.beta, values, errors, n_blocks, ladder.low == ladder.high, bound, np.append(_gaps(ladder), False)
+    )
 
 
 def _jackknifed(
@@ -236,6 +241,18 @@ def _ess_of_steps(ladder: Ladder) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 of what is out of reach
         up, down = m[:, UP] ** 2 / m[:, UP_SQUARE] * rows, m[:, DOWN] ** 2 / m[:, DOWN_SQUARE] * rows
     return np.nan_to_num(up[:-1]), np.nan_to_num(down[1:])
+
+
+def _gaps(ladder: Ladder) -> np.ndarray:
+    """Whether two neighbours overlap too little to compare their rows: bool (rungs - 1,)."""
+    return np.maximum(*_ess_of_steps(ladder)) < MIN_ESS_LINK
+
+
+def solution_of(ladder: Ladder) -> mbar.Mbar:
+    """mbar of the rungs before the first gap."""
+    gaps = _gaps(ladder)
+    n_linked = 1 + int(np.argmax(gaps)) if gaps.any() else len(ladder.beta)
+    return mbar.solve(ladder, n_linked, _cumulated(_integrated(ladder, ladder.moments.mean(axis=0)))[:n_linked])
 
 
 def _integrated(ladder: Ladder, moments: np.ndarray, every: int = 1) -> np.ndarray:
@@ -412,7 +429,7 @@ def _notes(beta: np.ndarray, branches: list[Branch], apart: np.ndarray) -> list[
         notes.append(
             "lnZ and s are those of the random starts, the planted copies differ from them; " + _where(beta, apart)
         )
-    if np.isnan(branches[0].log_z).all():
+    if np.isnan(branches[0].log_z).any():
         notes.append(
             f"no lnZ and s: beta = {beta[0]:.4g} cannot be reweighted to beta = 0; a rung at beta = 0 (or a hotter "
             "first rung) gives them"

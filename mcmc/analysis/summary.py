@@ -37,6 +37,8 @@ COLUMNS = {  # estimate -> heading in the table
     "aligned_teacher_overlap": "R_al",
     "specialisation": "spec",
     "generalisation_error": "eps_g",
+    "log_z": "lnZ",
+    "entropy": "s",
     "norm": "norm",
     "kinetic_temperature": "T_kin",
     "energy_error": "dH",
@@ -59,6 +61,9 @@ q overlap of two copies; R overlap with the teacher; eps_g generalisation error;
 in sweeps; ess effective samples (energy); acc accepted / proposed moves; exch accepted / proposed exchanges with the
 next rung; trips: times a walker went from the rung to the hottest one and back. (?) error cannot be told, - none."""
 
+
+LEGEND_OF_FREE_ENERGY = """\
+lnZ logarithm of the partition function, s entropy per weight: of states counted (Ising), or of the normalised prior."""
 
 LEGEND_OF_SAMPLERS = """\
 norm w.w / n_weights; T_kin kinetic temperature of the momenta; dH change of the total energy by the integrator, per
@@ -102,6 +107,8 @@ class Summary:
     n_sweeps: int
     """Of the schedule; rows up to last_sweep are there."""
     complete: bool
+    notes: tuple[str, ...]
+    """What the free energies say: what is missing, what not to believe; a line each."""
 
     @property
     def verdict(self) -> str:
@@ -133,7 +140,9 @@ class Summary:
             legends.append(LEGEND_ALIGNED)
         if self.rungs[0].step_size is not None or any(name in estimates for name in OF_SAMPLERS):
             legends.append(LEGEND_OF_SAMPLERS)
-        parts += ["\n".join(legends), self._closing()]
+        if "log_z" in estimates:
+            legends.append(LEGEND_OF_FREE_ENERGY)
+        parts += ["\n".join(legends), *(["\n".join(self.notes)] if self.notes else []), self._closing()]
         return "\n\n".join(parts)
 
     def _head(self) -> str:
@@ -180,6 +189,7 @@ def summarise(results: Results) -> Summary:
         n_patterns=int(attrs["n_patterns"]),
         n_sweeps=int(results.config["schedule"]["sweeps"]),
         complete=bool(attrs["complete"]),
+        notes=results.free_energy().notes,
     )
 
 
@@ -290,7 +300,21 @@ def _rungs(results: Results) -> list[Rung]:
                 )
             )
     trips = round_trips(np.concatenate(walkers), data["beta"].to_numpy())
-    return [replace(rung, round_trips=n) for rung, n in zip(rungs, trips, strict=True)]
+    estimates = _free_energies(results)
+    return [
+        replace(rung, round_trips=n, estimates=rung.estimates | more)
+        for rung, n, more in zip(rungs, trips, estimates, strict=True)
+    ]
+
+
+def _free_energies(results: Results) -> list[dict[str, Estimate]]:
+    """log_z and entropy of each rung, where the run has a way to beta = 0."""
+    found, beta = results.free_energy(), results.dataset["beta"].to_numpy()
+    if not found.is_known:
+        return [{}] * len(beta)
+    pairs = zip(found.log_z, found.entropy, strict=True)
+    by_beta = dict(zip(found.beta.tolist(), pairs, strict=True))
+    return [dict(zip(("log_z", "entropy"), by_beta[each], strict=True)) for each in beta.tolist()]
 
 
 def _walkers(data: xr.Dataset) -> np.ndarray:
