@@ -98,9 +98,7 @@ def curves(results: Results, beta: np.ndarray | None = None) -> Curves:
 def default_grid(ladder: Ladder) -> np.ndarray:
     """The rungs and some points between neighbours, from beta = 0 on if the first rung reaches there."""
     rungs = ladder.beta if ladder.beta[0] == 0 or not mbar.reaches_zero(ladder) else np.append(0.0, ladder.beta)
-    steps = [
-        np.linspace(low, high, POINTS_PER_STEP, endpoint=False) for low, high in pairwise(rungs)
-    ]
+    steps = [np.linspace(low, high, POINTS_PER_STEP, endpoint=False) for low, high in pairwise(rungs)]
     return np.concatenate([*steps, rungs[-1:]])
 
 
