@@ -105,14 +105,16 @@ class Ladder:
     def levels(self) -> np.ndarray:
         """By how much blocks must be merged so that a quantity of the rungs up to each one has long enough blocks.
 
-        int (rungs,); -1 where an autocorrelation time is not known and no error can be told.
+        int (rungs,); rungs that never change ask for nothing.
         """
-        slowest = np.maximum.accumulate(np.maximum(self.tau, self.tau_of_sum))  # NaN from the first on that has none
+        slowest = np.fmax.accumulate(np.fmax(self.tau, self.tau_of_sum))
         length = self.n_rows * self.n_copies / self.n_blocks
-        most = int(np.log2(self.n_blocks // self.n_copies))
-        with np.errstate(invalid="ignore"):
-            asked = np.ceil(np.log2(np.maximum(BLOCK_TAUS * slowest / length, 1.0)))
-        return np.where(np.isnan(asked), -1, np.minimum(asked, most)).astype(int)
+        asked = np.ceil(np.log2(np.fmax(BLOCK_TAUS * slowest / length, 1.0)))
+        return np.minimum(asked, np.log2(self.n_blocks // self.n_copies)).astype(int)
+
+    def is_moving(self) -> np.ndarray:
+        """Whether all rungs up to each one have an autocorrelation time, without which there is no error: (rungs,)."""
+        return ~np.isnan(np.maximum.accumulate(self.tau))
 
 
 def ladders(data: xr.Dataset, config: dict[str, Any], groups: Sequence[np.ndarray]) -> Iterator[tuple[Ladder, ...]]:

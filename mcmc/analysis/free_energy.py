@@ -50,6 +50,8 @@ class Branch:
     """log Z(beta) - log Z(beta_0) by each of WAYS, and its error."""
     log_z: np.ndarray
     log_z_error: np.ndarray
+    visible_error: np.ndarray
+    """`log_z_error`, but where copies never move, that of the other rungs, not NaN."""
     entropy: np.ndarray
     """(log Z + beta <E>) / n_weights."""
     entropy_error: np.ndarray
@@ -194,28 +196,31 @@ def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float) 
     whole = ladder.moments.mean(axis=0)
     solution = solution_of(ladder)
     log_z_0 = log_states if mbar.reaches_zero(ladder) else np.nan
-    by_mbar = _is_better(ladder.merged(max(levels.max(), 0)), solution)
+    by_mbar = _is_better(ladder.merged(levels.max()), solution)
     plan = _Plan(
         up >= MIN_ESS_STEP, down >= MIN_ESS_STEP, by_mbar, log_z_0, _coldest_that_moves(ladder, lowest), n_weights
     )
 
-    known = np.maximum(levels, 0)
-    found = {level: _jackknifed(ladder.merged(level), solution, plan) for level in set(known.tolist())}
-    names = found[known[0]][0]
-    values = {name: np.array([found[level][0][name][r] for r, level in enumerate(known)]) for name in names}
-    errors = {name: np.array([found[level][1][name][r] for r, level in enumerate(known)]) for name in names}
-    for each in errors.values():
-        each[levels < 0] = np.nan
-    bound = -ladder.beta * lowest
-    before = slice(plan.cold)
-    if plan.cold > 0:  # from there all rungs matter to each
-        cold, cold_error = (part["from_cold"][before] for part in found[known[before].max()])
-        values["from_cold"][before] = cold
-        errors["from_cold"][before] = cold_error if (levels[before] >= 0).all() else np.nan
+    found = {level: _jackknifed(ladder.merged(level), solution, plan) for level in set(levels.tolist())}
+    names = found[levels[0]][0]
+    values, errors = (
+        {name: np.array([found[level][part][name][r] for r, level in enumerate(levels)]) for name in names}
+        for part in (0, 1)
+    )
+    bound = 0.0 - ladder.beta * lowest
+    moving = ladder.is_moving()
+    if plan.cold > 0:  # all rungs from there matter to each
+        before = slice(plan.cold)
+        values["from_cold"], errors["from_cold"] = (part["from_cold"] for part in found[levels[before].max()])
+        if not moving[before].all():
+            errors["from_cold"][:] = np.nan
     values["from_cold"] += bound[plan.cold]
     values["from_cold"][plan.cold :], errors["from_cold"][plan.cold :] = bound[plan.cold :], 0.0  # no estimate
     _add_quadrature(errors, quadrature_errors(ladder, whole), plan)
-    n_blocks = np.array([ladder.merged(level).n_blocks for level in known])
+    errors |= {f"visible {name}": errors[name].copy() for name in ("log_z", "entropy")}
+    for name in {*names} - {"from_cold"}:
+        errors[name][~moving] = np.nan
+    n_blocks = np.array([ladder.merged(level).n_blocks for level in levels])
     return _Instance(
         ladder.beta, values, errors, n_blocks, ladder.low == ladder.high, bound, np.append(_gaps(ladder), False)
     )
@@ -362,14 +367,16 @@ def _branch(name: str, instances: list[_Instance]) -> Branch:
     n_blocks = np.array([instance.n_blocks for instance in instances])
     bound = np.array([instance.bound for instance in instances])
     scores = {way: _scores(values(f"{way} - mbar"), errors(f"{way} - mbar"), n_blocks) for way in WAYS[:-1]}
-    scores["bound"] = _scores(bound - values("log_z"), errors("log_z"), n_blocks)
-    scores["entropy"] = _scores(-values("entropy"), errors("entropy"), n_blocks)
+    # copies that froze above the bound have no error bar, but they are just what it is to find
+    scores["bound"] = _scores(bound - values("log_z"), errors("visible log_z"), n_blocks)
+    scores["entropy"] = _scores(-values("entropy"), errors("visible entropy"), n_blocks)
     scores["entropy"][np.isnan(bound)] = np.nan  # where states are not counted it may have any sign
     return Branch(
         name=name,
         ways={way: (values(way), errors(way)) for way in WAYS},
         log_z=values("log_z"),
         log_z_error=errors("log_z"),
+        visible_error=errors("visible log_z"),
         entropy=values("entropy"),
         entropy_error=errors("entropy"),
         scores=scores,
@@ -470,7 +477,7 @@ def _comparison(beta: np.ndarray, random: Branch, planted: Branch) -> list[str]:
     if np.isnan(gain).all():
         return []
     n_instances = len(gain)
-    means, errors = gain.mean(axis=0), np.hypot(planted.from_cold_error, random.log_z_error)
+    means, errors = gain.mean(axis=0), np.hypot(planted.from_cold_error, random.visible_error)
     is_above = means > SIGMA * np.sqrt((errors**2).sum(axis=0)) / n_instances
     bounds = ", ".join(f"{value:.4g}" for value in planted.from_cold.mean(axis=0))
     notes = [f"lower bounds of lnZ from the planted copies, integrated from the coldest rung: {bounds}"]

@@ -124,13 +124,13 @@ def _curves_of_instance(
     values, errors = np.full((2, len(_CURVES), len(beta)), np.nan)
     is_there = (_effective_samples(ladder, solution, beta) >= MIN_ESS) & (beta <= solution.beta[-1])
     is_there &= (beta >= ladder.beta[0]) | mbar.reaches_zero(ladder)
-    of_points = np.maximum(levels, 0)[nearest]
+    of_points = levels[nearest]
     for level in np.unique(of_points[is_there]):
         here = is_there & (of_points == level)
         blocks = ladder.merged(int(level))
         found = _jackknifed(blocks, solution.merged(blocks.n_blocks), beta[here], log_states, n_weights)
         values[:, here], errors[:, here] = found
-    errors[:, levels[nearest] < 0] = np.nan
+    errors[:, ~ladder.is_moving()[nearest]] = np.nan
     return values, errors
 
 
@@ -179,7 +179,7 @@ def _jackknifed(
 
 def _density(ladder: Ladder, log_states: float, n_weights: int, n_bins: int) -> DensityOfStates:
     solution = solution_of(ladder)
-    level = int(np.maximum(ladder.levels()[: len(solution.beta)], 0).max())
+    level = int(ladder.levels()[: len(solution.beta)].max())
     blocks = ladder.merged(level)
     solution = solution.merged(blocks.n_blocks)
     log_z_0 = log_states if mbar.reaches_zero(ladder) else np.nan
