@@ -237,7 +237,7 @@ def test_table_fits_and_says_what_it_shows() -> None:
     assert max(map(len, lines)) <= 120
     assert lines[0] == "N = 101 weights, P = 101 patterns; 4 instances, 2 copies, 16 rungs"
     assert "1000 samples after burn-in, sweeps 1010 to 11000" in lines[1]
-    heading = ["beta", "E/P", "C", "q", "R", "eps_g", "tau", "ess", "acc", "exch", "trips", "verdict"]
+    heading = ["beta", "E/P", "C", "q", "R", "eps_g", "lnZ", "s"]
     assert heading in [line.split() for line in lines]
     assert any("thermal" in line and "sample to sample" in line for line in lines)
     assert lines[-1] == f"Verdict: {found.verdict}" or found.verdict != "not contradicted"
@@ -263,7 +263,7 @@ def test_fully_connected_machines_are_aligned(architecture: str) -> None:
     assert {"aligned_overlap", "aligned_teacher_overlap", "specialisation", "overlap", "teacher_overlap"} <= written
     assert "generalisation_error" not in written  # there is no law and no test set
     table = found.table()
-    heading = ["beta", "E/P", "C", "q_al", "R_al", "spec", "tau", "ess", "acc", "exch", "trips", "verdict"]
+    heading = ["beta", "E/P", "C", "q_al", "R_al", "spec", "lnZ", "s"]
     assert heading in [line.split() for line in table.splitlines()]
     assert "q_al, R_al:" in table
     assert "q_al" not in summary().table()

@@ -490,4 +490,10 @@ def _comparison(beta: np.ndarray, random: Branch, planted: Branch) -> list[str]:
 
 
 def _where(beta: np.ndarray, rungs: np.ndarray) -> str:
-    return "beta = " + ", ".join(f"{each:.4g}" for each in beta[rungs])
+    """`beta = 0.5, 1 to 2`: three neighbours and more as a range."""
+    numbers = np.flatnonzero(rungs)
+    parts = []
+    for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
+        ends = [f"{beta[r]:.4g}" for r in run]
+        parts += ends if len(ends) < 3 else [f"{ends[0]} to {ends[-1]}"]
+    return "beta = " + ", ".join(parts)

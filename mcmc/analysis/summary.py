@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ MIN_ESS = 50  # per rung, all instances and copies together
 MIN_ESS_INSTANCE = 10
 MAX_DECIMALS = 6  # in the table
 MAX_WIDTH = 120
+APART = 6  # estimates side by side that fit when their errors are told apart
 
 COLUMNS = {  # estimate -> heading in the table
     "energy_per_pattern": "E/P",
@@ -133,8 +135,11 @@ class Summary:
             names = [name for name in names if name not in OF_SAMPLERS]
             parts.append(
                 "Errors apart: thermal (finite series) | sample to sample (finite number of instances, contains the "
-                "thermal)\n" + _aligned([["beta", *(COLUMNS[name] for name in names)], *self._errors_apart(names)])
+                "thermal)"
             )
+            for some in (names[k : k + APART] for k in range(0, len(names), APART)):
+                rows = [["beta", *(COLUMNS[name] for name in some)], *self._errors_apart(some)]
+                parts[-1] += f"\n{_aligned(rows)}"
         legends = [LEGEND]
         if any(name in estimates for name in ALIGNED.values()):
             legends.append(LEGEND_ALIGNED)
@@ -142,7 +147,8 @@ class Summary:
             legends.append(LEGEND_OF_SAMPLERS)
         if "log_z" in estimates:
             legends.append(LEGEND_OF_FREE_ENERGY)
-        parts += ["\n".join(legends), *(["\n".join(self.notes)] if self.notes else []), self._closing()]
+        notes = [fill(note, MAX_WIDTH, subsequent_indent="  ") for note in self.notes]
+        parts += [part for part in ("\n".join(legends), "\n".join(notes), self._closing()) if part]
         return "\n\n".join(parts)
 
     def _head(self) -> str:
