@@ -220,6 +220,17 @@ def test_frozen_rungs_have_no_error() -> None:
     assert np.isnan(branch.log_z_error[0, 3])
 
 
+@pytest.mark.parametrize("rung", [0, 2])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, about what is tested here
+def test_energies_that_are_no_numbers(rung: int) -> None:
+    """An integrator that has left the numbers on one rung spoils what comes from it, no more."""
+    data = gaussian(spins.spins(np.random.default_rng(17), BETA[:4], noise=1.0))
+    data["energy"][0, 500:, 0, rung] = np.nan
+    branch = found(data).branches[0]
+    assert np.isnan(branch.log_z[0, max(rung, 1) :]).all()
+    assert np.isfinite(branch.log_z[0, 1:rung]).all()
+
+
 @pytest.mark.parametrize("n_rows", [1, 7, 15, 16, 40])
 def test_few_rows(n_rows: int) -> None:
     result = found(spins.spins(np.random.default_rng(12), BETA, n_rows=n_rows, n_copies=1))
@@ -348,7 +359,7 @@ def exact_energies(directory: Path, loss: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("loss", ["error-count", "hinge"])
-def test_runs_agree_with_enumeration(loss: str, tmp_path: Path) -> None:
+def test_runs_agree_with_enumeration(loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All ways within 4 sigma (60 values, t of some 30 blocks: a chance of 1 % that a good run fails); seed fixed."""
     name = {"name": loss} | ({"margin": 1.0} if loss == "hinge" else {})
     tables = RUN | {"model": RUN["model"] | {"loss": name}}
@@ -371,6 +382,9 @@ def test_runs_agree_with_enumeration(loss: str, tmp_path: Path) -> None:
     assert rungs[-1]["log_z"]["mean"] == pytest.approx(branch.log_z[:, -1].mean())
     assert rungs[0]["log_z"]["thermal_error"] == 0
     assert "lnZ" in results.summary().table()
+    monkeypatch.setattr(energies, "_BYTES_AT_A_TIME", 1)  # as a long run is read: by instance and rung
+    by_pieces = mcmc.load(tmp_path / "run").free_energy()
+    np.testing.assert_array_equal(by_pieces.branches[0].log_z_error, branch.log_z_error)
 
 
 @pytest.mark.slow

@@ -33,8 +33,8 @@ from mcmc.analysis.statistics import Estimate
 WAYS = ("integration", "up", "down", "mbar")
 MIN_ESS_STEP = 50
 """Effective samples that reweighting a rung to its neighbour must leave."""
-MIN_ESS_LINK = 10
-"""The same for mbar to use both, in the better one of the two directions."""
+MIN_ROWS_LINK = 100
+"""Rows, correlated or not, that the better one of the two directions must leave for mbar to use both rungs."""
 SIGMA = 4.0
 """From where on a contradiction is told."""
 _RICHARDSON = 15.0  # 2^4 - 1: the error of a step of h is this much less than the change from steps of 2 h
@@ -55,14 +55,16 @@ class Branch:
     entropy: np.ndarray
     """(log Z + beta <E>) / n_weights."""
     entropy_error: np.ndarray
+    n_blocks: np.ndarray
+    """Blocks of time that the errors come from."""
     scores: dict[str, np.ndarray]
     """By way, of a step to each rung from the one before: how many standard errors it is from mbar, (instances, rungs);
     by "bound" and "entropy", by how many log Z is below its bound and the entropy below 0."""
     bound: np.ndarray
     """log Z cannot be below it (Ising weights; else NaN): -beta E of the lowest state seen by any copy."""
     from_cold: np.ndarray
-    """-beta E of that state on the coldest rung, integrated from there to hotter ones. Of a branch of planted copies a
-    lower bound of log Z, as their states are some of all."""
+    """-beta E of that state on the coldest rung (or on the first from which on nothing else is seen), integrated from
+    there to hotter ones. Of a branch of planted copies a lower bound of log Z, as their states are some of all."""
     from_cold_error: np.ndarray
     gaps: np.ndarray
     """Whether some instance has too little overlap between a rung and the next for all ways but integration."""
@@ -192,14 +194,15 @@ class _Plan(NamedTuple):
 def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float) -> _Instance:
     """lowest: energy of a state that Z counts, NaN where Z does not count."""
     levels = ladder.levels()
-    up, down = _ess_of_steps(ladder)
+    up, down = _rows_of_steps(ladder)
+    tau = np.where(np.isnan(ladder.tau), 1.0, ladder.tau)
     whole = ladder.moments.mean(axis=0)
     solution = solution_of(ladder)
     log_z_0 = log_states if mbar.reaches_zero(ladder) else np.nan
     by_mbar = _is_better(ladder.merged(levels.max()), solution)
-    plan = _Plan(
-        up >= MIN_ESS_STEP, down >= MIN_ESS_STEP, by_mbar, log_z_0, _coldest_that_moves(ladder, lowest), n_weights
-    )
+    cold = _coldest_that_moves(ladder, lowest)
+    is_trusted = (up / tau[:-1] >= MIN_ESS_STEP, down / tau[1:] >= MIN_ESS_STEP)
+    plan = _Plan(*is_trusted, by_mbar, log_z_0, cold, n_weights)
 
     found = {level: _jackknifed(ladder.merged(level), solution, plan) for level in set(levels.tolist())}
     names = found[levels[0]][0]
@@ -239,10 +242,13 @@ def _jackknifed(
     return values, errors
 
 
-def _ess_of_steps(ladder: Ladder) -> tuple[np.ndarray, np.ndarray]:
-    """Effective samples that reweighting the rungs of each step leaves, up from the hotter, down from the colder."""
+def _rows_of_steps(ladder: Ladder) -> tuple[np.ndarray, np.ndarray]:
+    """How many rows reweighting the rungs of each step leaves, up from the hotter, down from the colder: (rungs - 1,).
+
+    (sum of weights)^2 / sum of their squares (Kish).
+    """
     m = ladder.moments.mean(axis=0)
-    rows = ladder.n_copies * ladder.n_rows / np.where(np.isnan(ladder.tau), 1.0, ladder.tau)
+    rows = ladder.n_copies * ladder.n_rows
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 of what is out of reach
         up, down = m[:, UP] ** 2 / m[:, UP_SQUARE] * rows, m[:, DOWN] ** 2 / m[:, DOWN_SQUARE] * rows
     return np.nan_to_num(up[:-1]), np.nan_to_num(down[1:])
@@ -250,7 +256,7 @@ def _ess_of_steps(ladder: Ladder) -> tuple[np.ndarray, np.ndarray]:
 
 def _gaps(ladder: Ladder) -> np.ndarray:
     """Whether two neighbours overlap too little to compare their rows: bool (rungs - 1,)."""
-    return np.maximum(*_ess_of_steps(ladder)) < MIN_ESS_LINK
+    return np.maximum(*_rows_of_steps(ladder)) < min(MIN_ROWS_LINK, ladder.n_copies * ladder.n_rows / 2)
 
 
 def solution_of(ladder: Ladder) -> mbar.Mbar:
@@ -379,6 +385,7 @@ def _branch(name: str, instances: list[_Instance]) -> Branch:
         visible_error=errors("visible log_z"),
         entropy=values("entropy"),
         entropy_error=errors("entropy"),
+        n_blocks=n_blocks,
         scores=scores,
         bound=bound,
         from_cold=values("from_cold"),
@@ -423,7 +430,7 @@ def _score_of_energies(ours: list[_Instance], theirs: list[_Instance]) -> np.nda
 
     difference = np.array([a.values["energy"] - b.values["energy"] for a, b in zip(ours, theirs, strict=True)])
     error = np.array([np.hypot(errors(a), errors(b)) for a, b in zip(ours, theirs, strict=True)])
-    n_blocks = np.array([np.maximum(a.n_blocks, b.n_blocks) for a, b in zip(ours, theirs, strict=True)])
+    n_blocks = np.array([np.minimum(a.n_blocks, b.n_blocks) for a, b in zip(ours, theirs, strict=True)])
     return _scores(difference, error, n_blocks)
 
 
@@ -472,15 +479,17 @@ def _contradictions(branch: Branch) -> list[tuple[str, np.ndarray]]:
 
 
 def _comparison(beta: np.ndarray, random: Branch, planted: Branch) -> list[str]:
-    """Where the planted copies, integrated from the coldest rung, bound log Z from above the random ones."""
-    gain = planted.from_cold - random.log_z
-    if np.isnan(gain).all():
-        return []
-    n_instances = len(gain)
-    means, errors = gain.mean(axis=0), np.hypot(planted.from_cold_error, random.visible_error)
-    is_above = means > SIGMA * np.sqrt((errors**2).sum(axis=0)) / n_instances
-    bounds = ", ".join(f"{value:.4g}" for value in planted.from_cold.mean(axis=0))
-    notes = [f"lower bounds of lnZ from the planted copies, integrated from the coldest rung: {bounds}"]
+    """What the planted copies say of the random ones: a lower bound of log Z, and where that is violated."""
+    scores = _scores(
+        planted.from_cold - random.log_z,
+        np.hypot(planted.from_cold_error, random.visible_error),
+        np.minimum(planted.n_blocks, random.n_blocks),
+    )
+    is_above = _contradicted(scores, two_sided=False)
+    notes = []
+    if np.isfinite(planted.from_cold).all():
+        bounds = ", ".join(f"{value:.4g}" for value in planted.from_cold.mean(axis=0))
+        notes.append(f"lower bounds of lnZ from the planted copies, integrated from the coldest rung: {bounds}")
     if is_above.any():
         notes.append(
             "metastable, beyond the first-order line: lnZ of the random starts below that of the planted copies; "

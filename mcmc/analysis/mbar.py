@@ -20,8 +20,8 @@ from mcmc.analysis.energies import DOWN, DOWN_SQUARE, Ladder, Points
 
 MIN_ESS_REFERENCE = 100
 """Effective samples of the first rung that reweighting it to beta = 0 must leave."""
-_MAX_STEPS = 100
-_MAX_HALVINGS = 20
+_MAX_STEPS = 30
+_MAX_HALVINGS = 8
 _TOLERANCE = 1e-8  # of log Z; Newton steps then leave its square
 _ROUNDING = 1e-9
 
