@@ -20,8 +20,8 @@ from mcmc.analysis.energies import DOWN, DOWN_SQUARE, Ladder, Points
 
 MIN_ESS_REFERENCE = 100
 """Effective samples of the first rung that reweighting it to beta = 0 must leave."""
-_MAX_STEPS = 30
-_MAX_HALVINGS = 8
+_MAX_STEPS = 100
+_MAX_HALVINGS = 20
 _TOLERANCE = 1e-8  # of log Z; Newton steps then leave its square
 _ROUNDING = 1e-9
 
@@ -76,18 +76,21 @@ def solve(ladder: Ladder, n_rungs: int, start: np.ndarray) -> Mbar:
     exponents = np.log(rows) - beta * points.energy[:, None]  # (points, rungs)
     log_z = start - start[0]
     log_mixture, shares = _mixture(exponents - log_z)
+    is_solved = False
     for _ in range(_MAX_STEPS):
         step = _newton(_curvature(shares, total), total @ shares - rows)
         here = total @ log_mixture + rows * log_z.sum()
         for _ in range(_MAX_HALVINGS):
             log_mixture, shares = _mixture(exponents - (log_z + step))
-            if total @ log_mixture + rows * (log_z + step).sum() <= here + _ROUNDING * rows:
+            is_lower = total @ log_mixture + rows * (log_z + step).sum() <= here + _ROUNDING * rows
+            if is_lower:
                 break
             step = step / 2
         log_z = log_z + step
-        if np.abs(step).max() < _TOLERANCE:
+        is_solved = bool(np.abs(step).max() < _TOLERANCE)
+        if is_solved or not is_lower:
             break
-    else:
+    if not is_solved:
         log_z = np.full(n_rungs, np.nan)
     slopes = points.counts @ shares - points.n_rows  # of each block; they add up to zero
     steps = _newton(_curvature(shares, total), slopes.T).T
