@@ -22,12 +22,13 @@ MAX_BLOCKS = 128
 MIN_BLOCKS_PER_COPY = 8
 MIN_BLOCK_ROWS = 8
 BLOCK_TAUS = 6
-"""Shortest block in autocorrelation times: its error bars are 4 % too small, of the next length 2 %."""
+"""Shortest block in autocorrelation times: error bars of an AR(1) series are then 4 % too small, or less."""
 MAX_POINTS = 1000
 """Energies kept of a rung and instance where they are no whole numbers."""
 
 _MAX_ROWS_OF_TAU = 4096
 _BYTES_AT_A_TIME = 1 << 28
+
 MEAN, SQUARE, UP, UP_SQUARE, DOWN, DOWN_SQUARE = range(6)
 """Columns of Ladder.moments."""
 
@@ -51,7 +52,8 @@ class Ladder:
     high: np.ndarray
     """Lowest and highest energy seen on each rung: (rungs,)."""
     tau: np.ndarray
-    """Integrated autocorrelation time of the energy in rows, (rungs,); NaN where it never changes, or of few rows."""
+    """Integrated autocorrelation time of the energy in rows, (rungs,); NaN where it never changes, or of few rows. Of
+    long series no less than a 4096th of the rows, against which blocks are long anyway."""
     tau_of_sum: np.ndarray
     """Of the integral of the energy from the first rung: (rungs,). Where walkers exchange rungs, sums over rungs forget
     later than any rung."""
@@ -255,6 +257,5 @@ def jackknife(value: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, np
     mean = replicates.mean(axis=0)
     error = np.sqrt((n - 1) / n * ((replicates - mean) ** 2).sum(axis=0))
     exact = np.ptp(replicates, axis=0) == 0  # spared the rounding
-    return np.where(exact, value, n * value - (n - 1) * mean), np.where(exact, 0.0, error) * statistics.student_factor(
-        n
-    )
+    unbiased = np.where(exact, value, n * value - (n - 1) * mean)
+    return unbiased, np.where(exact, 0.0, error * statistics.student_factor(n))

@@ -7,7 +7,8 @@ Every row is one draw from the mixture of all rungs, sum_s N_s exp(f_s - beta_s 
 These are the equations that a convex function is at its minimum, found by Newton steps. Rows that are correlated, in
 time or by exchange between rungs, do not bias the solution; errors come from leaving out blocks of time, where one
 Newton step from the solution is enough: they leave O(1 / blocks) relative to the error. Whole energies enter as
-histograms, exactly, so all rows do; others as a part of the rows.
+histograms, exactly, so all rows do; others as a part of the rows. (pymbar solves the same equations, and the tests
+compare; its errors take the rows of all rungs for independent, and far from a solution it searches for minutes.)
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MIN_ESS_REFERENCE = 100
 _MAX_STEPS = 100
 _MAX_HALVINGS = 20
 _TOLERANCE = 1e-8  # of log Z; Newton steps then leave its square
-_ROUNDING = 1e-9
+_ROUNDING = 1e-9  # by how much the convex function may seem to grow, per row
 
 
 @dataclass(frozen=True)
