@@ -253,7 +253,7 @@ def test_table_fits_and_says_what_it_shows() -> None:
     assert lines[0] == "N = 101 weights, P = 101 patterns; 4 instances, 2 copies, 16 rungs"
     assert "1000 samples after burn-in, sweeps 1010 to 11000" in lines[1]
     headings = [line.split() for line in lines if line.split()[:1] == ["beta"]]
-    assert ["beta", "E/P", "C", "q", "R", "Binder", "eps_g"] in headings
+    assert ["beta", "E/P", "C", "q", "R", "Binder", "eps_g", "lnZ", "s"] in headings
     assert ["beta", "tau", "ess", "acc", "exch", "trips", "verdict"] in headings
     assert any("thermal" in line and "sample to sample" in line for line in lines)
     assert f"Verdict: {found.verdict}" in lines
@@ -280,7 +280,7 @@ def test_fully_connected_machines_are_aligned(architecture: str) -> None:
     assert "generalisation_error" not in written  # there is no law and no test set
     table = found.table()
     headings = [line.split() for line in table.splitlines() if line.split()[:1] == ["beta"]]
-    assert headings[0][:7] == ["beta", "E/P", "C", "q_al", "R_al", "Binder", "spec"]
+    assert headings[0][:9] == ["beta", "E/P", "C", "q_al", "R_al", "Binder", "spec", "lnZ", "s"]
     assert "q_al, R_al:" in table
     assert "q_al" not in summary().table()
 

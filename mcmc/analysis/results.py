@@ -16,6 +16,7 @@ from mcmc.errors import ConfigError
 
 if TYPE_CHECKING:
     from mcmc.analysis.exchange import Exchange
+    from mcmc.analysis.free_energy import FreeEnergy
     from mcmc.analysis.summary import Summary
 
 _BYTES_AT_A_TIME = 1 << 28
@@ -110,6 +111,16 @@ class Results:
         from mcmc.analysis.exchange import exchange
 
         return self._summary.exchange if "_summary" in vars(self) else exchange(self)
+
+    def free_energy(self) -> FreeEnergy:
+        """log Z and entropy along the ladder, with errors, checks and bounds; worked out once and kept."""
+        return self._free_energy
+
+    @cached_property
+    def _free_energy(self) -> FreeEnergy:
+        from mcmc.analysis.free_energy import free_energy
+
+        return free_energy(self.equilibrium(), self.config)
 
     def plot(self, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
         """Draw the pictures of the run into `directory` (default: `plots` in the run's own); see `plots.plot`."""

@@ -31,6 +31,8 @@ COLUMNS = {  # estimate -> heading in the table
     "binder": "Binder",
     "specialisation": "spec",
     "generalisation_error": "eps_g",
+    "log_z": "lnZ",
+    "entropy": "s",
     "norm": "norm",
     "kinetic_temperature": "T_kin",
     "energy_error": "dH",
@@ -51,6 +53,9 @@ tau autocorrelation time of the energy in sweeps; ess effective samples (energy)
 accepted / proposed exchanges with the next rung; trips: times a walker went from the rung to the hottest one and back.
 (?) error cannot be told, - none."""
 
+
+LEGEND_OF_FREE_ENERGY = """\
+lnZ logarithm of the partition function, s entropy per weight: of states counted (Ising), or of the normalised prior."""
 
 LEGEND_OF_SAMPLERS = """\
 norm w.w / n_weights; T_kin kinetic temperature of the momenta; dH change of the total energy by the integrator, per
@@ -96,6 +101,8 @@ class Summary:
     n_sweeps: int
     """Of the schedule; rows up to last_sweep are there."""
     complete: bool
+    notes: tuple[str, ...]
+    """What the free energies say: what is missing, what not to believe; a line each."""
     exchange: Exchange = field(compare=False)  # of arrays
 
     @property
@@ -128,7 +135,10 @@ class Summary:
             legends.append(LEGEND_ALIGNED)
         if self.rungs[0].step_size is not None or any(name in estimates for name in OF_SAMPLERS):
             legends.append(LEGEND_OF_SAMPLERS)
-        parts += ["\n".join(legends), self._closing()]
+        if "log_z" in estimates:
+            legends.append(LEGEND_OF_FREE_ENERGY)
+        notes = [fill(note, MAX_WIDTH, subsequent_indent="  ") for note in self.notes]
+        parts += [part for part in ("\n".join(legends), "\n".join(notes), self._closing()) if part]
         return "\n\n".join(parts)
 
     def _head(self) -> str:
@@ -179,6 +189,7 @@ def summarise(results: Results) -> Summary:
         n_patterns=int(attrs["n_patterns"]),
         n_sweeps=int(results.config["schedule"]["sweeps"]),
         complete=bool(attrs["complete"]),
+        notes=results.free_energy().notes,
         exchange=exchange,
     )
 
@@ -226,10 +237,12 @@ def _rungs(results: Results) -> tuple[list[Rung], Exchange]:
             )
     trips = trips_of_ladders(walkers.walker, setting.beta)
     verdicts = thermalisation.verdicts(found, setting, trips if len(rungs) > 1 else None)
+    more = _free_energies(results)
     hottest = int(np.argmin(setting.beta))
     rungs = [
         replace(
             rung,
+            estimates=rung.estimates | more[r],
             round_trips=None if r == hottest else int(trips[r, :, 0].sum()),
             verdict=verdicts[r][0],
             reasons=verdicts[r][1],
@@ -237,6 +250,16 @@ def _rungs(results: Results) -> tuple[list[Rung], Exchange]:
         for r, rung in enumerate(rungs)
     ]
     return rungs, diagnose(results, walkers)
+
+
+def _free_energies(results: Results) -> list[dict[str, Estimate]]:
+    """log_z and entropy of each rung, where the run has a way to beta = 0."""
+    found, beta = results.free_energy(), results.dataset["beta"].to_numpy()
+    if not found.is_known:
+        return [{}] * len(beta)
+    pairs = zip(found.log_z, found.entropy, strict=True)
+    by_beta = dict(zip(found.beta.tolist(), pairs, strict=True))
+    return [dict(zip(("log_z", "entropy"), by_beta[each], strict=True)) for each in beta.tolist()]
 
 
 def _series(data: xr.Dataset, config: dict[str, Any]) -> dict[str, np.ndarray]:
