@@ -65,6 +65,7 @@ SAME = 1 - 1e-9
 UNADJUSTED = ("langevin", "underdamped", "sgld")
 """Methods whose stationary law is the Gibbs measure only for small steps."""
 
+NO_SIDES = "no second side that it agrees with"
 STARTS_AGREE = "two starts agree"
 NISHIMORI_HOLDS = "Nishimori identities hold"
 ROUND_TRIPS = f"{MIN_TRIPS} round trips and more in every ladder"
@@ -163,7 +164,7 @@ def verdicts(found: list[Evidence], setting: Setting, trips: np.ndarray | None) 
         elif here.short:
             out.append(("not contradicted", tuple(f"too short: {reason}" for reason in here.short)))
         else:
-            agreements, missing = list(here.agreements), ["copies from one side only"]
+            agreements, missing = list(here.agreements), [NO_SIDES]
             if STARTS_AGREE in agreements and _teacher_may_outweigh(rung, found, setting):
                 agreements.remove(STARTS_AGREE)
                 missing = ["both starts have left the teacher, whose state may be the better one"]
@@ -187,15 +188,14 @@ def _too_short(energy: np.ndarray, sizes: np.ndarray) -> Iterator[str]:
         yield f"fewer than {statistics.MIN_ROWS} samples"
     elif np.isnan(sizes).all():
         yield "the energy never changes"
-    elif np.isnan(sizes).any():
-        yield "an instance whose energy never changes"
-    elif sizes.sum() < MIN_ESS:
+    elif np.nansum(sizes) < MIN_ESS:
         yield f"fewer than {MIN_ESS} effective samples"
-    elif sizes.min() < MIN_ESS_INSTANCE:
+    elif np.nanmin(sizes) < MIN_ESS_INSTANCE:  # an instance that never changes may be in its only state
         yield f"an instance with fewer than {MIN_ESS_INSTANCE} effective samples"
     else:
-        by_tau = energy.var(axis=(-2, -1)) / sizes
-        found = statistics.blocking(energy)
+        moving = ~np.isnan(sizes)
+        by_tau = energy[moving].var(axis=(-2, -1)) / sizes[moving]
+        found = statistics.blocking(energy[moving])
         by_blocks = np.where(np.isnan(found.error), found.errors[-1], found.error) ** 2
         if by_blocks.mean() > MAX_BLOCKING**2 * by_tau.mean():
             yield f"blocks of the energy give more than {MAX_BLOCKING:.0f} times the error of the autocorrelation time"
@@ -388,7 +388,7 @@ def _what_trips_lack(rung: int, found: list[Evidence], setting: Setting, trips: 
 
 def _mixes(here: Evidence, setting: Setting, rung: int) -> bool:
     """Whether a rung is so hot, and its energies so independent, that it needs no proof."""
-    if here.against or here.short or here.sizes.min() < MIN_ESS_HOT:
+    if here.against or here.short or not here.sizes.min() >= MIN_ESS_HOT:  # NaN: frozen
         return False
     beta = setting.beta[rung]
     energy = _energy_at_infinite_temperature(setting)
