@@ -6,6 +6,7 @@ limits are stated with their error rates.
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -229,6 +230,20 @@ def test_energies_that_are_no_numbers(rung: int) -> None:
     branch = found(data).branches[0]
     assert np.isnan(branch.log_z[0, max(rung, 1) :]).all()
     assert np.isfinite(branch.log_z[0, 1:rung]).all()
+
+
+def test_memory_is_that_of_one_rung() -> None:
+    """Some arrays of its size."""
+    peaks = []
+    for n_rows in (2000, 16_000):
+        data = spins.spins(np.random.default_rng(1), beta=FEW, n_rows=n_rows)
+        tracemalloc.start()
+        try:
+            found(data)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 8 * data["energy"].nbytes / len(FEW)
 
 
 @pytest.mark.parametrize("n_rows", [1, 7, 15, 16, 40])
