@@ -54,7 +54,7 @@ def picture(found: xarray.Dataset) -> Figure:
             axes.errorbar(here["alpha"], here["fraction"], bars, color=colour, marker="o", label=label)
         axes.axvline(CAPACITY, color=plots.GREY, linestyle="--", label="capacity, $N \\to \\infty$")
         axes.set(xlabel=r"patterns per weight $\alpha$", ylabel="part of the instances stored", ylim=(-0.03, 1.03))
-        axes.legend()
+        axes.legend(loc="center right")
     return figure
 
 
