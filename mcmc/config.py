@@ -500,9 +500,9 @@ def _check(raw: dict[str, Any], text: str | None, directory: str = "") -> Config
     _check_ladder(config.ladder.beta)
     _check_schedule(config)
     _check_tuning(config)
-    _check_annealing(config, raw["schedule"])
     _check_waiting_times(config)
     _check_sampler(config, raw.get("sampler", {}))
+    _check_annealing(config, raw["schedule"])
     if "constraint" in raw:
         _check_constraint(config, raw["constraint"])
     return config
@@ -767,6 +767,10 @@ def _check_annealing(config: Config, given: Mapping[str, Any]) -> None:
     lowest = min(config.ladder.beta) if isinstance(config.ladder.beta, list) else config.ladder.beta.min
     if asked.beta > lowest:
         _refuse("schedule.annealing.beta", asked.beta, f"a number <= {lowest}, the lowest of ladder.beta")
+    kind, step_size = samplers_of(config.model.weights)[config.sampler.method], config.sampler.step_size
+    if kind.target is not None and step_size in (None, "auto"):
+        allowed = "a number with schedule.annealing: tuned on hotter rungs it would be too large"
+        _refuse("sampler.step_size", step_size, allowed)
     if config.ladder.tune != ladder.NONE:
         _refuse("ladder.tune", config.ladder.tune, "'none' with schedule.annealing: both move the rungs in the burn-in")
 

@@ -84,6 +84,9 @@ def run(config: Config, directory: Path, world: World, walltime: float | None = 
         if config.seeks_rungs:
             found = _ladder(problem, directory, world, stop)
             if found is None:
+                if world.rank == 0:
+                    line = f"mcmc: {directory}: stopped in the pilot runs, which begin anew"
+                    print(line, file=sys.stderr, flush=True)
                 return STOPPED
             problem, told = problem.on_ladder(np.array(found.beta)), found.lines
         n_active = min(world.size, problem.n_instances * problem.n_walkers)

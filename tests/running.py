@@ -124,7 +124,14 @@ CASES: dict[str, dict[str, Any]] = {
     "annealed-slowly": {"schedule.annealing": {"beta": 0.1, "spacing": "geometric"}, "sampler.method": "waiting-time"}
     | {"schedule": {"sweeps": 1300, "burn_in": 1207, "measure_every": 5}, "model.n_inputs": 11},
     "annealed-reals": {"schedule.annealing": {"beta": 0.1, "spacing": "linear-temperature"}, "sampler.method": "hmc"}
+    | {"sampler.step_size": 0.1}
     | GAUSSIAN,
+    "annealed-sgld": {
+        "schedule.annealing": {"beta": 0.1},
+        "sampler": {"method": "sgld", "step_size": 0.05, "batch_size": 4},
+    }
+    | SPHERICAL
+    | {"model.loss.name": "squared-hinge", "ladder.exchange_every": 0, "ladder.beta": [5.0, 50.0], "data.alpha": 0.3},
     "committee": {"data.n_instances": 2, "data.label_noise": 0.1, "data.n_test": 30} | COMMITTEE,
     "committee-even": COMMITTEE | {"model.n_hidden": 2, "model.loss": {"name": "logistic", "margin": 0.2}},
     "committee-erf": {"model.activation": "erf", "model.loss.name": "square", "data.labels": "real", "data.n_test": 20}

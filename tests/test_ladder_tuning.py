@@ -31,7 +31,7 @@ from mcmc.stop import Stop
 from running import CASES, MCMC, assert_same_results, contents, status, tables, write_cases, write_run_file
 
 COUNTS = tuple(LADDER_COUNTS)
-STEEP = ladder.geometric(0.02, 4.0, 14)
+STEEP = ladder.spaced("geometric", 0.02, 4.0, 14)
 """A ladder whose cold pairs hardly exchange in the models below."""
 
 # --- when ---
@@ -150,7 +150,7 @@ def test_barrier_makes_rejections_equal(model: str) -> None:
 
 def test_the_barrier_is_that_of_the_model() -> None:
     """s (beta_max - beta_min) / sqrt(pi) for constant s and small steps (the local barrier is s / sqrt(pi))."""
-    beta = ladder.linear(0, 2, 101)
+    beta = ladder.spaced("linear", 0, 2, 101)
     rejection = gaussian_rejections(beta, MODELS["constant"])
     assert rejection.sum() == pytest.approx(4.0 * 2 / np.sqrt(np.pi), rel=1e-3)
 
@@ -183,7 +183,7 @@ def test_flow_puts_rungs_where_walkers_are_slow() -> None:
     def speed(beta: np.ndarray) -> np.ndarray:
         return 1 - 0.95 * np.exp(-((beta - 1.5) ** 2) / 0.05)
 
-    beta = ladder.linear(0, 3, 21)
+    beta = ladder.spaced("linear", 0, 3, 21)
     for _ in range(6):
         found = ladder.tuned("flow", beta, diffusion(beta, speed, 10**7))
         assert found.rule == "flow"
@@ -191,7 +191,9 @@ def test_flow_puts_rungs_where_walkers_are_slow() -> None:
     width = np.diff(beta)
     assert width.min() < 0.3 * width.max()
     assert abs(beta[int(np.argmin(width))] - 1.5) < 0.1
-    falls, even = (-np.diff(diffusion(at, speed, 10**7)["from_first"]) for at in (beta, ladder.linear(0, 3, 21)))
+    falls, even = (
+        -np.diff(diffusion(at, speed, 10**7)["from_first"]) for at in (beta, ladder.spaced("linear", 0, 3, 21))
+    )
     assert falls.max() / falls.min() < 1.2
     assert even.max() / even.min() > 5
 
@@ -218,7 +220,7 @@ def test_any_counts_give_a_ladder(n_rungs: int, seed: int) -> None:
     for arrived in (0, 1000):
         counts["arrived"][0] = arrived
         for rule in ("barrier", "flow"):
-            beta = ladder.tuned(rule, ladder.geometric(0.1, 5, n_rungs), counts).beta
+            beta = ladder.tuned(rule, ladder.spaced("geometric", 0.1, 5, n_rungs), counts).beta
             assert (beta[0], beta[-1]) == (0.1, 5)
             assert (np.diff(beta) > 0).all()
 
@@ -459,7 +461,7 @@ def test_pilots_are_short(burn_in: int, every: int) -> None:
 
 def test_rungs_of_a_known_barrier() -> None:
     """Constant local barrier 4 / sqrt(pi), length 3.98: Lambda = 8.98. From saturated rejections upwards."""
-    beta = ladder.linear(0.02, 4.0, 3)
+    beta = ladder.spaced("linear", 0.02, 4.0, 3)
     numbers = []
     for _ in range(6):
         rejection = gaussian_rejections(beta, MODELS["constant"])

@@ -35,10 +35,10 @@ static inline int moves_measures(const moves_run *r, int64_t sweep)
     return r->chain->measure_every && sweep % r->chain->measure_every == 0;
 }
 
-/* Whether exchange or a row needs the energies after a sweep. */
+/* Whether exchange, a row or who looks out for E = 0 needs the energies after a sweep. */
 static inline int moves_needs_energy(const moves_run *r, int64_t sweep)
 {
-    return moves_measures(r, sweep) || (r->chain->exchange_every && sweep % r->chain->exchange_every == 0);
+    return moves_measures(r, sweep) || r->chain->first_passage || (r->chain->exchange_every && sweep % r->chain->exchange_every == 0);
 }
 
 /* Notes H' - H of a pack at the rungs of its walkers, which the next exchange may change. Never -0, which a sum would not keep. */

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LOW_ACCEPTANCE = 0.1
 """Of a pair below which the ladder is called bad."""
+VERY_LOW_ACCEPTANCE = 0.01
+"""The same of a ladder that was tuned to its flow, which needs few exchanges where walkers are fast."""
 UNEVEN = 0.25
 """Difference of rejections along the ladder that is worth tuning."""
 FEW_TRIPS = 10
@@ -167,7 +169,8 @@ def diagnose(results: Results, walkers: Walkers) -> Exchange:
         lag=lag,
         advice=(),
     )
-    tune = str(results.config["ladder"].get("tune", "none"))
+    is_annealed = "annealing" in results.config.get("schedule", {})  # which moves the rungs, too
+    tune = "" if is_annealed else str(results.config["ladder"].get("tune", "none"))
     return replace(known, advice=advice(known, tune, sees_all=0 < lag <= 2 * every))
 
 
@@ -324,7 +327,8 @@ class Histogram:
 def advice(found: Exchange, tune: str = "none", sees_all: bool = True) -> tuple[str, ...]:
     """What is wrong with a ladder, one line each.
 
-    tune: how it was tuned, `ladder.tune`; sees_all: whether rows are so frequent that no visit to an end is missed
+    tune: how it was tuned, `ladder.tune`, "" where it cannot be; sees_all: whether rows are so frequent that no visit
+        to an end is missed
     """
     if len(found.beta) < 2 or not np.isfinite(found.rejection).all():
         return ()
@@ -335,7 +339,7 @@ def advice(found: Exchange, tune: str = "none", sees_all: bool = True) -> tuple[
 
 
 def _low_acceptance(found: Exchange, tune: str) -> list[str]:
-    bad = np.flatnonzero(found.acceptance < LOW_ACCEPTANCE)
+    bad = np.flatnonzero(found.acceptance < (VERY_LOW_ACCEPTANCE if tune == "flow" else LOW_ACCEPTANCE))
     if not len(bad):
         return []
     worst, n_rungs = int(np.argmin(found.acceptance)), len(found.beta)
@@ -361,7 +365,8 @@ def _uneven(found: Exchange, tune: str) -> list[str]:
 
 
 def _tuning(tune: str) -> str:
-    return " (a longer burn-in to tune in)" if tune == "barrier" else " (ladder.tune = 'barrier')"
+    words = {"barrier": " (a longer burn-in to tune in)", "flow": " (a longer burn-in to tune in)", "": ""}
+    return words.get(tune, " (ladder.tune = 'barrier')")
 
 
 def _few_trips(found: Exchange) -> list[str]:
@@ -377,8 +382,11 @@ def _few_trips(found: Exchange) -> list[str]:
 def _held(found: Exchange, tune: str) -> list[str]:
     if found.rate >= HELD * found.predicted_rate:
         return []
-    where = _pair(found, int(np.argmin(np.diff(found.flow))))
-    more = "" if tune == "flow" else "; ladder.tune = 'flow' puts more rungs there"
+    falls = np.diff(found.flow)
+    if np.isnan(falls).all():
+        return []
+    where = _pair(found, int(np.nanargmin(falls)))
+    more = "" if tune in ("flow", "") else "; ladder.tune = 'flow' puts more rungs there"
     return [
         f"round trips at {found.rate / found.predicted_rate:.2g} of the rate that the acceptances allow: walkers are "
         f"held, most of all between beta = {where}, where the flow falls: a transition, or slow moves{more}"

@@ -18,6 +18,7 @@ Z counts states: Z >= exp(-beta E) for every state that was seen (the teacher of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,7 +38,6 @@ MIN_ROWS_LINK = 100
 """Rows, correlated or not, that the better one of the two directions must leave for mbar to use both rungs."""
 SIGMA = 4.0
 """From where on a contradiction is told."""
-_RICHARDSON = 15.0  # 2^4 - 1: the error of a step of h is this much less than the change from steps of 2 h
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Branch:
 
     name: str
     """"" for all copies; of copies that disagree, "random" or "teacher", as they started."""
+    copies: np.ndarray
+    """Which ones: int (copies,)."""
     ways: dict[str, tuple[np.ndarray, np.ndarray]]
     """log Z(beta) - log Z(beta_0) by each of WAYS, and its error."""
     log_z: np.ndarray
@@ -63,8 +65,9 @@ class Branch:
     bound: np.ndarray
     """log Z cannot be below it (Ising weights; else NaN): -beta E of the lowest state seen by any copy."""
     from_cold: np.ndarray
-    """-beta E of that state on the coldest rung (or on the first from which on nothing else is seen), integrated from
-    there to hotter ones. Of a branch of planted copies a lower bound of log Z, as their states are some of all."""
+    """-beta E of the lowest state of this branch on the coldest rung (or on the first from which on nothing else is
+    seen), integrated from there to hotter ones. Of planted copies a lower bound of log Z, as their states are some of
+    all."""
     from_cold_error: np.ndarray
     gaps: np.ndarray
     """Whether some instance has too little overlap between a rung and the next for all ways but integration."""
@@ -82,6 +85,10 @@ class FreeEnergy:
     """The lowest one that any copy has seen: (instances,)."""
     at_zero: np.ndarray
     """Fraction of rows with E = 0, all copies: (instances, rungs)."""
+    metastable: tuple[tuple[str, ...], ...]
+    """By rung, what is impossible in equilibrium."""
+    inconsistent: tuple[tuple[str, ...], ...]
+    """By rung, which ways disagree."""
     notes: tuple[str, ...]
     """What is missing and what not to believe, a line each."""
 
@@ -113,17 +120,29 @@ def free_energy(data: xr.Dataset, config: dict[str, Any]) -> FreeEnergy:
         everyone = ladders[-1]
         seen.append(everyone.low.min())
         at_zero.append(everyone.at_zero)
-        lowest = min(seen[-1], 0.0) if teacher_has_no_error(config) else seen[-1]
-        for instances, ladder in zip(found, ladders, strict=True):
-            instances.append(_instance(ladder, n_weights, log_states, lowest if counts_states else np.nan))
+        is_solved = teacher_has_no_error(config)
+        lowest = min(seen[-1], 0.0) if is_solved else seen[-1]
+        for name, instances, ladder in zip(names, found, ladders, strict=True):
+            own = min(ladder.low.min(), 0.0 if is_solved and name == "teacher" else np.inf)
+            states = (lowest, own) if counts_states else (np.nan, np.nan)
+            instances.append(_instance(ladder, n_weights, log_states, *states))
     beta = found[0][0].beta
-    branches = [_branch(name, instances) for name, instances in zip(names, found, strict=True)]
+    branches = [_branch(*one) for one in zip(names, groups, found, strict=True)]
     if len(groups) > 1:
         apart = _contradicted(_score_of_energies(found[0], found[1]), two_sided=True)
         kept = branches[:2] if apart.any() else branches[2:]
     else:
         apart, kept = np.zeros(len(beta), dtype=bool), branches
-    return FreeEnergy(beta, tuple(kept), np.array(seen), np.array(at_zero), tuple(_notes(beta, kept, apart)))
+    told = _contradictions(kept[0])
+    return FreeEnergy(
+        beta,
+        tuple(kept),
+        np.array(seen),
+        np.array(at_zero),
+        metastable=_by_rung(line for line in told if line.is_impossible),
+        inconsistent=_by_rung(line for line in told if line.is_disagreement),
+        notes=tuple(_notes(beta, kept, apart)),
+    )
 
 
 def log_n_states(config: dict[str, Any], n_weights: int) -> float:
@@ -191,8 +210,8 @@ class _Plan(NamedTuple):
     n_weights: int
 
 
-def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float) -> _Instance:
-    """lowest: energy of a state that Z counts, NaN where Z does not count."""
+def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float, own: float) -> _Instance:
+    """lowest: energy of a state that Z counts; own: of one of this branch; NaN where Z does not count."""
     levels = ladder.levels()
     up, down = _rows_of_steps(ladder)
     tau = np.where(np.isnan(ladder.tau), 1.0, ladder.tau)
@@ -200,7 +219,7 @@ def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float) 
     solution = solution_of(ladder)
     log_z_0 = log_states if mbar.reaches_zero(ladder) else np.nan
     by_mbar = _is_better(ladder.merged(levels.max()), solution)
-    cold = _coldest_that_moves(ladder, lowest)
+    cold = _coldest_that_moves(ladder, own)
     is_trusted = (up / tau[:-1] >= MIN_ESS_STEP, down / tau[1:] >= MIN_ESS_STEP)
     plan = _Plan(*is_trusted, by_mbar, log_z_0, cold, n_weights)
 
@@ -217,8 +236,9 @@ def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float) 
         values["from_cold"], errors["from_cold"] = (part["from_cold"] for part in found[levels[before].max()])
         if not moving[before].all():
             errors["from_cold"][:] = np.nan
-    values["from_cold"] += bound[plan.cold]
-    values["from_cold"][plan.cold :], errors["from_cold"][plan.cold :] = bound[plan.cold :], 0.0  # no estimate
+    of_own = 0.0 - ladder.beta * own
+    values["from_cold"] += of_own[plan.cold]
+    values["from_cold"][plan.cold :], errors["from_cold"][plan.cold :] = of_own[plan.cold :], 0.0  # no estimate
     _add_quadrature(errors, quadrature_errors(ladder, whole), plan)
     errors |= {f"visible {name}": errors[name].copy() for name in ("log_z", "entropy")}
     for name in {*names} - {"from_cold"}:
@@ -282,14 +302,18 @@ def _cumulated(steps: np.ndarray) -> np.ndarray:
 def quadrature_errors(ladder: Ladder, moments: np.ndarray) -> np.ndarray:
     """What cubic integration leaves out in each step, signed: (rungs - 1,). moments: (rungs, 6).
 
-    From the change that every other rung makes (Richardson); of a single step all of its cubic correction.
+    Of order h^5, from the change that every other rung makes (Richardson); of a single step all of its
+    cubic correction.
     """
     steps = _integrated(ladder, moments)
     if len(steps) < 2:
         return steps + np.diff(ladder.beta) * (ladder.low + moments[:, MEAN]).mean()
-    of_pairs = (_integrated(ladder, moments, every=2) - steps[1:] - steps[:-1]) / (2 * _RICHARDSON)
-    padded = np.concatenate([of_pairs[:1], of_pairs, of_pairs[-1:]])
-    return (padded[1:] + padded[:-1]) / 2
+    h = np.diff(ladder.beta)
+    fifth = (_integrated(ladder, moments, every=2) - steps[1:] - steps[:-1]) / (
+        (h[1:] + h[:-1]) ** 5 - h[1:] ** 5 - h[:-1] ** 5
+    )
+    padded = np.concatenate([fifth[:1], fifth, fifth[-1:]])
+    return h**5 * (padded[1:] + padded[:-1]) / 2
 
 
 def _steps(ladder: Ladder, moments: np.ndarray, log_z: np.ndarray, plan: _Plan) -> dict[str, np.ndarray]:
@@ -363,7 +387,7 @@ def _add_quadrature(errors: dict[str, np.ndarray], quadrature: np.ndarray, plan:
 # --- all instances ---
 
 
-def _branch(name: str, instances: list[_Instance]) -> Branch:
+def _branch(name: str, copies: np.ndarray, instances: list[_Instance]) -> Branch:
     def values(key: str) -> np.ndarray:
         return np.array([instance.values[key] for instance in instances])
 
@@ -379,6 +403,7 @@ def _branch(name: str, instances: list[_Instance]) -> Branch:
     scores["entropy"][np.isnan(bound)] = np.nan  # where states are not counted it may have any sign
     return Branch(
         name=name,
+        copies=copies,
         ways={way: (values(way), errors(way)) for way in WAYS},
         log_z=values("log_z"),
         log_z_error=errors("log_z"),
@@ -450,30 +475,50 @@ def _notes(beta: np.ndarray, branches: list[Branch], apart: np.ndarray) -> list[
         )
     for branch in branches:
         of = {"": "", "random": " (random starts)", "teacher": " (planted copies)"}[branch.name]
-        for told, rungs in _contradictions(branch):
-            if rungs.any():
-                notes.append(f"{told}{of}; {_where(beta, rungs)}")
+        for line in _contradictions(branch):
+            if line.rungs.any():
+                notes.append(f"{line.words}{of}; {_where(beta, line.rungs)}")
     if apart.any() and np.isfinite(branches[0].log_z).any():
         notes += _comparison(beta, *branches)
     return notes
 
 
-def _contradictions(branch: Branch) -> list[tuple[str, np.ndarray]]:
-    """What speaks against a branch, and on which rungs."""
+class _Told(NamedTuple):
+    """What speaks against a branch, and on which rungs: bool (rungs,)."""
+
+    words: str
+    rungs: np.ndarray
+    is_impossible: bool = False
+    is_disagreement: bool = False
+
+
+def _by_rung(told: Iterable[_Told]) -> tuple[tuple[str, ...], ...]:
+    told = list(told)
+    return tuple(tuple(line.words for line in told if line.rungs[rung]) for rung in range(len(told[0].rungs)))
+
+
+def _contradictions(branch: Branch) -> list[_Told]:
     ways = {way: _contradicted(branch.scores[way], two_sided=True) for way in WAYS[:-1]}
     rungs = np.any(list(ways.values()), axis=0)
     named = ", ".join(way for way in ways if ways[way].any())
     is_metastable = branch.name != "teacher"
+    gaps = branch.gaps & ~np.isnan(branch.log_z).any()
     return [
-        ("rungs overlap too little: lnZ of the step to the next rung from integration alone", branch.gaps),
-        (f"ways to lnZ disagree ({named} against mbar) by more than {SIGMA:g} sigma on the step to", rungs),
-        (
+        _Told("rungs overlap too little: lnZ of the step to the next rung from integration alone", gaps),
+        _Told(
+            f"ways to lnZ disagree ({named} against mbar) by more than {SIGMA:g} sigma on the step that ends here",
+            rungs,
+            is_disagreement=True,
+        ),
+        _Told(
             "metastable, beyond the first-order line: lnZ below -beta E of a state that was seen or is known",
             is_metastable & _contradicted(branch.scores["bound"], two_sided=False),
+            is_impossible=True,
         ),
-        (
+        _Told(
             "metastable, or not in equilibrium: entropy below 0",
             is_metastable & _contradicted(branch.scores["entropy"], two_sided=False),
+            is_impossible=True,
         ),
     ]
 

@@ -92,7 +92,7 @@ def solve(ladder: Ladder, n_rungs: int, start: np.ndarray) -> Mbar:
         if is_solved or not is_lower:
             break
     if not is_solved:
-        log_z = np.full(n_rungs, np.nan)
+        log_z, log_mixture = np.full(n_rungs, np.nan), np.full_like(log_mixture, np.nan)
     slopes = points.counts @ shares - points.n_rows  # of each block; they add up to zero
     steps = _newton(_curvature(shares, total), slopes.T).T
     return Mbar(beta, log_z, steps, points, log_mixture, shares)

@@ -72,13 +72,15 @@ class DensityOfStates:
 
 
 def curves(results: Results, beta: np.ndarray | None = None) -> Curves:
-    """Of the rows after the burn-in and all copies; on a fine grid from 0, or the first rung, to the coldest rung.
+    """Of the rows after the burn-in, on a fine grid from 0, or the first rung, to the coldest rung.
+
+    Of the copies of the first branch of `free_energy`: those that started at random, where the others disagree.
 
     beta: (points,), the grid. Raises ValueError for a negative or infinite beta.
     """
     data = results.equilibrium()
     log_states = log_n_states(results.config, int(data.attrs["n_weights"]))
-    copies = np.arange(data.sizes["copy"])
+    copies = results.free_energy().branches[0].copies
     grid = None if beta is None else np.atleast_1d(np.asarray(beta, dtype=float))
     if grid is not None and not (np.isfinite(grid) & (grid >= 0)).all():
         raise ValueError(f"beta: got {beta}, expected finite numbers, 0 or more")
@@ -103,11 +105,14 @@ def default_grid(ladder: Ladder) -> np.ndarray:
 
 
 def densities_of_states(results: Results, n_bins: int = N_BINS) -> list[DensityOfStates]:
-    """Of each instance, from all copies after the burn-in. n_bins: of energies that are no whole numbers."""
+    """Of each instance, from the rows after the burn-in, of the copies that `curves` takes.
+
+    n_bins: of energies that are no whole numbers
+    """
     data = results.equilibrium()
     n_weights = int(data.attrs["n_weights"])
     log_states = log_n_states(results.config, n_weights)
-    copies = np.arange(data.sizes["copy"])
+    copies = results.free_energy().branches[0].copies
     return [
         _density(ladder, log_states, n_weights, n_bins)
         for (ladder,) in energies.ladders(data, results.config, [copies])

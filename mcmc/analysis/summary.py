@@ -16,7 +16,7 @@ from mcmc.analysis.generalisation import generalisation_error
 from mcmc.analysis.permutations import aligned_series
 from mcmc.analysis.results import Results
 from mcmc.analysis.statistics import Estimate
-from mcmc.analysis.thermalisation import ALIGNED, VERDICTS, Setting, of_symmetric
+from mcmc.analysis.thermalisation import ALIGNED, VERDICTS, Setting
 
 MAX_DECIMALS = 6  # in the table
 MAX_WIDTH = 120
@@ -169,6 +169,7 @@ class Summary:
     def to_json_dict(self) -> dict[str, Any]:
         """As `mcmc summary --json` prints it; what does not exist is left out, what cannot be told is None."""
         rungs = {"verdict": self.verdict, "rungs": [_json_rung(rung) for rung in self.rungs]}
+        rungs["notes"] = list(self.notes)
         return rungs | ({"exchange": _json_exchange(self.exchange)} if len(self.rungs) > 1 else {})
 
 
@@ -236,7 +237,10 @@ def _rungs(results: Results) -> tuple[list[Rung], Exchange]:
                 )
             )
     trips = trips_of_ladders(walkers.walker, setting.beta)
-    verdicts = thermalisation.verdicts(found, setting, trips if len(rungs) > 1 else None)
+    free, order = results.free_energy(), np.argsort(np.argsort(setting.beta, kind="stable"), kind="stable")
+    metastable, inconsistent = ([told[rank] for rank in order] for told in (free.metastable, free.inconsistent))
+    trips_of_all = trips if len(rungs) > 1 else None
+    verdicts = thermalisation.verdicts(found, setting, trips_of_all, metastable, inconsistent)
     more = _free_energies(results)
     hottest = int(np.argmin(setting.beta))
     rungs = [
@@ -296,8 +300,8 @@ def _estimates(
             if not np.isfinite(chains).all():  # an integrator that has left the numbers
                 chains = np.full(chains.shape, np.nan)
             estimates[name] = statistics.average_over_instances(*statistics.time_average(chains)[:2])
-    if "overlap" in series:
-        estimates["binder"] = statistics.binder_ratio(series[of_symmetric(series, "overlap")])
+    if "overlap" in series and ALIGNED["overlap"] not in series:  # aligned ones are never around 0
+        estimates["binder"] = statistics.binder_ratio(series["overlap"])
     return estimates, sizes
 
 
@@ -323,6 +327,7 @@ def _json_rung(rung: Rung) -> dict[str, Any]:
         **{name: {k: _json_number(v) for k, v in e._asdict().items()} for name, e in rung.estimates.items()},
         **{name: _json_number(value) for name, value in plain.items() if value is not None},
         "verdict": rung.verdict,
+        "reasons": list(rung.reasons),
     }
 
 

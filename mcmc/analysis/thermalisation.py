@@ -21,7 +21,7 @@ Overlaps are those of aligned units where order or signs of units mean nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -69,6 +69,8 @@ NO_SIDES = "no second side that it agrees with"
 STARTS_AGREE = "two starts agree"
 NISHIMORI_HOLDS = "Nishimori identities hold"
 ROUND_TRIPS = f"{MIN_TRIPS} round trips and more in every ladder"
+MIXES = "so hot that it mixes in a few sweeps"
+BIASED = "the method is biased by its step size; compare with hmc or mala"
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def evidence(series: dict[str, np.ndarray], sizes: np.ndarray, beta: float, sett
         against += [reason for name, values in judged.items() for reason in _spread(name, values, series, setting)]
         if "overlap" in judged and _frozen_apart(judged["overlap"]).any():
             against.append("copies frozen in different states")
-        if not against and not short and _starts_agree(judged, setting.planted):
+        if not against and not short and _starts_agree(judged, setting.planted, setting.level):
             agreements.append(STARTS_AGREE)
         wrong, holds = _nishimori(judged, beta, setting)
         against += wrong
@@ -151,28 +153,51 @@ def evidence(series: dict[str, np.ndarray], sizes: np.ndarray, beta: float, sett
     )
 
 
-def verdicts(found: list[Evidence], setting: Setting, trips: np.ndarray | None) -> list[tuple[str, tuple[str, ...]]]:
+Verdict = tuple[str, tuple[str, ...]]
+"""One of VERDICTS, and its reasons."""
+
+
+def verdicts(
+    found: list[Evidence],
+    setting: Setting,
+    trips: np.ndarray | None,
+    metastable: Sequence[Sequence[str]] = (),
+    inconsistent: Sequence[Sequence[str]] = (),
+) -> list[Verdict]:
     """Verdict and reasons of every rung.
 
     trips: int (rungs, ladders, 2), round trips rung -> hottest rung -> rung of the copies of all instances, altogether
-    and in the last half of the rows; None without a ladder
+    and in the last half of the rows; None without a ladder. metastable, inconsistent: what the free energies say
+    against each rung, the one enough to call it stuck, the other enough not to call it equilibrated
     """
-    out: list[tuple[str, tuple[str, ...]]] = []
+    out = []
     for rung, here in enumerate(found):
-        if here.against:
-            out.append(("stuck", here.against))
+        against = (*here.against, *(metastable[rung] if len(metastable) else ()))
+        doubts = tuple(inconsistent[rung]) if len(inconsistent) else ()
+        if against:
+            out.append(("stuck", against))
         elif here.short:
             out.append(("not contradicted", tuple(f"too short: {reason}" for reason in here.short)))
+        elif setting.config.get("sampler", {}).get("method") in UNADJUSTED:
+            out.append(("not contradicted", (BIASED, *doubts)))
+        elif doubts:
+            out.append(("not contradicted", doubts))
         else:
-            agreements, missing = list(here.agreements), [NO_SIDES]
-            if STARTS_AGREE in agreements and _teacher_may_outweigh(rung, found, setting):
-                agreements.remove(STARTS_AGREE)
-                missing = ["both starts have left the teacher, whose state may be the better one"]
-            elif trips is not None:
-                missing = list(_what_trips_lack(rung, found, setting, trips))
-                agreements += [] if missing else [ROUND_TRIPS]
-            out.append(("equilibrated", tuple(agreements)) if agreements else ("not contradicted", tuple(missing)))
+            out.append(_by_two_sides(rung, found, setting, trips))
     return out
+
+
+def _by_two_sides(rung: int, found: list[Evidence], setting: Setting, trips: np.ndarray | None) -> Verdict:
+    """Of a rung that nothing speaks against."""
+    agreements, missing = list(found[rung].agreements), [NO_SIDES]
+    is_hottest = rung == int(np.argmin(setting.beta))
+    if STARTS_AGREE in agreements and _teacher_may_outweigh(rung, found, setting):
+        agreements.remove(STARTS_AGREE)
+        missing = ["both starts have left the teacher, whose state may be the better one"]
+    elif trips is not None:
+        missing = list(_what_trips_lack(rung, found, setting, trips))
+        agreements += [] if missing else [MIXES if is_hottest else ROUND_TRIPS]
+    return ("equilibrated", tuple(agreements)) if agreements else ("not contradicted", tuple(missing))
 
 
 def of_symmetric(series: dict[str, np.ndarray], name: str) -> str:
@@ -242,7 +267,7 @@ def _words(name: str) -> str:
 # --- two sides ---
 
 
-def _starts_agree(judged: dict[str, np.ndarray], planted: np.ndarray) -> bool:
+def _starts_agree(judged: dict[str, np.ndarray], planted: np.ndarray, level: float) -> bool:
     """Whether both starts have the same energy and overlap with the teacher in every instance, and both have moved."""
     if planted.all() or not planted.any() or "teacher_overlap" not in judged:
         return False
@@ -250,7 +275,10 @@ def _starts_agree(judged: dict[str, np.ndarray], planted: np.ndarray) -> bool:
         for side in (planted, ~planted):
             if not (statistics.effective_sample_size(judged[name][:, side]) >= MIN_ESS_INSTANCE).all():  # NaN: frozen
                 return False
-        if not (statistics.gelman_rubin(_by_start(judged[name], planted)) <= MAX_R_HAT).all():
+        sides = _by_start(judged[name], planted)
+        if not (statistics.gelman_rubin(sides) <= MAX_R_HAT).all():
+            return False
+        if min(map(statistics.probability_of_spread, sides)) < level / len(sides):
             return False
     return True
 
@@ -372,16 +400,16 @@ def _teacher_may_win(config: dict[str, Any], beta: float, setting: Setting) -> b
 
 
 def _what_trips_lack(rung: int, found: list[Evidence], setting: Setting, trips: np.ndarray) -> Iterator[str]:
-    """Why round trips are no proof at a rung; nothing if they are."""
+    """Why round trips are no proof at a rung; nothing if they are. The hottest rung needs none."""
     hottest = int(np.argmin(setting.beta))
-    if not _mixes(found[hottest], setting, hottest):
+    if any(here.against for here in found[hottest:rung]):
+        yield "a hotter rung is stuck"
+    elif not _mixes(found[hottest], setting, hottest):
         yield "the hottest rung is too cold, or its series too short, to mix in a few sweeps for sure"
     elif rung != hottest and trips[rung, :, 0].min() < MIN_TRIPS:
         yield f"fewer than {MIN_TRIPS} round trips in a ladder"
     elif rung != hottest and trips[rung, :, 1].min() < MIN_LATE_TRIPS:
         yield "hardly any round trip in the last half of a ladder"
-    elif any(here.against for here in found[hottest:rung]):
-        yield "a hotter rung is stuck"
     elif _teacher_may_outweigh(rung, found, setting, unknown=True):
         yield "round trips do not find what must be nucleated, as a better state at a teacher may be"
 
