@@ -20,7 +20,7 @@ from synthetic import ar1, synthetic
 
 ESTIMATES = {"energy", "energy_per_pattern", "heat_capacity", "overlap", "teacher_overlap", "generalisation_error"}
 ESTIMATES |= {"binder"}
-PLAIN = {"beta", "tau", "ess", "r_hat", "acceptance", "exchange_rate", "round_trips", "verdict"}
+PLAIN = {"beta", "tau", "ess", "r_hat", "acceptance", "exchange_rate", "round_trips", "verdict", "reasons"}
 
 
 def summary(**parameters: object) -> Summary:
@@ -194,7 +194,7 @@ def test_round_trips_of_a_long_history() -> None:
 def test_json() -> None:
     found = json.loads(json.dumps(summary(n_instances=2).to_json_dict(), allow_nan=False))
     assert found["verdict"] in VERDICTS
-    assert set(found) == {"verdict", "rungs", "exchange"}
+    assert set(found) == {"verdict", "rungs", "notes", "exchange"}
     middle = found["rungs"][1]
     assert set(middle) == ESTIMATES | PLAIN
     assert all(set(middle[name]) == {"mean", "error", "thermal_error", "sample_error"} for name in ESTIMATES)
@@ -215,6 +215,7 @@ def test_json_of_the_smallest_run() -> None:
         "r_hat",
         "acceptance",
         "verdict",
+        "reasons",
     }
     assert rung["energy"]["sample_error"] is None
 
@@ -280,7 +281,7 @@ def test_fully_connected_machines_are_aligned(architecture: str) -> None:
     assert "generalisation_error" not in written  # there is no law and no test set
     table = found.table()
     headings = [line.split() for line in table.splitlines() if line.split()[:1] == ["beta"]]
-    assert headings[0][:9] == ["beta", "E/P", "C", "q_al", "R_al", "Binder", "spec", "lnZ", "s"]
+    assert headings[0][:8] == ["beta", "E/P", "C", "q_al", "R_al", "spec", "lnZ", "s"]
     assert "q_al, R_al:" in table
     assert "q_al" not in summary().table()
 
