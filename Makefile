@@ -77,7 +77,8 @@ sanitize: $(VENV)/tools ## the tests of one process with the address and undefin
 		LD_PRELOAD="$$(for so in libasan.so libubsan.so libstdc++.so.6; do gcc -print-file-name=$$so; done | xargs)" \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1 \
 		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-		$(CURDIR)/$(BIN)/python -m pytest --capture=sys -m 'not mpi and not slow and not faults'
+		$(CURDIR)/$(BIN)/python -m pytest --capture=sys --numprocesses auto --dist loadfile \
+		-m 'not mpi and not slow and not faults'
 
 clean: ## remove what was built and installed (not out/)
 	rm -rf $(VENV) .mpi build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage mcmc/kernels/*.so

@@ -1,4 +1,4 @@
-"""The dataset of a run, read from its files when and as far as it is needed.
+"""The dataset of a run; a large one is read from its files when and as far as it is needed.
 
 Files are verified when the dataset is made. At every reading they are known again by what the file system says of them,
 because a run that goes on may have replaced them meanwhile.
@@ -24,15 +24,20 @@ from mcmc.priors import unpack
 from mcmc.schema import FORMAT_VERSION, SNAPSHOTS, VARIABLES
 from mcmc.storage import RESULTS, ROOT_ATTRIBUTES, SEGMENTS, Checkpoint, RunDirectory
 
+_SMALL = 1 << 27
+"""Bytes."""
+
 
 def read_dataset(path: str | os.PathLike[str]) -> xarray.Dataset:
-    """The root group of the run in directory `path`; also while the run goes on. Values are read when they are used.
+    """The root group of the run in directory `path`; also while the run goes on.
 
+    A small one is loaded into memory; of a large one values are read when they are first used, and kept.
     From results.h5, unless a checkpoint lists more rows than it holds. From a checkpoint come the time series of the
     segments, its arrays that schema.VARIABLES names, its attributes that ROOT_ATTRIBUTES names, and complete = 0.
     Raises StorageError if there is no run or if its files are damaged, and at a later use if they have been replaced.
     """
-    return xarray.open_dataset(os.fspath(path), engine=_Run)
+    dataset = xarray.open_dataset(os.fspath(path), engine=_Run)
+    return dataset.load() if dataset.nbytes <= _SMALL else dataset
 
 
 def read_weights(path: str | os.PathLike[str]) -> xarray.DataArray | None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mcmc
+from mcmc import reading
 from mcmc.analysis import results as results_module
 from mcmc.errors import StorageError
 from mcmc.reading import _between, read_dataset
@@ -20,6 +21,11 @@ from running import tables
 
 RUN = {"data.n_instances": 2, "schedule.measure_every": 1, "schedule.burn_in": 20}
 N_ROWS = 60
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_SMALL", -1)
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +126,12 @@ def test_files_replaced_meanwhile(state: str, directories: dict[str, Path], tmp_
     path.unlink()
     with pytest.raises(StorageError, match="missing"):
         dataset["energy"].to_numpy()
+
+
+def test_small_runs_are_in_memory(directories: dict[str, Path], tmp_path: Path, monkeypatch) -> None:
+    """Whatever happens to the files afterwards."""
+    monkeypatch.setattr(reading, "_SMALL", 1 << 20)
+    shutil.copytree(directories["complete"], tmp_path / "run")
+    dataset = read_dataset(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    xr.testing.assert_identical(dataset, read_dataset(directories["complete"]))

@@ -35,7 +35,7 @@ class Results:
     """One run: `dataset` as in results.h5, `path` of its directory (None in memory), `config` (the run file as a dict).
 
     Built from a directory by `load`, or from any dataset with the variables and attributes of results.h5. Values of a
-    dataset from files are read when they are first used, and then kept.
+    large dataset from files are read when they are first used, and then kept.
     """
 
     def __init__(self, dataset: xr.Dataset, path: Path | None = None) -> None:
