@@ -18,9 +18,11 @@ import mcmc
 import spins
 from enumeration import all_states
 from mcmc.analysis import Results, energies, mbar
+from mcmc.analysis import results as results_module
 from mcmc.analysis.free_energy import WAYS, Branch, FreeEnergy, log_n_states, teacher_has_no_error
 from mcmc.analysis.statistics import average_over_instances
 from synthetic import RUN_TOML
+from test_summary import written
 
 REPETITIONS = 500
 LOW, HIGH = 0.63, 0.73
@@ -234,17 +236,31 @@ def test_energies_that_are_no_numbers(rung: int) -> None:
 
 def test_memory_is_that_of_one_rung() -> None:
     """Some arrays of its size."""
-    peaks = []
     beta = np.linspace(0, 1, 32)
-    for n_rows in (8000, 32_000):
-        data = spins.spins(np.random.default_rng(1), beta=beta, n_rows=n_rows)
-        tracemalloc.start()
-        try:
-            found(data)
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 12 * data["energy"].nbytes / len(beta)
+    few, many = (spins.spins(np.random.default_rng(1), beta=beta, n_rows=n_rows) for n_rows in (8000, 32_000))
+    assert peak(Results(many)) < peak(Results(few)) + 12 * many["energy"].nbytes / len(beta)
+
+
+def test_reading_takes_the_memory_of_one_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside what is worked out of it. The negative control reads all rungs together."""
+    data = spins.spins(np.random.default_rng(1), beta=BETA, n_rows=8000)
+    directory, series, constants, attributes = written(tmp_path / "run", data)
+    directory.write_results(constants, None, attributes, [directory.write_segment(0, 0, series, {})])
+    monkeypatch.setattr("mcmc.reading._SMALL", -1)
+    bound = peak(Results(data)) + 3 * data["energy"].nbytes / len(BETA)
+    assert peak(mcmc.load(directory.path)) > bound
+    monkeypatch.setattr(results_module, "BYTES_AT_A_TIME", 1)
+    assert peak(mcmc.load(directory.path)) < bound
+
+
+def peak(results: Results) -> int:
+    """Bytes, of the free energy."""
+    tracemalloc.start()
+    try:
+        results.free_energy()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("n_rows", [1, 7, 15, 16, 40])
@@ -398,7 +414,7 @@ def test_runs_agree_with_enumeration(loss: str, tmp_path: Path, monkeypatch: pyt
     assert rungs[-1]["log_z"]["mean"] == pytest.approx(branch.log_z[:, -1].mean())
     assert rungs[0]["log_z"]["thermal_error"] == 0
     assert "lnZ" in results.summary().table()
-    monkeypatch.setattr(energies, "_BYTES_AT_A_TIME", 1)  # as a long run is read: by instance and rung
+    monkeypatch.setattr(results_module, "BYTES_AT_A_TIME", 1)  # as a long run is read: by instance and rung
     by_pieces = mcmc.load(tmp_path / "run").free_energy()
     np.testing.assert_array_equal(by_pieces.branches[0].log_z_error, branch.log_z_error)
 
