@@ -280,7 +280,9 @@ def test_biased_methods_are_never_called_equilibrated(method: str) -> None:
     assert stuck[0] == ("stuck", ("drift",))
 
 
-def by_free_energy(metastable: list[tuple[str, ...]], inconsistent: list[tuple[str, ...]], **here: Any) -> list[Verdict]:
+def by_free_energy(
+    metastable: list[tuple[str, ...]], inconsistent: list[tuple[str, ...]], **here: Any
+) -> list[Verdict]:
     """Of a ladder that round trips prove, but for what the free energies say."""
     trips = np.full((3, 4, 2), 30)
     where = setting(np.zeros(2, dtype=bool), [0.2, 0.4, 0.6], RANDOM_LABELS)
