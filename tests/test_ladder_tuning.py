@@ -528,9 +528,12 @@ def test_an_interrupted_run_does_not_look_again(sought: Path, tmp_path: Path, mo
     assert_same_results(tmp_path / "out", sought)
 
 
-def test_a_pilot_that_is_stopped_leaves_nothing(sought: Path, tmp_path: Path) -> None:
+def test_a_pilot_that_is_stopped_leaves_nothing(
+    sought: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["run", str(sought.parent / "run.toml"), "-o", str(tmp_path / "out"), "--quiet"]
     assert run_command([*command, "--walltime", "0.000001"]) == 75
+    assert capsys.readouterr().err == f"mcmc: {tmp_path / 'out'}: stopped in the pilot runs, which begin anew\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -202,6 +202,22 @@ def test_json() -> None:
     assert set(found["rungs"][2]) == set(middle) - {"exchange_rate"}
 
 
+def test_json_has_the_reasons_and_the_notes() -> None:
+    """As the table does."""
+    drifting = synthetic(beta=(5.0, 6.0, 7.0))  # too cold to tell lnZ
+    drifting["energy"][:, :, :, 1] += np.linspace(0, 20, 1100)[:, None]
+    found = Results(drifting).summary()
+    told = json.loads(json.dumps(found.to_json_dict(), allow_nan=False))
+    reasons = [rung["reasons"] for rung in told["rungs"]]
+    assert reasons == [list(rung.reasons) for rung in found.rungs]
+    assert "the energy drifts" in reasons[1][0]
+    assert all(reasons)
+    assert told["notes"] == list(found.notes)
+    assert told["notes"][0].startswith("no lnZ and s")
+    table = " ".join(found.table().split())
+    assert all(line in table for line in (*told["notes"], *(reason for some in reasons for reason in some)))
+
+
 def test_json_of_the_smallest_run() -> None:
     found = json.loads(json.dumps(summary(n_copies=1, source="random", beta=(1.0,)).to_json_dict(), allow_nan=False))
     (rung,) = found["rungs"]
@@ -279,6 +295,7 @@ def test_fully_connected_machines_are_aligned(architecture: str) -> None:
     (written,) = {frozenset(rung) for rung in found.to_json_dict()["rungs"][1:2]}
     assert {"aligned_overlap", "aligned_teacher_overlap", "specialisation", "overlap", "teacher_overlap"} <= written
     assert "generalisation_error" not in written  # there is no law and no test set
+    assert "binder" not in written  # aligned overlaps are far from 0 whatever the law
     table = found.table()
     headings = [line.split() for line in table.splitlines() if line.split()[:1] == ["beta"]]
     assert headings[0][:8] == ["beta", "E/P", "C", "q_al", "R_al", "spec", "lnZ", "s"]
