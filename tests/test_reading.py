@@ -69,7 +69,7 @@ def _keys(size: int) -> st.SearchStrategy:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("state", ["complete", "running"])
 def test_any_selection(state: str, directories: dict[str, Path], data: st.DataObject) -> None:

@@ -80,7 +80,7 @@ def curves(results: Results, beta: np.ndarray | None = None) -> Curves:
     """
     data = results.equilibrium()
     log_states = log_n_states(results.config, int(data.attrs["n_weights"]))
-    copies = results.free_energy().branches[0].copies
+    copies = _copies(results)
     grid = None if beta is None else np.atleast_1d(np.asarray(beta, dtype=float))
     if grid is not None and not (np.isfinite(grid) & (grid >= 0)).all():
         raise ValueError(f"beta: got {beta}, expected finite numbers, 0 or more")
@@ -95,6 +95,12 @@ def curves(results: Results, beta: np.ndarray | None = None) -> Curves:
         pairs = zip(values[:, number].T, errors[:, number].T, strict=True)
         bands[name] = Band(*np.array([statistics.average_over_instances(*pair) for pair in pairs]).T)
     return Curves(beta=grid, **bands)
+
+
+def _copies(results: Results) -> np.ndarray:
+    """Of the first branch of the free energies, which need not be worked out where all copies start alike."""
+    start = results.dataset["start"].to_numpy()
+    return np.arange(len(start)) if (start == start[0]).all() else results.free_energy().branches[0].copies
 
 
 def default_grid(ladder: Ladder) -> np.ndarray:
@@ -112,7 +118,7 @@ def densities_of_states(results: Results, n_bins: int = N_BINS) -> list[DensityO
     data = results.equilibrium()
     n_weights = int(data.attrs["n_weights"])
     log_states = log_n_states(results.config, n_weights)
-    copies = results.free_energy().branches[0].copies
+    copies = _copies(results)
     return [
         _density(ladder, log_states, n_weights, n_bins)
         for (ladder,) in energies.ladders(data, results.config, [copies])

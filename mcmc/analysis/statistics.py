@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,7 @@ def blocking(series: np.ndarray) -> Blocking:
     return Blocking(np.array(lengths), found, found / np.sqrt(2 * (n_blocks - 1)), error)
 
 
+@cache
 def student_factor(n: int) -> float:
     """By how much a one-sigma bar from `n` values must grow to cover 68 %: the 0.8413 quantile of Student's t."""
     return float(stats.t.ppf(ONE_SIGMA, n - 1)) if n >= 2 else np.nan
