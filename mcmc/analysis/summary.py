@@ -157,11 +157,12 @@ class Summary:
             yield [f"{rung.beta:.4g}", *pairs]
 
     def _closing(self) -> str:
-        betas: dict[str, list[str]] = {}
-        for rung in self.rungs:
+        beta = np.array([rung.beta for rung in self.rungs])
+        rungs: dict[str, np.ndarray] = {}
+        for r, rung in enumerate(self.rungs):
             for reason in rung.reasons:
-                betas.setdefault(f"{rung.verdict}: {reason}", []).append(f"{rung.beta:.4g}")
-        reasons = [f"{reason}; beta = {', '.join(where)}" for reason, where in betas.items()]
+                rungs.setdefault(f"{rung.verdict}: {reason}", np.zeros(len(beta), dtype=bool))[r] = True
+        reasons = [f"{reason}; {thermalisation.where(beta, which)}" for reason, which in rungs.items()]
         lines = [fill(reason, MAX_WIDTH, initial_indent="  ", subsequent_indent="    ") for reason in reasons]
         advice = [fill(f"Ladder: {line}", MAX_WIDTH, subsequent_indent="  ") for line in self.exchange.advice]
         return "\n".join([f"Verdict: {self.verdict}", *lines, *advice])
