@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from mcmc.analysis import statistics
+from mcmc.analysis import results, statistics
 
 COUNTING_LOSSES = ("error-count", "symmetric")
 """Losses that count patterns: energies are whole numbers."""
@@ -25,7 +25,6 @@ MAX_POINTS = 1000
 """Energies kept of a rung and instance where they are no whole numbers."""
 
 _MAX_ROWS_OF_TAU = 4096
-_BYTES_AT_A_TIME = 1 << 28
 
 MEAN, SQUARE, UP, UP_SQUARE, DOWN, DOWN_SQUARE = range(6)
 """Columns of Ladder.moments."""
@@ -118,24 +117,30 @@ class Ladder:
 
 
 def ladders(data: xr.Dataset, config: dict[str, Any], groups: Sequence[np.ndarray]) -> Iterator[tuple[Ladder, ...]]:
-    """For every instance the ladders of groups of copies (index arrays). Reads the energy once, some 256 MiB at a time.
+    """For every instance the ladders of groups of copies (index arrays).
+
+    Reads the energy once, results.BYTES_AT_A_TIME together or else one rung of an instance.
 
     data: rows after the burn-in; config: the run file
     """
-    energy = data["energy"].transpose("instance", "copy", "sample", "rung")
+    energy = data["energy"].variable  # xarray gathers the values one by one if axes change before it reads
     order = np.argsort(data["beta"].to_numpy(), kind="stable")
     beta = data["beta"].to_numpy()[order].astype(float)
     n_instances = energy.sizes["instance"]
-    step = int(max(1, n_instances * _BYTES_AT_A_TIME // energy.nbytes))
+    step = int(max(1, n_instances * results.BYTES_AT_A_TIME // energy.nbytes))
     is_counting = config["model"]["loss"]["name"] in COUNTING_LOSSES
     for first in range(0, n_instances, step):
         piece = energy.isel(instance=slice(first, first + step))
-        if piece.nbytes <= _BYTES_AT_A_TIME:
+        if piece.nbytes <= results.BYTES_AT_A_TIME:
             piece = piece.load()
         for number in range(piece.sizes["instance"]):
-            here = piece.isel(instance=number).variable
-            rungs = (np.asarray(here.isel(rung=r), dtype=float) for r in order)
+            rungs = (_read(piece.isel(instance=number, rung=r)) for r in order)
             yield _of_instance(rungs, beta, groups, is_counting)
+
+
+def _read(energy: xr.Variable) -> np.ndarray:
+    """Of one rung of an instance: float64 (copies, rows)."""
+    return energy.load().transpose("copy", "sample").to_numpy().astype(float, copy=False)
 
 
 def _of_instance(

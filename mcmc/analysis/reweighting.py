@@ -189,6 +189,8 @@ def _density(ladder: Ladder, log_states: float, n_weights: int, n_bins: int) -> 
     solution = solution.merged(blocks.n_blocks)
     log_z_0 = log_states if mbar.reaches_zero(ladder) else np.nan
     energy, bins, width = _bins(ladder, solution.points.energy, n_bins)
+    if np.isnan(solution.log_z).any():
+        return DensityOfStates(energy, *np.full((4, len(energy)), np.nan))
     shift = np.full(len(energy), -np.inf)
     np.maximum.at(shift, bins, -solution.log_mixture)
     weights = np.zeros((len(bins), len(energy)))
