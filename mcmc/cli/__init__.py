@@ -145,7 +145,7 @@ def summary(directory: Path, as_json: bool) -> None:
 @mcmc.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="Default: plots in DIR.")
-@click.option("--format", "file_format", type=click.Choice(["png", "pdf"]), default="png", show_default=True)
+@click.option("--format", "file_format", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)
 def plot(directory: Path, output: Path | None, file_format: str) -> None:
     """Pictures of a run; prints their paths."""
     for path in _results(directory).plot(output, file_format):

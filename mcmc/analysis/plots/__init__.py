@@ -1,0 +1,98 @@
+"""The pictures of a run, one file for each kind: what `mcmc plot` draws and `mcmc report` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from mcmc.analysis.plots.ladder import exchange
+from mcmc.analysis.plots.observables import overview
+from mcmc.analysis.plots.series import traces, two_time
+from mcmc.analysis.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, STYLE
+from mcmc.analysis.results import Results
+from mcmc.errors import ConfigError
+
+__all__ = [
+    "BLUE",
+    "FORMATS",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PICTURES",
+    "PURPLE",
+    "RED",
+    "SKY",
+    "STYLE",
+    "Picture",
+    "exchange",
+    "figures",
+    "overview",
+    "plot",
+    "traces",
+    "two_time",
+]
+
+FORMATS = ("png", "pdf", "svg")
+
+
+class Picture(NamedTuple):
+    """A kind of picture."""
+
+    draw: Callable[[Results], Figure | None]
+    """None for a run that has no data for it."""
+    caption: str
+    """One sentence."""
+
+
+PICTURES = {
+    "overview": Picture(
+        overview, "Energy, overlaps, generalisation error and heat capacity against inverse temperature."
+    ),
+    "traces": Picture(traces, "Energy against time on a few rungs, and the way of two walkers along the ladder."),
+    "exchange": Picture(exchange, "Exchange of neighbouring rungs, acceptance of moves and round trips."),
+    "two_time": Picture(two_time, "Two-time correlations, a curve for each waiting time: ageing, where they differ."),
+}
+"""By name of the file, in the order in which they are shown."""
+
+
+def figures(results: Results) -> dict[str, tuple[Figure, str]]:
+    """The pictures that a run has data for: name -> figure and a caption of one sentence, in the order to show them.
+
+    A figure can be saved as it is, in any format of matplotlib. Raises ConfigError without samples after the burn-in.
+    """
+    drawn = ((name, picture.draw(results), picture.caption) for name, picture in PICTURES.items())
+    return {name: (figure, caption) for name, figure, caption in drawn if figure is not None}
+
+
+def plot(results: Results, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
+    """Write all `figures`, one file each; the paths written.
+
+    format: one of FORMATS
+
+    `directory` is made if need be; default: `plots` in the run's own. Raises ConfigError without samples after the
+    burn-in, for another format, and for results in memory without `directory`.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}")
+    if directory is None:
+        if results.path is None:
+            raise ConfigError("directory: missing, expected a directory for the pictures of results in memory")
+        directory = results.path / "plots"
+    found = figures(results)
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, (figure, _) in found.items():
+        paths.append(directory / f"{name}.{format}")
+        with mpl.rc_context(STYLE):
+            figure.savefig(paths[-1], metadata=_UNDATED.get(format))
+    return paths
+
+
+_UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""The same run gives the same file."""
