@@ -258,7 +258,7 @@ def energies_of_spins(beta: np.ndarray) -> tuple[np.ndarray, ...]:
 
 @pytest.mark.parametrize("steps", [[0.25] * 8, [0.1, 0.3] * 4, [0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.2, 0.3]])
 def test_quadrature_errors_of_uneven_ladders(steps: list[float]) -> None:
-    """The error of every step, exactly where it is of order h^5 with one coefficient; of spins the size of the largest."""
+    """The error of every step, exactly where it is of order h^5 with one coefficient; of spins roughly."""
     beta = np.cumsum([1.0, *steps])
     for law, tolerance in ((energies_of_fourth_order, 1e-9), (energies_of_spins, 0.4)):
         log_z, mean, variance = law(beta)

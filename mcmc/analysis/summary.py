@@ -85,6 +85,11 @@ class Rung:
     verdict: str
     reasons: tuple[str, ...]
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether nothing speaks against the rung, and its series are long enough to have shown it."""
+        return thermalisation.is_trusted((self.verdict, self.reasons))
+
 
 @dataclass(frozen=True, repr=False)
 class Summary:

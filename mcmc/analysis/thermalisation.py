@@ -66,6 +66,7 @@ SAME = 1 - 1e-9
 UNADJUSTED = ("langevin", "underdamped", "sgld")
 """Methods whose stationary law is the Gibbs measure only for small steps."""
 
+TOO_SHORT = "too short"
 NO_SIDES = "no second side that it agrees with"
 STARTS_AGREE = "two starts agree"
 NISHIMORI_HOLDS = "Nishimori identities hold"
@@ -158,6 +159,12 @@ Verdict = tuple[str, tuple[str, ...]]
 """One of VERDICTS, and its reasons."""
 
 
+def is_trusted(verdict: Verdict) -> bool:
+    """Whether nothing speaks against a rung, and its series are long enough to have shown it."""
+    name, reasons = verdict
+    return name != "stuck" and not any(reason.startswith(TOO_SHORT) for reason in reasons)
+
+
 def verdicts(
     found: list[Evidence],
     setting: Setting,
@@ -180,7 +187,7 @@ def verdicts(
         if here.against:
             out.append(("stuck", here.against))
         elif here.short:
-            out.append(("not contradicted", tuple(f"too short: {reason}" for reason in here.short)))
+            out.append(("not contradicted", tuple(f"{TOO_SHORT}: {reason}" for reason in here.short)))
         elif setting.config.get("sampler", {}).get("method") in UNADJUSTED:
             out.append(("not contradicted", (BIASED, *doubts)))
         elif doubts:

@@ -130,3 +130,30 @@ def merge(directories: tuple[Path, ...], output: Path | None) -> None:
         else:
             path = merging.compact(directory)
         click.echo(path)
+
+
+def plot_scan(scan: Scan, directory: Path, output: Path, file_format: str) -> list[Path]:
+    """Writes the pictures of the tasks that are complete; the paths written. Says which other tasks there are."""
+    from mcmc import analysis, farm, merging
+    from mcmc.analysis import plots, scans
+
+    summaries, missing = {}, []
+    for task, status in zip(scan.tasks, farm.statuses(scan, directory), strict=True):
+        if status.get("state") != "complete":
+            missing.append(task.name)
+            continue
+        try:
+            results = analysis.load(directory / task.name)
+            scan.check_run(task, directory / task.name, results.dataset.attrs["run_toml"])
+        except StorageError as error:
+            click.echo(f"mcmc: warning: {error}", err=True)
+            continue
+        summaries[task.position] = results.summary()
+    if not summaries:
+        raise StorageError(f"{directory}: no task is complete yet")
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        click.echo(f"mcmc: warning: {len(missing)} of {len(scan.tasks)} tasks are not complete: {shown}", err=True)
+    values = {name: (joined.dims[0], joined.values) for name, joined in merging.coordinates(scan).items()}
+    table = scans.table(merging.dimensions(scan), values, summaries)
+    return plots.save(plots.scans.figures(table), output, file_format)
