@@ -139,6 +139,11 @@ def average_over_instances(means: np.ndarray, errors: np.ndarray) -> Estimate:
     return Estimate(float(np.mean(means)), sample if n >= 2 else thermal, thermal, sample)
 
 
+def averages(means: np.ndarray, errors: np.ndarray) -> list[Estimate]:
+    """`average_over_instances` of each column: (instances, columns) both."""
+    return [average_over_instances(*column) for column in zip(means.T, errors.T, strict=True)]
+
+
 def blocks(series: np.ndarray, tau: float) -> np.ndarray:
     """Cut (chains, rows) into (n_blocks, length) nearly independent blocks, the oldest rows left out if need be.
 
