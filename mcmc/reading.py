@@ -62,6 +62,19 @@ def read_weights(path: str | os.PathLike[str]) -> xarray.DataArray | None:
         return _weights(arrays, checkpoint.arrays["beta"], int(checkpoint.attrs["n_weights"]))
 
 
+def read_patterns(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Inputs (n_patterns, n_inputs), int8 -1 and +1 or float64, and labels float64 (n_patterns,) of each instance.
+
+    Nothing if there are no results.h5 with data: the run goes on, or does not store them.
+    """
+    file = RunDirectory(path).path / RESULTS
+    if not file.exists():
+        return
+    with sealed.open_verified(file, "results") as raw, h5py.File(raw, "r") as h5:
+        if "data" in h5:
+            yield from zip(h5["data/inputs"], h5["data/labels"], strict=True)
+
+
 def _weights(arrays: Mapping[str, np.ndarray], beta: np.ndarray, n_weights: int) -> xarray.DataArray:
     weights = arrays["weights"]
     if weights.dtype == np.uint64:

@@ -41,7 +41,11 @@ LAYERS = (
 DEPTH = {unit: depth for depth, row in enumerate(LAYERS) for unit in row}
 
 # Beside the layers: what these may import, and who may import them.
-BESIDE = {"analysis": {"errors", "schema", "reading"}, "theory": {"errors", "schema"}, "reference": set()}
+BESIDE = {
+    "analysis": {"architectures", "data", "errors", "schema", "reading"},
+    "theory": {"errors", "schema"},
+    "reference": set(),
+}
 USERS = {"analysis": {"mcmc", "cli"}, "theory": {"mcmc", "cli", "analysis"}, "reference": set()}
 
 # Who may import these packages at all.

@@ -133,10 +133,17 @@ def student_factor(n: int) -> float:
 
 def average_over_instances(means: np.ndarray, errors: np.ndarray) -> Estimate:
     """Average of `means` (n,), each with the thermal error `errors` (n,), over the n instances."""
+    thermal, sample = map(float, errors_over_instances(means, errors))
+    return Estimate(float(np.mean(means)), sample if len(means) >= 2 else thermal, thermal, sample)
+
+
+def errors_over_instances(means: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Thermal and sample error, see `Estimate`, of averages over n instances: twice (n, ...) -> twice (...)."""
     n = len(means)
-    thermal = float(np.sqrt(np.sum(errors**2)) / n)
-    sample = float(np.std(means, ddof=1) / np.sqrt(n) * student_factor(n)) if n >= 2 else np.nan
-    return Estimate(float(np.mean(means)), sample if n >= 2 else thermal, thermal, sample)
+    thermal = np.sqrt(np.sum(np.square(errors), axis=0)) / n
+    if n < 2:
+        return thermal, np.full_like(thermal, np.nan)
+    return thermal, np.std(means, axis=0, ddof=1) / np.sqrt(n) * student_factor(n)
 
 
 def averages(means: np.ndarray, errors: np.ndarray) -> list[Estimate]:
