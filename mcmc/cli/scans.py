@@ -13,7 +13,7 @@ from mcmc.cli.status import no_run, state_of
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 
 if TYPE_CHECKING:
-    from mcmc.scan import Scan
+    from mcmc.scan import Scan, Task
 
 _EPILOG = """\b
 A scan file is a run file with a table of axes:
@@ -130,3 +130,22 @@ def merge(directories: tuple[Path, ...], output: Path | None) -> None:
         else:
             path = merging.compact(directory)
         click.echo(path)
+
+
+def report_scan(scan: Scan, directory: Path, path: Path) -> None:
+    """Writes the report of a scan to `path`; a task without results, or with damaged ones, says so there."""
+    from mcmc import analysis, farm
+    from mcmc.analysis import report
+
+    def task_of(task: Task, state: str) -> report.Task:
+        settings = {scan.labels[key]: str(scan.value(task, key)) for key in scan.keys}
+        try:
+            results = analysis.load(directory / task.name)
+            scan.check_run(task, directory / task.name, results.dataset.attrs["run_toml"])
+            return report.Task(settings, task.name, state, results.summary(), "")
+        except (ConfigError, StorageError) as error:
+            return report.Task(settings, task.name, state, None, "" if state == "new" else str(error))
+
+    states = [state_of(status, time.time()) for status in farm.statuses(scan, directory)]
+    tasks = [task_of(*each) for each in zip(scan.tasks, states, strict=True)]
+    report.write_scan(str(directory), tasks, scan.text, path)
