@@ -1,9 +1,10 @@
 """Laws of observables on each rung: P(q), P(R) and energies from the time series, stabilities from snapshots.
 
-What has a lattice is binned on it: an integer energy has a bin of its own, and n Ising weights have the overlaps
-1 - 2 d/n, of which a bin takes one or, where they are finer than a fifth of a standard deviation, several, but always
-as many; bins of other widths would show the lattice as waves. Other bins are a fifth of a standard deviation wide.
-Those of overlaps and stabilities are symmetric about 0.
+What has a lattice is binned on it: an integer energy has a bin of its own, and so has each overlap 1 - 2 d/n of up to
+MOST_EXACT Ising weights. Bins of more weights have as many overlaps each, because others would show the lattice as
+waves, and an even number of them: on +-1 inputs, fields of weights that differ in an even number of places are equal
+modulo 4, so that even d are more frequent than odd ones, far more at low temperatures. Bins of what is real are a fifth
+of a standard deviation wide. Bins of overlaps and stabilities are symmetric about 0, of even n about 1/n.
 
 Thermal errors are from blocks of time, all copies and pairs together, several autocorrelation times long.
 """
@@ -27,6 +28,8 @@ from mcmc.data import Inputs
 from mcmc.errors import ConfigError
 
 BINS_PER_SIGMA = 5
+MOST_EXACT = 50
+"""Weights."""
 MAX_BINS = 1000
 """Of what has no lattice, and a few wild values."""
 MAX_MACHINES = 256
@@ -159,8 +162,7 @@ def _grid(values: np.ndarray, sites: _Sites | None) -> _Grid:
     width = float(values.std()) / BINS_PER_SIGMA
     if sites is None:
         return _Grid(1.0, 0.0, max(width, float(np.ptp(values)) / MAX_BINS) or 1.0)
-    spacing = 2 * sites.group / sites.scale
-    together = sites.group * max(1, int(width / spacing))
+    together = sites.group * max(1, int(width * sites.scale / (2 * sites.group)))
     if sites.n % 2 == 0 and sites.group == 1:  # with a site at 0, whose bin is to be symmetric
         together -= 1 - together % 2
     offset = 0 if sites.n % 2 else together if together % 2 else 1  # so that edges are between sites
@@ -174,9 +176,9 @@ def _grid_of_series(name: str, values: np.ndarray, config: dict[str, Any], n_wei
         return _WHOLE_NUMBERS if is_whole else _grid(values, None)
     differ = (n_weights - n_weights * values[..., :_BLOCKS]) / 2  # a teacher from a file may be anything
     is_lattice = config["model"].get("weights", "ising") == "ising" and np.allclose(differ, np.rint(differ), atol=1e-6)
-    # pairs of flips that keep one overlap change the others by two weights at a time
-    sites = _Sites(n_weights, n_weights, 2 if "constraint" in config else 1)
-    return _grid(values, sites if is_lattice else None)
+    if is_lattice and n_weights <= MOST_EXACT:
+        return _Grid(n_weights, 1 - n_weights % 2, 2, n_weights + 1)
+    return _grid(values, _Sites(n_weights, n_weights, 2) if is_lattice else None)
 
 
 def _sites_of_outputs(machine: Architecture, is_integer: bool) -> _Sites | None:

@@ -10,10 +10,13 @@ from typing import NamedTuple
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from mcmc.analysis.plots.ladder import exchange
+from mcmc.analysis.plots.distributions import energies, overlaps, stabilities
+from mcmc.analysis.plots.free_energies import density_of_states, free_energy
+from mcmc.analysis.plots.ladder import ladder
 from mcmc.analysis.plots.observables import overview
 from mcmc.analysis.plots.series import traces, two_time
 from mcmc.analysis.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, STYLE
+from mcmc.analysis.plots.thermalisation import thermalisation
 from mcmc.analysis.results import Results
 from mcmc.errors import ConfigError
 
@@ -29,10 +32,16 @@ __all__ = [
     "SKY",
     "STYLE",
     "Picture",
-    "exchange",
+    "density_of_states",
+    "energies",
     "figures",
+    "free_energy",
+    "ladder",
+    "overlaps",
     "overview",
     "plot",
+    "stabilities",
+    "thermalisation",
     "traces",
     "two_time",
 ]
@@ -53,8 +62,30 @@ PICTURES = {
     "overview": Picture(
         overview, "Energy, overlaps, generalisation error and heat capacity against inverse temperature."
     ),
-    "traces": Picture(traces, "Energy against time on a few rungs, and the way of two walkers along the ladder."),
-    "exchange": Picture(exchange, "Exchange of neighbouring rungs, acceptance of moves and round trips."),
+    "thermalisation": Picture(
+        thermalisation,
+        "Means over doubling times, which agree at the end of an equilibrated run (from both starts, if there are), "
+        "and effective samples, round trips and the verdict of every rung.",
+    ),
+    "overlaps": Picture(
+        overlaps, "Laws of the overlap of two copies and of that with the teacher, on a few rungs and on all."
+    ),
+    "free_energy": Picture(
+        free_energy, "Free energy, entropy and heat capacity, measured and reweighted between the rungs, with bounds."
+    ),
+    "density_of_states": Picture(
+        density_of_states, "Microcanonical entropy against energy, with the lowest energy that was seen."
+    ),
+    "energies": Picture(
+        energies, "Histograms of the energy on all rungs, and how much those of neighbours have in common."
+    ),
+    "ladder": Picture(
+        ladder,
+        "Exchange along the ladder: rejections against equal shares, local barrier, flow, acceptance of moves, round "
+        "trips, mixing matrix, and the walkers on all rungs against time.",
+    ),
+    "stabilities": Picture(stabilities, "Law of the stabilities of the patterns on a few rungs."),
+    "traces": Picture(traces, "Energy and overlap against time on a few rungs."),
     "two_time": Picture(two_time, "Two-time correlations, a curve for each waiting time: ageing, where they differ."),
 }
 """By name of the file, in the order in which they are shown."""

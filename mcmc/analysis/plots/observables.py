@@ -34,7 +34,7 @@ def overview(results: Results) -> Figure:
     for ax, (label, lines) in zip(figure.subplots(n_rows, n_columns).ravel(), drawn, strict=True):
         for name, legend, colour, marker in lines:
             errorbars(ax, summary, name, legend, colour, marker)
-        beta_axis(ax, summary.rungs)
+        beta_axis(ax, [rung.beta for rung in summary.rungs])
         ax.set_ylabel(label)
         if label == "overlap":
             ax.legend()

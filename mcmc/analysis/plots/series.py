@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from mcmc.analysis.plots.style import BLUE, GREEN, ORANGE, PURPLE, STYLE, title
+from mcmc.analysis.plots.style import STYLE, beta_label, rung_colours, some_rungs, title
 from mcmc.analysis.results import Results
 
 TRACE_POINTS = 1500  # per line; more than a picture can show
@@ -17,29 +15,29 @@ TRACE_RUNGS = 4
 
 @mpl.rc_context(STYLE)
 def traces(results: Results) -> Figure:
-    """Energy per pattern of a few rungs and the way of a few walkers, copy 0 of instance 0, burn-in shaded."""
-    summary, data = results.summary(), results.dataset.isel(instance=0, copy=0)
-    n_rungs = len(summary.rungs)
+    """Energy per pattern and overlap of a few rungs, copy 0 (and 1) of instance 0, burn-in shaded."""
+    summary = results.summary()
+    data = results.dataset.isel(instance=0)
     sweep, burn_in = data["sweep"].to_numpy(), int(data.attrs["burn_in"])
-    step = -(-len(sweep) // TRACE_POINTS)
-    n_panels = 2 if n_rungs > 1 else 1
-    figure = Figure(figsize=(9.0, 0.8 + 2.8 * n_panels))
-    axes = figure.subplots(n_panels, 1, sharex=True, squeeze=False)[:, 0]
-    shown = np.unique(np.linspace(0, n_rungs - 1, min(n_rungs, TRACE_RUNGS)).round().astype(int))
-    energy = data["energy"].transpose("rung", "sample").to_numpy() / summary.n_patterns
-    for rung, colour in zip(shown, (ORANGE, GREEN, PURPLE, BLUE), strict=False):
-        label = rf"$\beta$ = {summary.rungs[rung].beta:.4g}"
-        axes[0].plot(sweep[::step], energy[rung, ::step], color=colour, lw=0.8, label=label)
-    axes[0].set_ylabel("energy per pattern $E/P$")
-    axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    if n_rungs > 1:
-        _walkers(axes[1], sweep[::step], data["walker"].transpose("rung", "sample").to_numpy()[:, ::step])
-    for ax in axes:
+    shown = some_rungs(len(summary.rungs), TRACE_RUNGS)
+    some = data.isel(rung=shown, sample=slice(None, None, -(-len(sweep) // TRACE_POINTS)))
+    panels = {"energy per pattern $E/P$, copy 0": some["energy"].isel(copy=0) / summary.n_patterns}
+    if "teacher_overlap" in some:
+        panels["overlap $R$ with the teacher, copy 0"] = some["teacher_overlap"].isel(copy=0)
+    elif "overlap" in some:
+        panels["overlap $q$ of copies 0 and 1"] = some["overlap"].isel(pair=0)
+    figure = Figure(figsize=(9.0, 0.8 + 2.8 * len(panels)))
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, (label, values) in zip(axes, panels.items(), strict=True):
+        lines = values.transpose("rung", "sample").to_numpy()
+        for line, rung, colour in zip(lines, shown, rung_colours(len(shown)), strict=True):
+            ax.plot(some["sweep"], line, color=colour, lw=0.8, label=beta_label(summary.rungs[rung].beta))
         if burn_in > 0:
             ax.axvspan(0, burn_in, color="#bbbbbb", alpha=0.35, lw=0)
-        ax.set_xlim(0, sweep[-1])
+        ax.set(ylabel=label, xlim=(0, sweep[-1]))
+    axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes[-1].set_xlabel("time (sweeps)" + ("; shaded: burn-in" if burn_in > 0 else ""))
-    figure.suptitle(f"{title(results, summary)}\ninstance 0, copy 0", fontsize=10)
+    figure.suptitle(f"{title(results, summary)}\ninstance 0", fontsize=10)
     return figure
 
 
@@ -66,13 +64,3 @@ def two_time(results: Results) -> Figure | None:
     axes[0].legend()
     figure.suptitle("two-time correlations, means over instances and copies", fontsize=10)
     return figure
-
-
-def _walkers(ax: Axes, sweep: np.ndarray, walker: np.ndarray) -> None:
-    """Which rung the walkers born at both ends sit on; `walker` is (rung, sample)."""
-    rung_of = np.argsort(walker, axis=0)  # each column is a permutation
-    for birth, colour, end in ((0, ORANGE, "hottest"), (len(walker) - 1, BLUE, "coldest")):
-        ax.step(sweep, rung_of[birth], where="post", color=colour, lw=0.8, label=f"born {end}")
-    ax.set_ylabel("rung of the walker")
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from mcmc.analysis.results import Results
-from mcmc.analysis.summary import Rung, Summary
+from mcmc.analysis.summary import Summary
 
 # Okabe and Ito's palette: told apart with every kind of colour vision.
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
@@ -54,20 +59,62 @@ def nothing(ax: Axes, why: str) -> None:
     ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
 
-def beta_axis(ax: Axes, rungs: list[Rung]) -> None:
+def band(ax: Axes, x: np.ndarray, mean: np.ndarray, error: np.ndarray, **style: Any) -> None:
+    """A curve with a band of one standard error, where there is one."""
+    (line,) = ax.plot(x, mean, **style)
+    error = np.nan_to_num(error)
+    ax.fill_between(x, mean - error, mean + error, color=line.get_color(), alpha=0.25, lw=0)
+
+
+def some_rungs(n_rungs: int, n_shown: int) -> list[int]:
+    """Rungs to show, the ends among them (of one the last): at most so many."""
+    first = n_rungs - 1 if n_shown == 1 else 0
+    return np.unique(np.linspace(first, n_rungs - 1, min(n_rungs, n_shown)).round().astype(int)).tolist()
+
+
+def rung_colours(n: int) -> np.ndarray:
+    """From the hottest to the coldest: float64 (n, 4)."""
+    return mpl.colormaps["viridis"](np.linspace(0.0, 0.88, n))
+
+
+def beta_label(beta: float) -> str:
+    return rf"$\beta$ = {beta:.4g}"
+
+
+def beta_axis(ax: Axes, beta: Sequence[float] | np.ndarray) -> None:
     ax.set_xlabel(BETA)
-    betas = [rung.beta for rung in rungs]
-    if min(betas) > 0 and max(betas) > 20 * min(betas):
+    if _is_logarithmic(beta):
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:g}")
 
 
-def title(results: Results, summary: Summary) -> str:
+def beta_edges(beta: np.ndarray) -> np.ndarray:
+    """Halfway between neighbours on the axis of `beta_axis`, and beyond the ends: (n,), n > 1, -> (n + 1,)."""
+    x = np.log(beta) if _is_logarithmic(beta) else beta
+    middles = (x[1:] + x[:-1]) / 2
+    edges = np.concatenate([[2 * x[0] - middles[0]], middles, [2 * x[-1] - middles[-1]]])
+    return np.exp(edges) if _is_logarithmic(beta) else edges
+
+
+def _is_logarithmic(beta: Sequence[float] | np.ndarray) -> bool:
+    return min(beta) > 0 and max(beta) > 20 * min(beta)
+
+
+def panels(n_rows: int, n_columns: int) -> tuple[Figure, np.ndarray]:
+    """A figure of equal panels, and these: (n_rows, n_columns)."""
+    figure = Figure(figsize=(1.0 + 4.0 * n_columns, 0.6 + 3.4 * n_rows))
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False)
+
+
+def title(results: Results, summary: Summary, short: bool = False) -> str:
+    """What was run, in a line; `short`: in half of it."""
     model = results.config["model"]
     architecture, weights = model.get("architecture", "perceptron"), model.get("weights", "ising").capitalize()
     units = f", K = {model['n_hidden']}" if "n_hidden" in model else ""
+    machine = f"{architecture}{units}, {weights} weights, {model['loss']['name']}"
+    if short:
+        return f"{machine}\nN = {summary.n_weights} weights, P = {summary.n_patterns}"
     return (
-        f"{architecture}{units}, {weights} weights, {model['loss']['name']}: "
-        f"N = {summary.n_weights} weights, P = {summary.n_patterns}, instances: {summary.n_instances}, "
+        f"{machine}: N = {summary.n_weights} weights, P = {summary.n_patterns}, instances: {summary.n_instances}, "
         f"copies: {summary.n_copies}, samples: {summary.n_samples}"
     )
