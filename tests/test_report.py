@@ -307,5 +307,6 @@ def test_scan(tmp_path: Path) -> None:
     assert rows[0][names.index("E/P")] == first.cells()[-1][1]
     assert "results.h5" in rows[1][-1]
     assert rows[3][3:] == [""] * len(rows[3][3:])
+    assert len(page.images) == 1  # the map of alpha and name
     assert text in page.texts["pre"]
     assert RunDirectory(out / "alpha=1.0,name=hinge").run_toml() is None  # only looked at

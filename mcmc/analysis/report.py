@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from mcmc import sealed
 from mcmc._version import __version__
@@ -27,6 +28,9 @@ from mcmc.analysis.statistics import Estimate
 from mcmc.analysis.summary import ERRORS_APART, Summary, compact
 from mcmc.analysis.thermalisation import VERDICTS
 from mcmc.reading import read_log, read_status
+
+Pictures = Mapping[str, tuple[Figure, str]]
+"""By name, with captions."""
 
 LOG_LINES = 200
 """Of run.log, the last ones."""
@@ -57,13 +61,17 @@ def of_run(results: Results, settings: Mapping[str, str] | None = None) -> bytes
         "Results": [table(summary.cells(), VERDICTS), *errors, element("pre", summary.legend(), class_="words")],
         "Free energy": list(_free_energy(summary.free_energy)),
         "Exchange": list(_exchange(summary.exchange)),
-        "Pictures": [picture(figure, caption) for figure, caption in figures(results).values()],
+        "Pictures": _pictures(figures(results)),
         "Run file": [element("pre", results.dataset.attrs["run_toml"])],
         "All settings": [_settings(settings, results.config)] if settings else [],
         "Provenance": list(_provenance(results)),
     }
     name = "Run in memory" if results.path is None else str(results.path)
     return document(name, " ".join(_in_words(results, summary)), sections)
+
+
+def _pictures(drawn: Pictures) -> list[Element]:
+    return [picture(figure, caption) for figure, caption in drawn.values()]
 
 
 def _replace(path: str | PathLike[str], page: bytes) -> None:
@@ -307,15 +315,15 @@ class Task(NamedTuple):
     """Why there is no summary."""
 
 
-def write_scan(name: str, tasks: Sequence[Task], scan_toml: str, path: str | PathLike[str]) -> None:
+def write_scan(name: str, tasks: Sequence[Task], pictures: Pictures, scan_toml: str, path: str | PathLike[str]) -> None:
     """Write the report of a scan to the file `path`, whole or not at all. Raises StorageError if the disk fails.
 
-    name: of its directory; tasks: in the order of the scan; scan_toml: the scan file
+    name: of its directory; tasks: in the order of the scan; pictures: as of plots.scans; scan_toml: the scan file
     """
-    _replace(path, of_scan(name, tasks, scan_toml))
+    _replace(path, of_scan(name, tasks, pictures, scan_toml))
 
 
-def of_scan(name: str, tasks: Sequence[Task], scan_toml: str) -> bytes:
+def of_scan(name: str, tasks: Sequence[Task], pictures: Pictures, scan_toml: str) -> bytes:
     """The page of a scan, UTF-8: its tasks with states, verdicts and the numbers of their coldest rungs."""
     states = Counter(task.state for task in tasks)
     found = Counter(task.summary.verdict for task in tasks if task.summary is not None)
@@ -335,6 +343,7 @@ def of_scan(name: str, tasks: Sequence[Task], scan_toml: str) -> bytes:
         f"A scan of {len(tasks)} runs.",
         {
             "Tasks": [items(lines), table(rows, VERDICTS)],
+            "Pictures": _pictures(pictures),
             "Scan file": [element("pre", scan_toml)],
             "Provenance": [element("p", f"mcmc {__version__}, {_local(time.time())}")],
         },

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mcmc._version import __version__
-from mcmc.cli.scans import merge, report_scan, scan
+from mcmc.cli.scans import merge, plot_scan, report_scan, scan
 from mcmc.cli.slurm import slurm
 from mcmc.cli.status import no_run, status
 from mcmc.cli.verify import verify
@@ -147,8 +147,15 @@ def summary(directory: Path, as_json: bool) -> None:
 @click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="Default: plots in DIR.")
 @click.option("--format", "file_format", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)
 def plot(directory: Path, output: Path | None, file_format: str) -> None:
-    """Pictures of a run; prints their paths."""
-    for path in _results(directory).plot(output, file_format):
+    """Pictures of a run, or of the runs of a scan that are complete; prints their paths."""
+    from mcmc import farm
+
+    scan = farm.load(directory)
+    if scan is None:
+        paths = _results(directory).plot(output, file_format)
+    else:
+        paths = plot_scan(scan, directory, output or directory / "plots", file_format)
+    for path in paths:
         click.echo(path)
 
 

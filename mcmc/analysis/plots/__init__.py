@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from mcmc.analysis.plots import scans
 from mcmc.analysis.plots.distributions import energies, overlaps, stabilities
 from mcmc.analysis.plots.free_energies import density_of_states, free_energy
 from mcmc.analysis.plots.ladder import ladder
@@ -40,6 +41,8 @@ __all__ = [
     "overlaps",
     "overview",
     "plot",
+    "save",
+    "scans",
     "stabilities",
     "thermalisation",
     "traces",
@@ -114,8 +117,13 @@ def plot(results: Results, directory: str | PathLike[str] | None = None, format:
         if results.path is None:
             raise ConfigError("directory: missing, expected a directory for the pictures of results in memory")
         directory = results.path / "plots"
-    found = figures(results)
-    directory = Path(directory)
+    return save(figures(results), Path(directory), format)
+
+
+def save(found: Mapping[str, tuple[Figure, str]], directory: Path, format: str = "png") -> list[Path]:
+    """Write figures, those of `figures` or of `scans.figures`, one file each; the paths written. As `plot`."""
+    if format not in FORMATS:
+        raise ConfigError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}")
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, (figure, _) in found.items():

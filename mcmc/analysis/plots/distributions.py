@@ -18,8 +18,8 @@ from mcmc.analysis.plots.style import (
     STYLE,
     band,
     beta_axis,
-    beta_edges,
     beta_label,
+    edges,
     panels,
     rung_colours,
     some_rungs,
@@ -123,8 +123,8 @@ def _curves(ax: Axes, by_rung: list[Distribution]) -> None:
 def _map(figure: Figure, ax: Axes, by_rung: list[Distribution], label: str) -> None:
     """Densities against beta, each over its largest value."""
     beta = np.array([law.beta for law in by_rung])
-    edges = beta_edges(beta)
-    for left, right, law in zip(edges, edges[1:], by_rung, strict=False):
+    sides = edges(beta)
+    for left, right, law in zip(sides, sides[1:], by_rung, strict=False):
         if law.value.size:
             density = law.density.mean / law.density.mean.max()
             ends = np.append(law.value - law.width / 2, law.value[-1] + law.width[-1] / 2)
@@ -134,6 +134,6 @@ def _map(figure: Figure, ax: Axes, by_rung: list[Distribution], label: str) -> N
     ax.set_facecolor(mpl.colormaps["cividis"](0.0))
     ax.grid(False)
     beta_axis(ax, beta)
-    ax.set_xlim(edges[0], edges[-1])
+    ax.set_xlim(sides[0], sides[-1])
     if any(law.value.size for law in by_rung):
         figure.colorbar(image, ax=ax, label=label)

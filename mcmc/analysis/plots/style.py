@@ -34,6 +34,8 @@ STYLE = {
     "svg.hashsalt": "mcmc",  # the same file again
     "figure.constrained_layout.use": True,
 }
+VERDICTS = {"equilibrated": (BLUE, "o"), "not contradicted": (ORANGE, "^"), "stuck": (RED, "X")}
+"""Colours and markers, from best to worst."""
 BETA = r"inverse temperature $\beta$ (1/energy)"
 
 
@@ -83,21 +85,22 @@ def beta_label(beta: float) -> str:
 
 def beta_axis(ax: Axes, beta: Sequence[float] | np.ndarray) -> None:
     ax.set_xlabel(BETA)
-    if _is_logarithmic(beta):
+    if is_logarithmic(beta):
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:g}")
 
 
-def beta_edges(beta: np.ndarray) -> np.ndarray:
-    """Halfway between neighbours on the axis of `beta_axis`, and beyond the ends: (n,), n > 1, -> (n + 1,)."""
-    x = np.log(beta) if _is_logarithmic(beta) else beta
+def edges(values: np.ndarray) -> np.ndarray:
+    """Of cells around increasing values, halfway between them on the axis they have: (n,), n > 1, -> (n + 1,)."""
+    x = np.log(values) if is_logarithmic(values) else values
     middles = (x[1:] + x[:-1]) / 2
-    edges = np.concatenate([[2 * x[0] - middles[0]], middles, [2 * x[-1] - middles[-1]]])
-    return np.exp(edges) if _is_logarithmic(beta) else edges
+    found = np.concatenate([[2 * x[0] - middles[0]], middles, [2 * x[-1] - middles[-1]]])
+    return np.exp(found) if is_logarithmic(values) else found
 
 
-def _is_logarithmic(beta: Sequence[float] | np.ndarray) -> bool:
-    return min(beta) > 0 and max(beta) > 20 * min(beta)
+def is_logarithmic(values: Sequence[float] | np.ndarray) -> bool:
+    """Whether an axis of these is: they are positive and wide apart."""
+    return min(values) > 0 and max(values) > 20 * min(values)
 
 
 def panels(n_rows: int, n_columns: int) -> tuple[Figure, np.ndarray]:

@@ -12,12 +12,10 @@ from matplotlib.figure import Figure
 from mcmc.analysis import statistics
 from mcmc.analysis.permutations import aligned_series
 from mcmc.analysis.plots.style import (
-    BLUE,
     GREEN,
     GREY,
-    ORANGE,
-    RED,
     STYLE,
+    VERDICTS,
     beta_axis,
     beta_label,
     panels,
@@ -32,7 +30,6 @@ from mcmc.analysis.thermalisation import MIN_ESS
 SHOWN_RUNGS = 3
 MIN_ROWS = 4
 """Of a bin."""
-VERDICTS = {"equilibrated": (BLUE, "o"), "not contradicted": (ORANGE, "^"), "stuck": (RED, "X")}
 STARTS = {"random": ("o-", "full"), "teacher": ("s--", "none")}
 LABELS = {
     "energy": "energy per pattern $E/P$",
