@@ -7,6 +7,7 @@ the keys say together. Every message names the key, what was given and what is a
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import re
@@ -1033,6 +1034,20 @@ def _show(value: object) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def settings(config: Config) -> dict[str, str]:
+    """Every key of the run file with its value as in TOML, defaults included; "" for what is not set.
+
+    Times are in seconds.
+    """
+
+    def text(value: object) -> str:
+        if isinstance(value, BetaRange):
+            return "{ " + ", ".join(f"{name} = {text(getattr(value, name))}" for name in value.__struct_fields__) + " }"
+        return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+    return {key: text(value) for key, value in _leaves(config).items()}
 
 
 def _leaves(config: Config) -> dict[str, object]:

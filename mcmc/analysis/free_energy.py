@@ -100,12 +100,12 @@ class FreeEnergy:
     @property
     def log_z(self) -> list[Estimate]:
         """ln Z of the first branch, mean over instances, by rung; NaN without a way to beta = 0."""
-        return _averages(self.branches[0].log_z, self.branches[0].log_z_error)
+        return statistics.averages(self.branches[0].log_z, self.branches[0].log_z_error)
 
     @property
     def entropy(self) -> list[Estimate]:
         """Entropy per weight of the first branch, mean over instances, by rung."""
-        return _averages(self.branches[0].entropy, self.branches[0].entropy_error)
+        return statistics.averages(self.branches[0].entropy, self.branches[0].entropy_error)
 
     @property
     def is_known(self) -> bool:
@@ -438,10 +438,6 @@ def _branch(name: str, copies: np.ndarray, instances: list[_Instance]) -> Branch
         largest_error=largest,
         gaps=np.any([instance.is_gap for instance in instances], axis=0),
     )
-
-
-def _averages(values: np.ndarray, errors: np.ndarray) -> list[Estimate]:
-    return [statistics.average_over_instances(*column) for column in zip(values.T, errors.T, strict=True)]
 
 
 def _scores(differences: np.ndarray, errors: np.ndarray, n_blocks: np.ndarray) -> np.ndarray:

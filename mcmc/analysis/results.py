@@ -147,6 +147,12 @@ class Results:
 
         return free_energy(self.equilibrium(), self.config)
 
+    def to_arviz(self) -> xr.DataTree:
+        """The rows after the burn-in as ArviZ takes them, chain = copy and draw = row; see `export.datatree`."""
+        from mcmc.analysis.export import datatree
+
+        return datatree(self)
+
     def plot(self, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
         """Draw the pictures of the run into `directory` (default: `plots` in the run's own); see `plots.plot`."""
         from mcmc.analysis.plots import plot

@@ -147,6 +147,11 @@ def errors_over_instances(means: np.ndarray, errors: np.ndarray) -> tuple[np.nda
     return thermal, np.std(means, axis=0, ddof=1) / np.sqrt(n) * student_factor(n)
 
 
+def averages(means: np.ndarray, errors: np.ndarray) -> list[Estimate]:
+    """`average_over_instances` of each column: (instances, columns) both."""
+    return [average_over_instances(*column) for column in zip(means.T, errors.T, strict=True)]
+
+
 def blocks(series: np.ndarray, tau: float) -> np.ndarray:
     """Cut (chains, rows) into (n_blocks, length) nearly independent blocks, the oldest rows left out if need be.
 
