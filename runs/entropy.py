@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 import mcmc
 from mcmc.analysis import Results, plots
-from mcmc.analysis.reweighting import Curves, DensityOfStates, curves, densities_of_states
+from mcmc.analysis.reweighting import DensityOfStates, curves, densities_of_states
 from mcmc.analysis.statistics import Estimate, average_over_instances
 
 ALPHAS = (0.3, 0.6, 1.0)
@@ -31,7 +31,12 @@ NOWHERE = Estimate(np.nan, np.nan, np.nan, np.nan)
 def read(directory: Path) -> dict[float, Results]:
     """By alpha."""
     found = [mcmc.load(path.parent) for path in directory.glob("*/results.h5")]
-    return dict(sorted((results.config["data"]["alpha"], results) for results in found))
+    return {results.config["data"]["alpha"]: results for results in sorted(found, key=load)}
+
+
+def load(results: Results) -> float:
+    """P/N, which alpha asks for."""
+    return results.dataset.attrs["n_patterns"] / results.dataset.attrs["n_weights"]
 
 
 def at_energy(energy: int, densities: list[DensityOfStates]) -> tuple[Estimate, int]:
@@ -49,37 +54,75 @@ def draw(axes: Axes, x: np.ndarray, estimates: list[Estimate], colour: str, labe
     axes.errorbar(x, means, errors, fmt="o", color=colour, ms=3.5, lw=0.8, label=label)
 
 
-def picture(found: dict[float, Results], bands: dict[float, Curves]) -> Figure:
-    """Entropy against beta, against energy, and of the solutions against alpha."""
+def picture(found: dict[float, Results], densities: dict[float, list[DensityOfStates]]) -> Figure:
+    """Entropy against beta (symbols: rungs), against energy (lines: ln g(E)/n), and of the solutions against alpha."""
     with mpl.rc_context(plots.STYLE):
         figure = Figure(figsize=(9.6, 3.4))
         of_beta, of_energy, of_solutions = figure.subplots(1, 3, sharey=True)
         for alpha, colour in zip(ALPHAS, (plots.BLUE, plots.ORANGE, plots.GREEN), strict=True):
-            results, band = found[alpha], bands[alpha]
-            n_weights, n_patterns = (int(results.dataset.attrs[name]) for name in ("n_weights", "n_patterns"))
-            saddles = [replica.storage(alpha, beta) for beta in band.beta[1:]]
+            results = found[alpha]
+            band = curves(results)
+            n_patterns = int(results.dataset.attrs["n_patterns"])
+            saddles = [replica.storage(load(results), beta) for beta in band.beta[1:]]
             theory = np.array([(each.energy, each.entropy) for each in saddles if each.entropy >= 0]).T
             of_beta.plot(band.beta[1 : 1 + theory.shape[1]], theory[1], "--", color=colour)
-            of_beta.fill_between(
-                band.beta, *(band.entropy.mean + sign * band.entropy.error for sign in (-1, 1)), color=colour, alpha=0.3
-            )
+            limits = (band.entropy.mean + sign * band.entropy.error for sign in (-1, 1))
+            of_beta.fill_between(band.beta, *limits, color=colour, alpha=0.3, lw=0)
             rungs = results.summary().rungs
             entropy = results.free_energy().entropy
             draw(of_beta, np.array([rung.beta for rung in rungs]), entropy, colour, rf"$\alpha = {alpha:g}$")
             of_energy.plot(*theory, "--", color=colour)
             draw(of_energy, np.array([rung.estimates["energy_per_pattern"].mean for rung in rungs]), entropy, colour)
-            densities = densities_of_states(results)
             energies = range(n_patterns // 2 + 1)
-            counted = np.array([at_energy(energy, densities)[0].mean for energy in energies])
+            counted = np.array([at_energy(energy, densities[alpha])[0].mean for energy in energies])
             of_energy.plot(np.array(energies) / n_patterns, counted, "-", color=colour, lw=0.8)
-            assert n_weights == found[ALPHAS[0]].dataset.attrs["n_weights"]
         of_beta.set(xlabel=plots.BETA, ylabel="entropy per weight", ylim=(0, None))
         of_beta.legend()
         of_energy.set(xlabel="errors per pattern $E/P$")
-        solutions = [at_energy(0, densities_of_states(results))[0] for results in found.values()]
-        draw(of_solutions, np.array(list(found)), solutions, plots.PURPLE)
+        draw(
+            of_solutions,
+            np.array([load(each) for each in found.values()]),
+            [at_energy(0, each)[0] for each in densities.values()],
+            plots.PURPLE,
+        )
         loads = np.linspace(0.01, CAPACITY, 60)
-        of_solutions.plot(loads, [replica.storage(load, np.inf).entropy for load in loads], "--", color=plots.PURPLE)
+        of_solutions.plot(loads, [replica.storage(each, np.inf).entropy for each in loads], "--", color=plots.PURPLE)
         of_solutions.axvline(CAPACITY, color=plots.GREY, ls=":", lw=0.8)
         of_solutions.set(xlabel=r"patterns per weight $\alpha$", title="solutions, $E = 0$")
     return figure
+
+
+def text(estimate: Estimate) -> str:
+    return f"{estimate.mean:8.4f} {estimate.error:7.4f}"
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python runs/entropy.py DIR")
+    directory = Path(sys.argv[1])
+    found = read(directory)
+    densities = {alpha: densities_of_states(results) for alpha, results in found.items()}
+    print("ln Z per weight and entropy per weight: measured, standard error, theory")
+    print(f"{'alpha':>6} {'beta':>6} {'ln Z/n':>8} {'':7} {'theory':>8} {'s':>8} {'':7} {'theory':>8}  verdict")
+    for alpha, results in found.items():
+        n = int(results.dataset.attrs["n_weights"])
+        free, rungs = results.free_energy(), results.summary().rungs
+        for rung in range(len(rungs) // 4, len(rungs), len(rungs) // 4):
+            saddle = replica.storage(load(results), free.beta[rung])
+            log_z, entropy = free.log_z[rung], free.entropy[rung]
+            phi = text(Estimate(*(each / n for each in log_z)))
+            theory = f"{saddle.phi:8.4f}", f"{saddle.entropy:8.4f}"
+            verdict = rungs[rung].verdict
+            print(f"{alpha:6g} {free.beta[rung]:6g} {phi} {theory[0]} {text(entropy)} {theory[1]}  {verdict}")
+    print("solutions: instances in which E = 0 was seen; their entropy per weight if all are")
+    for alpha, each in densities.items():
+        solutions, n_found = at_energy(0, each)
+        theory = replica.storage(at, np.inf).entropy if (at := load(found[alpha])) < CAPACITY else np.nan
+        print(f"{alpha:6g} {n_found:3d} of {len(each)}: {text(solutions)} {theory:8.4f}")
+    path = directory / "entropy.png"
+    picture(found, densities).savefig(path)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -67,7 +67,9 @@ def _weights(q_hat: float, overlap: float) -> tuple[float, float]:
     if overlap == 0:
         r_hat = 0.0
     else:
-        r_hat = brentq(lambda field: _DZ @ np.tanh(noise + field) - overlap, 0.0, 10 * (1 + np.arctanh(overlap) + q_hat))
+        r_hat = brentq(
+            lambda field: _DZ @ np.tanh(noise + field) - overlap, 0.0, 10 * (1 + np.arctanh(overlap) + q_hat)
+        )
     return float(_DZ @ np.tanh(noise + r_hat) ** 2), r_hat
 
 

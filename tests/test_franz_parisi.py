@@ -73,7 +73,7 @@ def test_agrees_with_enumeration(runs: tuple[Results, list[Results]]) -> None:
         found = potential(free, constrained[::-1], beta)
         differ = np.array(DIFFER)[::-1]
         np.testing.assert_allclose(found.overlap, (N - 2 * differ) / N)
-        assert ((0 < found.errors) & (found.errors < 0.01)).all()
+        assert ((found.errors > 0) & (found.errors < 0.01)).all()
 
         def sigmas(found=found, beta=beta, references=references) -> np.ndarray:
             return np.abs(found.instances - exact(data, references, beta)[:, ::-1]) / found.errors
