@@ -49,9 +49,9 @@ def merge(scan: Scan, directory: Path, path: Path) -> list[str]:
     found, missing, damaged = _find(scan, directory)
     if not found:
         raise StorageError(f"{directory}: no task is complete yet{''.join(f'; {line}' for line in damaged[:1])}")
-    axes = tuple(_dimension(scan, axis) for axis in scan.axes)
+    axes = dimensions(scan)
     sizes = dict(zip(axes, scan.shape, strict=True))
-    variables = _coordinates(scan)
+    variables = coordinates(scan)
     of_axes = list(variables.keys() - sizes.keys())
     for name, variable in VARIABLES.items():
         shapes = [results.shapes[name] for results in found if name in results.shapes]
@@ -63,10 +63,10 @@ def merge(scan: Scan, directory: Path, path: Path) -> list[str]:
                     sizes[dim] = max(size, sizes.get(dim, 0))
             variables[name] = Joined((*axes, *dims), variable.dtype, variable.units, variable.long_name)
     variables |= {name: joined._replace(dims=axes) for name, joined in _OF_TASK.items()}
-    coordinates = [*sorted(of_axes), *(name for name in _COORDINATES if name in variables), "task"]
+    names = [*sorted(of_axes), *(name for name in _COORDINATES if name in variables), "task"]
     attrs = {"mcmc_version": __version__, "scan_toml": scan.text, "complete": int(len(found) == len(scan.tasks))}
     n_dims = {name: len(variable.dims) - len(axes) for name, variable in variables.items()}
-    write_scan(path, sizes, variables, coordinates, _pieces(scan, found, n_dims, sizes["copy"]), attrs)
+    write_scan(path, sizes, variables, names, _pieces(scan, found, n_dims, sizes["copy"]), attrs)
     if missing:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         damaged.append(f"{len(missing)} of {len(scan.tasks)} tasks are not complete: {shown}")
@@ -87,7 +87,7 @@ def compact(directory: Path, announce: Callable[[str], object] = print) -> Path:
             return files.path / RESULTS
         checkpoint = files.read_checkpoint()
         if checkpoint is None:
-            raise StorageError(f"{directory}: holds no checkpoint yet")
+            raise StorageError(f"{directory}: holds no checkpoint {files.not_yet}")
         constants = {
             name: array
             for name, array in checkpoint.arrays.items()
@@ -161,8 +161,12 @@ def _as_matrix(diagonal: np.ndarray) -> np.ndarray:
 # --- axes ---
 
 
+def dimensions(scan: Scan) -> tuple[str, ...]:
+    """What the axes are called in the file."""
+    return tuple(_dimension(scan, axis) for axis in scan.axes)
+
+
 def _dimension(scan: Scan, axis: Axis) -> str:
-    """What an axis is called in the file."""
     return {"zip": "zip", "runs": "run"}.get(axis.name) or _coordinate(scan, axis.keys[0])
 
 
@@ -173,8 +177,8 @@ def _coordinate(scan: Scan, key: str) -> str:
     return key if label in taken else label
 
 
-def _coordinates(scan: Scan) -> dict[str, Joined]:
-    """The values of every key along its axis."""
+def coordinates(scan: Scan) -> dict[str, Joined]:
+    """The values of every key along its axis, by what the key is called in the file."""
     found = {}
     for axis in scan.axes:
         for key in axis.keys:

@@ -271,6 +271,17 @@ def test_quadrature_errors_of_uneven_ladders(steps: list[float]) -> None:
         assert np.abs(off).max() < tolerance * np.abs(exact).max()
 
 
+@pytest.mark.parametrize("spoils", [False, True])
+def test_ways_are_compared_beyond_a_gap_too(spoils: bool) -> None:
+    beta = np.array([0.0, 0.25, 0.5, 2.5, 2.75, 3.0])
+    real = beta.copy()
+    real[4] -= 0.1 * spoils
+    data = spins.spins(np.random.default_rng(9), real, n=100, n_rows=4000).assign_coords(beta=("rung", beta))
+    told = [note for note in found(data).notes if note.startswith("ways to lnZ disagree")]
+    assert len(told) == spoils
+    assert all(note.endswith(("beta = 2.75", "beta = 3", "beta = 2.75, 3")) for note in told)
+
+
 def test_without_a_way_to_zero() -> None:
     data = spins.spins(np.random.default_rng(10), BETA + 1)
     result = found(data)
@@ -395,9 +406,9 @@ def test_order_of_rungs_does_not_matter() -> None:
 # --- branches and bounds ---
 
 
-def metastable(both: bool) -> xr.Dataset:
+def metastable(both: bool, more: tuple[float, ...] = ()) -> xr.Dataset:
     """From beta = 1.5 on random copies are at E = 2 or 4, in equilibrium among these, and planted ones at E = 0."""
-    beta = np.linspace(0, 8, 33)
+    beta = np.append(np.linspace(0, 8, 33), more)
     rng = np.random.default_rng(14)
     data = spins.spins(rng, beta, n_copies=2, n_rows=2000, source="teacher")
     energy, cold = data["energy"].to_numpy().copy(), beta >= 1.5
@@ -436,6 +447,29 @@ def test_branches_apart_and_the_lower_bound() -> None:
     assert "lnZ and s are those of the random starts" in text
     assert "lnZ of the random starts below that of the planted copies; beta = " in text
     assert "lower bounds of lnZ" in text
+
+
+def few_effective_samples(both: bool) -> xr.Dataset:
+    """`metastable` where time is so slow that no copy has two independent blocks of any rung."""
+    data = metastable(both, (16.0, 24.0))
+    slow = data.isel(sample=slice(None, None, 400))  # five rows that take the time of 2000
+    return slow.isel(sample=np.repeat(np.arange(slow.sizes["sample"]), 400)).assign_coords(sweep=data["sweep"])
+
+
+def test_starts_far_apart_are_not_pooled_without_error_bars_either() -> None:
+    data = few_effective_samples(both=True)
+    result = found(data)
+    assert np.isnan(result.branches[0].visible_error[0, 1:]).all()  # that is what makes it hard
+    assert [branch.name for branch in result.branches] == ["random", "teacher"]
+    told = next(note for note in result.notes if note.startswith("lnZ and s are those of the random starts"))
+    assert told.endswith("beta = 1.5 to 24")
+
+
+def test_bounds_are_checked_without_error_bars() -> None:
+    result = found(few_effective_samples(both=False))
+    assert np.isnan(result.branches[0].visible_error[0, 1:]).all()
+    told = ["below -beta E" in " ".join(reasons) for reasons in result.metastable]
+    assert told == [beta == 24 for beta in result.beta]  # log Z = -36, and its error is 5 at most
 
 
 def test_from_the_lowest_state_of_its_own_branch() -> None:

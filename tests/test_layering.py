@@ -25,10 +25,9 @@ LAYERS = (
     ("scan",),
     ("config",),
     ("engine",),
-    ("pilot",),
     ("part",),
     ("problem", "parallel", "stop", "progress", "watchdog", "slurm"),
-    ("constraint", "two_time", "reading", "annealing"),
+    ("constraint", "two_time", "reading", "annealing", "pilot"),
     ("storage",),
     ("samplers", "models", "observables"),
     ("losses", "data", "ladder"),
@@ -41,7 +40,11 @@ LAYERS = (
 DEPTH = {unit: depth for depth, row in enumerate(LAYERS) for unit in row}
 
 # Beside the layers: what these may import, and who may import them.
-BESIDE = {"analysis": {"errors", "schema", "reading"}, "theory": {"errors", "schema"}, "reference": set()}
+BESIDE = {
+    "analysis": {"_version", "architectures", "data", "errors", "ladder", "reading", "schema", "sealed"},
+    "theory": {"errors", "schema"},
+    "reference": set(),
+}
 USERS = {"analysis": {"mcmc", "cli"}, "theory": {"mcmc", "cli", "analysis"}, "reference": set()}
 
 # Who may import these packages at all.

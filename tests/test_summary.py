@@ -20,7 +20,7 @@ from synthetic import ar1, synthetic
 
 ESTIMATES = {"energy", "energy_per_pattern", "heat_capacity", "overlap", "teacher_overlap", "generalisation_error"}
 ESTIMATES |= {"binder"}
-PLAIN = {"beta", "tau", "ess", "r_hat", "acceptance", "exchange_rate", "round_trips", "verdict", "reasons"}
+PLAIN = {"beta", "tau", "ess", "r_hat", "acceptance", "exchange_rate", "round_trips", "verdict", "reasons", "trusted"}
 
 
 def summary(**parameters: object) -> Summary:
@@ -194,7 +194,7 @@ def test_round_trips_of_a_long_history() -> None:
 def test_json() -> None:
     found = json.loads(json.dumps(summary(n_instances=2).to_json_dict(), allow_nan=False))
     assert found["verdict"] in VERDICTS
-    assert set(found) == {"verdict", "rungs", "notes", "exchange"}
+    assert set(found) == {"verdict", "reasons", "rungs", "notes", "run", "free_energy", "exchange"}
     middle = found["rungs"][1]
     assert set(middle) == ESTIMATES | PLAIN
     assert all(set(middle[name]) == {"mean", "error", "thermal_error", "sample_error"} for name in ESTIMATES)
@@ -232,6 +232,7 @@ def test_json_of_the_smallest_run() -> None:
         "acceptance",
         "verdict",
         "reasons",
+        "trusted",
     }
     assert rung["energy"]["sample_error"] is None
 

@@ -222,6 +222,14 @@ def test_round_trips_to_a_hot_rung() -> None:
     assert stuck[2][1] == by_trips([hot(against=("drift",)), rungs[1]])[1][1] == ("a hotter rung is stuck",)
 
 
+def test_a_rung_that_free_energies_call_stuck_is_no_way_down() -> None:
+    rungs, trips = [hot(), hot(energy=40.0), hot(energy=38.0)], np.full((3, 4, 2), 30)
+    where = setting(np.zeros(2, dtype=bool), [0.2, 0.4, 0.6], RANDOM_LABELS)
+    assert [found for found, _ in thermalisation.verdicts(rungs, where, trips)] == ["equilibrated"] * 3
+    found = thermalisation.verdicts(rungs, where, trips, metastable=[(), ("entropy below 0",), ()])
+    assert found[1:] == [("stuck", ("entropy below 0",)), ("not contradicted", ("a hotter rung is stuck",))]
+
+
 def test_one_ladder_without_trips_is_enough() -> None:
     counts = np.full((2, 4, 2), 100)
     counts[1, 3] = [100, 0]
@@ -242,6 +250,18 @@ def test_round_trips_do_not_nucleate_the_teacher() -> None:
     smooth = copy.deepcopy(ERROR_COUNT)
     smooth["model"]["loss"]["name"] = "logistic"
     assert by_trips(warm[:2], config=smooth)[1][0] == "not contradicted"
+
+
+def test_images_of_the_teacher_count() -> None:
+    """With 5! orders of the units the teacher has more than a hundredth of a weight of 1000."""
+    committee = copy.deepcopy(ERROR_COUNT)
+    committee["model"] |= {"architecture": "committee", "n_hidden": 5, "activation": "sign"}
+    found = []
+    for config in (ERROR_COUNT, committee):
+        where = Setting(np.array([2.0]), np.zeros(2, dtype=bool), 101, 101, config)
+        energy = np.array([(101 * np.log(2) - np.log(1000)) - 50.5])  # by one trapezium from E = P/2 at beta = 0
+        found.append(thermalisation._teacher_may_outweigh(0, [hot(energy=energy[0])], where))
+    assert found == [False, True]
 
 
 def test_trips_of_ladders() -> None:

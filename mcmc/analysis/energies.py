@@ -21,8 +21,6 @@ MAX_BLOCKS = 128
 """Of an instance, over all copies."""
 MIN_BLOCKS_PER_COPY = 8
 MIN_BLOCK_ROWS = 8
-BLOCK_TAUS = 6
-"""Shortest block in autocorrelation times: error bars of an AR(1) series are then 4 % too small, or less."""
 MAX_POINTS = 1000
 """Energies kept of a rung and instance where they are no whole numbers."""
 
@@ -110,7 +108,7 @@ class Ladder:
         """
         slowest = np.fmax.accumulate(np.fmax(self.tau, self.tau_of_sum))
         length = self.n_rows * self.n_copies / self.n_blocks
-        asked = np.ceil(np.log2(np.fmax(BLOCK_TAUS * slowest / length, 1.0)))
+        asked = np.ceil(np.log2(np.fmax(statistics.BLOCK_TAUS * slowest / length, 1.0)))
         return np.minimum(asked, np.log2(self.n_blocks // self.n_copies)).astype(int)
 
     def is_moving(self) -> np.ndarray:
@@ -243,24 +241,3 @@ def _tau(series: np.ndarray) -> np.ndarray:
     """Autocorrelation times in rows of the series (..., copies, rows): (...); 1 at least."""
     size = statistics.effective_sample_size(series)
     return series.shape[-1] * series.shape[-2] / size
-
-
-def left_out(blocks: np.ndarray) -> np.ndarray:
-    """Means over all blocks but one, for each: (blocks, ...) -> (blocks, ...), NaN for one block."""
-    n = len(blocks)
-    return (n * blocks.mean(axis=0) - blocks) / (n - 1) if n > 1 else np.full(blocks.shape, np.nan)
-
-
-def jackknife(value: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A value (...) freed of its leading bias, and its standard error, Student's factor included.
-
-    replicates: the same with one block left out, (blocks, ...). One block gives the value as it is and the error NaN.
-    """
-    n = len(replicates)
-    if n < 2:
-        return value, np.full(np.shape(value), np.nan)
-    mean = replicates.mean(axis=0)
-    error = np.sqrt((n - 1) / n * ((replicates - mean) ** 2).sum(axis=0))
-    exact = np.ptp(replicates, axis=0) == 0  # spared the rounding
-    unbiased = np.where(exact, value, n * value - (n - 1) * mean)
-    return unbiased, np.where(exact, 0.0, error * statistics.student_factor(n))

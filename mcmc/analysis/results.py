@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import xarray as xr
 from mcmc.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mcmc.analysis.distributions import Distribution
     from mcmc.analysis.exchange import Exchange
     from mcmc.analysis.free_energy import FreeEnergy
     from mcmc.analysis.summary import Summary
@@ -92,6 +94,29 @@ class Results:
             raise ConfigError(f"{self.path or 'results'}: no snapshots of the weights {why}")
         return found
 
+    def patterns(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Of each instance the inputs, (n_patterns, n_inputs), int8 -1 and +1 or float64, and labels (n_patterns,).
+
+        Raises ConfigError where none are stored: output.store_data is off, or the run goes on.
+        """
+        from mcmc.reading import read_patterns
+
+        found = iter(()) if self.path is None else read_patterns(self.path)
+        first = next(found, None)
+        if first is None:
+            raise ConfigError(f"{self.path or 'results'}: no data are stored (yet), see output.store_data")
+        return chain([first], found)
+
+    def distributions(self) -> dict[str, list[Distribution]]:
+        """Laws of energies and overlaps by rung, see `distributions.distributions`; worked out once and kept."""
+        return self._distributions
+
+    @cached_property
+    def _distributions(self) -> dict[str, list[Distribution]]:
+        from mcmc.analysis.distributions import distributions
+
+        return distributions(self)
+
     def summary(self) -> Summary:
         """Means with error bars and a verdict for every rung; worked out once and kept."""
         return self._summary
@@ -121,6 +146,12 @@ class Results:
         from mcmc.analysis.free_energy import free_energy
 
         return free_energy(self.equilibrium(), self.config)
+
+    def to_arviz(self) -> xr.DataTree:
+        """The rows after the burn-in as ArviZ takes them, chain = copy and draw = row; see `export.datatree`."""
+        from mcmc.analysis.export import datatree
+
+        return datatree(self)
 
     def plot(self, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
         """Draw the pictures of the run into `directory` (default: `plots` in the run's own); see `plots.plot`."""

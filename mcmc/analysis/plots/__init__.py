@@ -1,0 +1,137 @@
+"""The pictures of a run, one file for each kind: what `mcmc plot` draws and `mcmc report` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from mcmc.analysis.plots import scans
+from mcmc.analysis.plots.distributions import energies, overlaps, stabilities
+from mcmc.analysis.plots.free_energies import density_of_states, free_energy
+from mcmc.analysis.plots.ladder import ladder
+from mcmc.analysis.plots.observables import overview
+from mcmc.analysis.plots.series import traces, two_time
+from mcmc.analysis.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, STYLE
+from mcmc.analysis.plots.thermalisation import thermalisation
+from mcmc.analysis.results import Results
+from mcmc.errors import ConfigError
+
+__all__ = [
+    "BLUE",
+    "FORMATS",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PICTURES",
+    "PURPLE",
+    "RED",
+    "SKY",
+    "STYLE",
+    "Picture",
+    "density_of_states",
+    "energies",
+    "figures",
+    "free_energy",
+    "ladder",
+    "overlaps",
+    "overview",
+    "plot",
+    "save",
+    "scans",
+    "stabilities",
+    "thermalisation",
+    "traces",
+    "two_time",
+]
+
+FORMATS = ("png", "pdf", "svg")
+
+
+class Picture(NamedTuple):
+    """A kind of picture."""
+
+    draw: Callable[[Results], Figure | None]
+    """None for a run that has no data for it."""
+    caption: str
+    """One sentence."""
+
+
+PICTURES = {
+    "overview": Picture(
+        overview, "Energy, overlaps, generalisation error and heat capacity against inverse temperature."
+    ),
+    "thermalisation": Picture(
+        thermalisation,
+        "Means over doubling times, which agree at the end of an equilibrated run (from both starts, if there are), "
+        "and effective samples, round trips and the verdict of every rung.",
+    ),
+    "overlaps": Picture(
+        overlaps, "Laws of the overlap of two copies and of that with the teacher, on a few rungs and on all."
+    ),
+    "free_energy": Picture(
+        free_energy, "Free energy, entropy and heat capacity, measured and reweighted between the rungs, with bounds."
+    ),
+    "density_of_states": Picture(
+        density_of_states, "Microcanonical entropy against energy, with the lowest energy that was seen."
+    ),
+    "energies": Picture(
+        energies, "Histograms of the energy on all rungs, and how much those of neighbours have in common."
+    ),
+    "ladder": Picture(
+        ladder,
+        "Exchange along the ladder: rejections against equal shares, local barrier, flow, acceptance of moves, round "
+        "trips, mixing matrix, and the walkers on all rungs against time.",
+    ),
+    "stabilities": Picture(stabilities, "Law of the stabilities of the patterns on a few rungs."),
+    "traces": Picture(traces, "Energy and overlap against time on a few rungs."),
+    "two_time": Picture(two_time, "Two-time correlations, a curve for each waiting time: ageing, where they differ."),
+}
+"""By name of the file, in the order in which they are shown."""
+
+
+def figures(results: Results) -> dict[str, tuple[Figure, str]]:
+    """The pictures that a run has data for: name -> figure and a caption of one sentence, in the order to show them.
+
+    A figure can be saved as it is, in any format of matplotlib. Raises ConfigError without samples after the burn-in.
+    """
+    drawn = ((name, picture.draw(results), picture.caption) for name, picture in PICTURES.items())
+    return {name: (figure, caption) for name, figure, caption in drawn if figure is not None}
+
+
+def plot(results: Results, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
+    """Write all `figures`, one file each; the paths written.
+
+    format: one of FORMATS
+
+    `directory` is made if need be; default: `plots` in the run's own. Raises ConfigError without samples after the
+    burn-in, for another format, and for results in memory without `directory`.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}")
+    if directory is None:
+        if results.path is None:
+            raise ConfigError("directory: missing, expected a directory for the pictures of results in memory")
+        directory = results.path / "plots"
+    return save(figures(results), Path(directory), format)
+
+
+def save(found: Mapping[str, tuple[Figure, str]], directory: Path, format: str = "png") -> list[Path]:
+    """Write figures, those of `figures` or of `scans.figures`, one file each; the paths written. As `plot`."""
+    if format not in FORMATS:
+        raise ConfigError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}")
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, (figure, _) in found.items():
+        paths.append(directory / f"{name}.{format}")
+        with mpl.rc_context(STYLE):
+            figure.savefig(paths[-1], metadata=_UNDATED.get(format))
+    return paths
+
+
+_UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""The same run gives the same file."""

@@ -1,0 +1,44 @@
+"""Observables against beta."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from mcmc.analysis.plots.style import BLUE, GREEN, ORANGE, PURPLE, STYLE, beta_axis, errorbars, title
+from mcmc.analysis.results import Results
+from mcmc.analysis.summary import ALIGNED
+
+
+@mpl.rc_context(STYLE)
+def overview(results: Results) -> Figure:
+    """Energy per pattern, overlaps (of aligned units if they have symmetries), generalisation error, heat capacity."""
+    summary = results.summary()
+    overlaps = [("overlap", "$q$, two copies", BLUE, "o"), ("teacher_overlap", "$R$, teacher", ORANGE, "s")]
+    if any(name in summary.rungs[0].estimates for name in ALIGNED.values()):  # the order of the units means nothing
+        overlaps = [(ALIGNED[name], f"{legend}, units aligned", *style) for name, legend, *style in overlaps]
+        overlaps.append(("specialisation", "specialisation", GREEN, "^"))
+    panels: list[tuple[str, list[tuple[str, str, str, str]]]] = [
+        ("energy per pattern $E/P$", [("energy_per_pattern", "$E/P$", BLUE, "o")]),
+        ("overlap", overlaps),
+        (r"generalisation error $\epsilon_g$", [("generalisation_error", r"$\epsilon_g$", GREEN, "o")]),
+        (r"heat capacity $\beta^2\,\mathrm{Var}(E)/N$", [("heat_capacity", "$C$", PURPLE, "o")]),
+    ]
+    drawn = [
+        (label, lines)
+        for label, curves in panels
+        if (lines := [curve for curve in curves if curve[0] in summary.rungs[0].estimates])
+    ]
+    n_rows, n_columns = (1, 3) if len(drawn) == 3 else (len(drawn) // 2, 2)
+    figure = Figure(figsize=(1.0 + 4.0 * n_columns, 0.6 + 3.4 * n_rows))
+    for ax, (label, lines) in zip(figure.subplots(n_rows, n_columns).ravel(), drawn, strict=True):
+        for name, legend, colour, marker in lines:
+            errorbars(ax, summary, name, legend, colour, marker)
+        beta_axis(ax, [rung.beta for rung in summary.rungs])
+        ax.set_ylabel(label)
+        if label == "overlap":
+            ax.legend()
+    bars = "thermal, this one instance" if summary.n_instances == 1 else "sample to sample, thermal noise included"
+    doubt = "; open symbols: stuck or too short" if not all(rung.is_trusted for rung in summary.rungs) else ""
+    figure.suptitle(f"{title(results, summary)}\none-sigma error bars: {bars}{doubt}", fontsize=10)
+    return figure

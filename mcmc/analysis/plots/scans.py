@@ -1,0 +1,189 @@
+"""The pictures of a scan: maps over two of its axes, or of one and beta, and curves along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from mcmc.analysis import scans
+from mcmc.analysis.plots.style import (
+    BETA,
+    STYLE,
+    VERDICTS,
+    beta_label,
+    edges,
+    is_logarithmic,
+    panels,
+    rung_colours,
+    some_rungs,
+)
+from mcmc.errors import ConfigError
+
+QUANTITIES = {
+    "energy_per_pattern": "energy per pattern $E/P$",
+    "overlap": "overlap of two copies $q$",
+    "aligned_overlap": "overlap of two copies $q$, units aligned",
+    "teacher_overlap": "overlap with the teacher $R$",
+    "aligned_teacher_overlap": "overlap with the teacher $R$, units aligned",
+    "generalisation_error": r"generalisation error $\epsilon_g$",
+    "heat_capacity": r"heat capacity $\beta^2\,\mathrm{Var}(E)/N$",
+}
+OVERLAPS = [name for name in QUANTITIES if "overlap" in name]
+LABELS = {"alpha": r"patterns per weight $\alpha$", "n_inputs": "inputs $N$", "rung": BETA}
+CURVES = 5
+
+
+def figures(table: xr.Dataset) -> dict[str, tuple[Figure, str]]:
+    """Pictures of `scans.table`: name -> figure and a caption of one sentence; means over seeds.
+
+    Maps if there are two axes with several points, beta being the last of them; of more the others stay at their first
+    point, and beta at the coldest one. Curves if beta is the second axis, or there is one. Raises ConfigError for a
+    single point.
+    """
+    found = scans.over_seeds(table)
+    axes = [dim for dim in found["beta"].dims if found.sizes[dim] > 1]
+    if not axes:
+        raise ConfigError("scan: has a single point, expected an axis with several")
+    pictures: dict[str, tuple[Callable[..., Figure], str]] = {}
+    if len(axes) > 1:
+        pictures["scan_maps"] = maps, f"Observables and verdicts over {_word(axes[0])} and {_word(axes[1])}."
+    if len(axes) == 1 or axes[1] == "rung":
+        pictures["scan_curves"] = curves, f"Observables against {_word(axes[0])}, with one-sigma error bars."
+    kept, where = _cut(found, axes)
+    return {name: (draw(kept, axes, where), caption) for name, (draw, caption) in pictures.items()}
+
+
+def _cut(table: xr.Dataset, axes: list[str]) -> tuple[xr.Dataset, str]:
+    """The table along two axes and rungs at most, and where the other axes are."""
+    fixed = [dim for dim in table["beta"].dims if dim not in (*axes[:2], "rung")]
+    words = [f"{dim} = {_points(table, dim)[1][0]}" for dim in fixed if dim in axes]
+    table = table.isel(dict.fromkeys(fixed, 0))
+    if "rung" in axes[2:] or "rung" not in axes:
+        words += ["coldest rung"] if "rung" in axes else []
+        table = scans.coldest(table)
+    return table, ", ".join(words)
+
+
+@mpl.rc_context(STYLE)
+def maps(table: xr.Dataset, axes: list[str], where: str) -> Figure:
+    """A map of each quantity and of the verdict over the first two axes."""
+    x, y = axes[:2]
+    names = [*_quantities(table), "verdict"]
+    figure, drawn = _layout(len(names))
+    for ax, name in zip(drawn, names, strict=True):
+        values = table[name].transpose(x, y).to_numpy().astype(float)
+        style: dict[str, Any] = {"cmap": "viridis", "vmin": np.nanmin(values, initial=0), "vmax": np.nanmax(values)}
+        if name in OVERLAPS:
+            style["vmax"] = 1.0
+        if name == "verdict":
+            values[values < 0] = np.nan
+            style = {"cmap": ListedColormap([colour for colour, _ in VERDICTS.values()]), "vmin": 0, "vmax": 2}
+        image = _cells(ax, table, x, y, values, style)
+        if name == "verdict":
+            patches = [Patch(color=colour, label=verdict) for verdict, (colour, _) in VERDICTS.items()]
+            ax.legend(handles=patches, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(patches))
+        else:
+            figure.colorbar(image, ax=ax, label=QUANTITIES[name])
+    figure.suptitle(where, fontsize=10)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def curves(table: xr.Dataset, axes: list[str], where: str) -> Figure:
+    """Each quantity with error bars against the first axis, at some betas; open symbols: stuck or too short."""
+    x = axes[0]
+    names = _quantities(table)
+    figure, drawn = _layout(len(names))
+    for ax, name in zip(drawn, names, strict=True):
+        for line, label, colour in _lines(table, axes):
+            at = line["beta"].to_numpy() if x == "rung" else _points(table, x)[0]
+            mean, error = line[name].to_numpy(), np.nan_to_num(line[f"{name}_error"].to_numpy())
+            trusted = line["is_trusted"].to_numpy()
+            ax.plot(at, mean, color=colour, lw=0.8, alpha=0.6)
+            for which, face in ((trusted, colour), (~trusted, "white")):
+                ax.errorbar(at[which], mean[which], error[which], fmt="o", color=colour, mfc=face)
+            ax.plot([], [], "o-", color=colour, label=label)
+        _axis(ax.xaxis, table, x)
+        ax.set_ylabel(QUANTITIES[name])
+    if len(axes) > 1:
+        drawn[0].legend()
+    figure.suptitle("; ".join(part for part in (where, "open symbols: stuck or too short") if part), fontsize=10)
+    return figure
+
+
+def _lines(table: xr.Dataset, axes: list[str]) -> Iterator[tuple[xr.Dataset, str | None, Any]]:
+    """The table along the first axis, for some rungs if they are the second one: with a label and a colour."""
+    if len(axes) == 1:
+        yield table, None, rung_colours(1)[0]
+        return
+    shown = some_rungs(table.sizes["rung"], CURVES)
+    for rung, colour in zip(shown, rung_colours(len(shown)), strict=True):
+        line = table.isel(rung=rung)
+        beta = line["beta"].to_numpy()
+        is_same = np.nanmin(beta) == np.nanmax(beta)
+        yield line, beta_label(float(np.nanmin(beta))) if is_same else f"rung {rung}", colour
+
+
+def _quantities(table: xr.Dataset) -> list[str]:
+    return [name for name in QUANTITIES if name in table and f"aligned_{name}" not in table]
+
+
+def _layout(n: int) -> tuple[Figure, np.ndarray]:
+    n_columns = min(n, 3)
+    figure, axes = panels(-(-n // n_columns), n_columns)
+    for ax in axes.ravel()[n:]:
+        ax.set_axis_off()
+    return figure, axes.ravel()[:n]
+
+
+def _cells(ax: Axes, table: xr.Dataset, x: str, y: str, values: np.ndarray, style: dict[str, Any]) -> Any:
+    """values: (x, y). Every column has its own betas."""
+    at_x = edges(_points(table, x)[0])
+    for number, column in enumerate(values):
+        points = table["beta"].isel({x: number}).to_numpy() if y == "rung" else _points(table, y)[0]
+        known = np.isfinite(points)
+        if known.sum() > 1:
+            at_y = edges(points[known])
+            image = ax.pcolormesh(at_x[number : number + 2], at_y, column[known, None], rasterized=True, **style)
+    _axis(ax.xaxis, table, x)
+    _axis(ax.yaxis, table, y)
+    ax.grid(False)
+    return image
+
+
+def _points(table: xr.Dataset, axis: str) -> tuple[np.ndarray, list[str]]:
+    """Where the points of an axis are, increasing, and their names."""
+    number = np.arange(table.sizes[axis], dtype=float)
+    if axis not in table.coords:
+        return number, [f"{at:g}" for at in number]
+    values = table[axis].to_numpy()
+    if values.dtype.kind in "iuf" and (np.diff(values) > 0).all():
+        return values.astype(float), [f"{value:g}" for value in values]
+    return number, [str(value) for value in values]
+
+
+def _axis(axis: Any, table: xr.Dataset, name: str) -> None:
+    """Label and ticks: names where points are no increasing numbers, a logarithmic scale for wide ranges."""
+    axis.set_label_text(LABELS.get(name, name))
+    if name == "rung":
+        points = table["beta"].to_numpy()
+        points = points[np.isfinite(points)]
+    else:
+        points, words = _points(table, name)
+        if name not in table.coords or not np.array_equal(points, table[name].to_numpy()):
+            axis.set_ticks(points, words)
+    if is_logarithmic(points):
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.set_major_formatter("{x:g}")
+
+
+def _word(axis: str) -> str:
+    return "inverse temperature" if axis == "rung" else axis

@@ -1,0 +1,129 @@
+"""Whether the run has thermalised: logarithmic binning of what is measured, and the verdict on every rung."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mcmc.analysis import statistics
+from mcmc.analysis.permutations import aligned_series
+from mcmc.analysis.plots.style import (
+    GREEN,
+    GREY,
+    STYLE,
+    VERDICTS,
+    beta_axis,
+    beta_label,
+    panels,
+    rung_colours,
+    some_rungs,
+    title,
+)
+from mcmc.analysis.results import Results
+from mcmc.analysis.summary import ALIGNED, Summary, by_rung
+from mcmc.analysis.thermalisation import MIN_ESS
+
+SHOWN_RUNGS = 3
+MIN_ROWS = 4
+"""Of a bin."""
+STARTS = {"random": ("o-", "full"), "teacher": ("s--", "none")}
+LABELS = {
+    "energy": "energy per pattern $E/P$",
+    "overlap": "overlap $q$ of two copies",
+    "teacher_overlap": "overlap $R$ with the teacher",
+}
+
+
+@mpl.rc_context(STYLE)
+def thermalisation(results: Results) -> Figure:
+    """Means of E, q and R over doubling times, of both starts, on a few rungs; samples, round trips and verdicts."""
+    summary = results.summary()
+    names = [name for name in LABELS if name in results.dataset]
+    figure, axes = panels(2 if len(names) > 1 else 1, 2)
+    of_series = dict(zip(names, axes.ravel(), strict=False))
+    shown = some_rungs(len(summary.rungs), SHOWN_RUNGS)
+    for rung, colour in zip(shown, rung_colours(len(shown)), strict=True):
+        for name, start, sweeps, means, errors in _binned(results, rung, names):
+            scale = summary.n_patterns if name == "energy" else 1
+            style, fill = STARTS[start]
+            label = beta_label(summary.rungs[rung].beta) if start == "random" else None
+            of_series[name].errorbar(
+                sweeps, means / scale, errors / scale, fmt=style, fillstyle=fill, color=colour, lw=0.8, label=label
+            )
+    for name, ax in of_series.items():
+        ax.set(xscale="log", xlabel="time (sweeps)", ylabel=LABELS[name])
+        burn_in = int(results.dataset.attrs["burn_in"])
+        if burn_in > 0:
+            ax.axvspan(ax.get_xlim()[0], burn_in, color="#bbbbbb", alpha=0.35, lw=0)
+    verdicts = axes.ravel()[len(names)]
+    _verdicts(verdicts, summary)
+    for ax in axes.ravel()[len(names) + 1 :]:
+        ax.set_axis_off()
+    axes[0, 0].legend()
+    words = "means over the time since half as many sweeps, thermal errors; shaded: burn-in"
+    if "teacher" in results.dataset["start"]:
+        words += "; open symbols: started at the teacher"
+    figure.suptitle(f"{title(results, summary)}\n{words}", fontsize=10)
+    return figure
+
+
+def _verdicts(ax: Axes, summary: Summary) -> None:
+    """Effective samples and round trips by rung, marked by the verdict."""
+    rungs = summary.rungs
+    for verdict, (colour, marker) in VERDICTS.items():
+        some = [rung for rung in rungs if rung.verdict == verdict]
+        if some:
+            sizes = np.maximum([rung.ess for rung in some], 1)  # frozen ones have none
+            ax.plot([rung.beta for rung in some], sizes, marker, color=colour, ms=7, label=f"samples, {verdict}")
+    trips = [(rung.beta, max(rung.round_trips, 1)) for rung in rungs if rung.round_trips is not None]
+    if trips:
+        ax.plot(*zip(*trips, strict=True), "d-", color=GREEN, lw=0.8, ms=4, label="round trips to the hottest rung")
+    ax.axhline(MIN_ESS, color=GREY, ls=":", label=f"{MIN_ESS} samples")
+    ax.set(yscale="log", ylabel="effective samples, round trips (1: none)")
+    beta_axis(ax, [rung.beta for rung in rungs])
+    ax.legend()
+
+
+def _binned(
+    results: Results, rung: int, names: list[str]
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Name, start, and times, means and thermal errors of the bins (n,); q of all pairs counts as random."""
+    wanted = [name for name in ("energy", *ALIGNED, *_UNITS) if name in results.dataset]
+    data = results.dataset[wanted].isel(rung=[rung]).load()
+    series = {name: data[name] for name in names}
+    aligned = aligned_series(data, results.config)
+    series |= {name: aligned[ALIGNED[name]] for name in names if ALIGNED.get(name) in aligned}
+    sweeps = data["sweep"].to_numpy()
+    start = results.dataset["start"].to_numpy().astype(str)
+    for name, values in series.items():
+        chains = by_rung(values)[0]
+        if "pair" in values.dims:
+            yield name, "random", *_logarithmic_bins(sweeps, chains.mean(axis=1, keepdims=True))
+        else:
+            for side in sorted(set(start)):
+                yield name, side, *_logarithmic_bins(sweeps, chains[:, start == side])
+
+
+_UNITS = ("hidden_overlap", "hidden_teacher_overlap", "second_layer", "teacher_second_layer")
+"""What aligned overlaps are made of."""
+
+
+def _logarithmic_bins(sweeps: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of (instances, chains, rows) the means over t/2 < sweep <= t for t = the last sweep, half of it, ...
+
+    Returns the t, increasing, the means over instances, and thermal errors: (bins,) each.
+    """
+    found = []
+    last = float(sweeps[-1])
+    while True:
+        rows = (sweeps > last / 2) & (sweeps <= last)
+        if rows.sum() < MIN_ROWS:
+            break
+        means, errors, _ = statistics.time_average(chains[..., rows])
+        found.append((last, means.mean(), np.sqrt(np.nansum(errors**2)) / len(means)))
+        last /= 2
+    return tuple(np.array(found[::-1]).reshape(-1, 3).T)
