@@ -318,8 +318,8 @@ def test_contradictions_of_the_free_energy_are_a_veto() -> None:
     assert by_free_energy(one, nothing)[1] == ("stuck", ("why",))
     assert by_free_energy(nothing, one)[1] == ("not contradicted", ("why",))
     assert by_free_energy(one, one)[1] == ("stuck", ("why",))
-    for told in ((one, nothing), (nothing, one)):
-        assert [found for found, _ in by_free_energy(*told)][::2] == ["equilibrated"] * 2
+    assert [found for found, _ in by_free_energy(nothing, one)][::2] == ["equilibrated"] * 2
+    assert by_free_energy(one, nothing)[0][0] == "equilibrated"
     assert by_free_energy(one, nothing, against=("drift",))[1] == ("stuck", ("drift", "why"))
     assert by_free_energy(nothing, one, short=("few",))[1] == ("not contradicted", ("too short: few",))
 
