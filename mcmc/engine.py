@@ -481,7 +481,7 @@ class _Run:
             run = _Pilot(self, number, np.array(beta), sweeps)
             if run.execute(stop) == STOPPED:
                 return False
-            beta, settled = self.everybody.broadcast(run.judge)
+            beta, settled = self.everybody.broadcast(run.next_ladder)
             if settled:
                 break
         self.is_new = bool(pilots)
@@ -739,13 +739,21 @@ class _Pilot(_Run):
         self.files, self.home, self._whole = files, whole.files, whole
         self.name, self.number = f"pilot run {number}: ", number
         self.started, self.began = whole.started, whole.began
+        self._found: pilot.Finding | None = None
 
-    def judge(self) -> tuple[list[float], bool]:
-        """Rank 0, after the last sweep: the next ladder, and whether it is that of the run."""
-        counts = [self.checkpoint_arrays[f"exchange_{what}"].sum(axis=(0, 1)) for what in ("accepted", "proposed")]
-        found = pilot.judge(self.number, self.beta, *counts)
-        self._log(f"{self.sweeps} sweeps, {self.beta.size} rungs, {found.line}")
-        return found.beta, found.settled
+    def next_ladder(self) -> tuple[list[float], bool]:
+        """Rank 0, after the last sweep: the ladder of the next run, and whether that shall be the run itself."""
+        return self._found.beta, self._found.settled
+
+    def _make_results(self, stop: Stop) -> str:
+        self.world.broadcast(self._judge)
+        return ""
+
+    def _judge(self) -> None:
+        """Rank 0."""
+        accepted, proposed = (self.checkpoint_arrays[f"exchange_{what}"] for what in ("accepted", "proposed"))
+        self._found = pilot.judge(self.number, self.beta, accepted.sum(axis=(0, 1)), proposed.sum(axis=(0, 1)))
+        self._log(f"{self.sweeps} sweeps, {self.beta.size} rungs, {self._found.line}")
 
     def _open(self, stop: Stop) -> str:
         self.files.make()
@@ -760,10 +768,8 @@ class _Pilot(_Run):
         """Nothing: the run has begun."""
 
     def _find_ladder(self, stop: Stop) -> bool:
+        """It is given."""
         return True
-
-    def _make_results(self, stop: Stop) -> str:
-        return ""
 
     def _attributes(self) -> dict[str, int | str]:
         return super()._attributes() | {_PILOT: self.number}
@@ -805,6 +811,7 @@ class Replay(_Run):
         return ""
 
     def _find_ladder(self, stop: Stop) -> bool:
+        """It is given."""
         return True
 
     def _restore(self) -> None:

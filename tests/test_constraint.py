@@ -23,6 +23,7 @@ import launchers
 import mcmc
 from enumeration import Enumeration, all_states
 from launchers import Launcher
+from mcmc import engine
 from mcmc.cli import run_command
 from mcmc.errors import ConfigError, StorageError
 from mcmc.kernels import cpu, flips
@@ -471,6 +472,26 @@ def test_a_reference_of_another_run_must_fit(tmp_path: Path) -> None:
             mcmc.run(settings, tmp_path / "out", quiet=True)
         assert not (tmp_path / "out").exists()
     mcmc.run(asked(**good), tmp_path / "out", quiet=True)
+
+
+def test_a_reference_is_no_sample_of_the_burn_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same run serves once it is beyond: it is stopped after every second sweep."""
+    monkeypatch.setattr(engine, "_STRETCH", 1e-9)
+    small = {"model.n_inputs": 12, "schedule.burn_in": 4}
+    there = write_run_file(tmp_path / "there.toml", small | {"schedule.annealing": {"beta": 0.1}})
+    constraint = {"reference": "run", "overlap": 0.5, "path": "there", "copy": 1, "beta": 0.7}
+    here = write_run_file(tmp_path / "here.toml", small | {"constraint": constraint})
+    codes = []
+    for _ in range(3):
+        assert run_command(["run", str(there), "-o", str(tmp_path / "there"), "--walltime", "0.000001"]) == 75
+        capsys.readouterr()
+        codes.append(run_command(["run", str(here), "--dry-run"]))
+        told, sweep = capsys.readouterr().err, 2 * len(codes)
+        expected = f"there: expected a run beyond its burn-in of 4 sweeps: its latest checkpoint is of sweep {sweep}\n"
+        assert codes[-1] == 0 or told.endswith(expected)
+    assert codes == [2, 2, 0]
 
 
 @pytest.fixture

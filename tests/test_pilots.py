@@ -23,6 +23,7 @@ import mcmc
 from launchers import Launcher
 from mcmc import config, engine, ladder, pilot
 from mcmc.cli import run_command
+from mcmc.errors import StorageError
 from mcmc.problem import Problem
 from mcmc.storage import RunDirectory
 from running import CASES, DRIVE, MCMC, assert_same_results, status, tables, write_run_file
@@ -263,6 +264,19 @@ def test_a_damaged_checkpoint_of_a_pilot(
     assert run(file, out) == 0
     assert "pilots/checkpoint.h5: damaged" in capsys.readouterr().err
     assert_same_results(out, short)
+
+
+def test_who_has_lost_the_directory_writes_no_checkpoint(tmp_path: Path) -> None:
+    """Its lock is that of the pilots in it."""
+    files = RunDirectory(tmp_path / "out")
+    files.lock()
+    files.create("seed = 1")
+    files.pilots.make()
+    files.pilots.write_checkpoint({}, {"pilot": 1}, [])
+    (tmp_path / "out" / "lock").write_text("somebody else")
+    with pytest.raises(StorageError, match="another process has taken over this run"):
+        files.pilots.write_checkpoint({}, {"pilot": 2}, [])
+    assert files.pilots.read_checkpoint().attrs == {"pilot": 1}
 
 
 # --- a directory with pilots alone ---
