@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.figure import Figure
 
 from mcmc.analysis.plots.style import STYLE, beta_label, rung_colours, some_rungs, title
