@@ -201,7 +201,21 @@ def test_every_kind_of_run(case: str) -> None:
     assert all(note in page.text for note in summary.notes)
     assert all(line in page.text for line in summary.exchange.advice)
     for _, reason, _ in summary.reasons:
-        assert reason in page.text
+        assert reason.partition(" (R-hat")[0] in page.text
+
+
+@pytest.mark.usefixtures("small")
+def test_reasons_are_told_once() -> None:
+    """The worst first, with the range of R-hat and of beta; in the summary they are one by one."""
+    data = synthetic(n_samples=400, beta=(0.25, 0.5, 0.75, 1.0, 1.25))
+    for rung in (1, 2, 3):
+        data["energy"][{"copy": 1, "rung": rung}] += 10.0 * rung
+    results = Results(data)
+    found = [rung.r_hat for rung in results.summary().rungs[1:4]]
+    first = Page(report.of_run(results)).texts["li"][0]
+    expected = f": copies differ in energy (R-hat {found[0]:.2g} to {found[2]:.2g}); β = 0.5 to 1"
+    assert first == expected
+    assert len(set(map("{:.2g}".format, found))) == 3  # else there would be nothing to put together
 
 
 @pytest.mark.usefixtures("small")

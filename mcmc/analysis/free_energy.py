@@ -540,10 +540,14 @@ def _comparison(beta: np.ndarray, random: Branch, planted: Branch) -> list[str]:
 
 
 def _where(beta: np.ndarray, rungs: np.ndarray) -> str:
-    """`beta = 0.5, 1 to 2`: three neighbours and more as a range."""
+    return "beta = " + ranges(beta, rungs)
+
+
+def ranges(beta: np.ndarray, rungs: np.ndarray) -> str:
+    """`0.5, 1 to 2`: the betas of those `rungs`, bool, three neighbours and more as a range."""
     numbers = np.flatnonzero(rungs)
     parts = []
     for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
         ends = [f"{beta[r]:.4g}" for r in run]
         parts += ends if len(ends) < 3 else [f"{ends[0]} to {ends[-1]}"]
-    return "beta = " + ", ".join(parts)
+    return ", ".join(parts)

@@ -5,9 +5,10 @@ What a reader has to know first comes first: the verdict, its reasons, and when 
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
@@ -19,7 +20,7 @@ from mcmc import sealed
 from mcmc._version import __version__
 from mcmc.analysis import statistics
 from mcmc.analysis.exchange import Exchange
-from mcmc.analysis.free_energy import WAYS, Branch, FreeEnergy
+from mcmc.analysis.free_energy import WAYS, Branch, FreeEnergy, ranges
 from mcmc.analysis.generalisation import machines
 from mcmc.analysis.markup import Child, class_of, document, element, items, picture, table
 from mcmc.analysis.plots import figures
@@ -34,6 +35,7 @@ Pictures = Mapping[str, tuple[Figure, str]]
 
 LOG_LINES = 200
 """Of run.log, the last ones."""
+_R_HAT = re.compile(r" \(R-hat ([^)]*)\)")
 MEANING = {
     "stuck": "a test says that the run is not in equilibrium: what is stuck must not be believed.",
     "not contradicted": "nothing speaks against equilibrium, which is no proof: there is no second side that agrees.",
@@ -138,10 +140,7 @@ def _noise(data: Mapping[str, Any]) -> str:
 
 
 def _verdict(summary: Summary) -> Element:
-    reasons = [
-        element("li", element("strong", verdict), f": {reason}; β = {_betas(betas)}")
-        for verdict, reason, betas in summary.reasons
-    ]
+    reasons = [element("li", element("strong", verdict), f": {words}") for verdict, words in _reasons(summary)]
     counts = Counter(rung.verdict for rung in summary.rungs)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     return element(
@@ -152,6 +151,21 @@ def _verdict(summary: Summary) -> Element:
     )
 
 
+def _reasons(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Verdicts with a reason and where, the worst first; what differs in R-hat alone is one reason."""
+    betas: dict[tuple[str, str], set[float]] = {}
+    sizes: dict[tuple[str, str], list[float]] = {}
+    for verdict, reason, where in summary.reasons:
+        found = _R_HAT.search(reason)
+        told = verdict, _R_HAT.sub("", reason)
+        betas.setdefault(told, set()).update(where)
+        sizes.setdefault(told, []).extend([float(found[1])] if found else [])
+    for (verdict, reason), where in sorted(betas.items(), key=lambda told: -VERDICTS.index(told[0][0])):
+        ends = dict.fromkeys(f"{end(found):.3g}" for end in (min, max) if (found := sizes[verdict, reason]))
+        shown = f" (R-hat {' to '.join(ends)})" if ends else ""
+        yield verdict, f"{reason}{shown}; β = {_betas(summary, where)}"
+
+
 def _doubts(summary: Summary) -> Iterator[Child]:
     """When not to believe the numbers."""
     lines = []
@@ -160,9 +174,9 @@ def _doubts(summary: Summary) -> Iterator[Child]:
     stuck = [rung.beta for rung in summary.rungs if rung.verdict == "stuck"]
     short = [rung.beta for rung in summary.rungs if rung.verdict != "stuck" and not rung.is_trusted]
     if stuck:
-        lines.append(f"Numbers at β = {_betas(stuck)} are no averages of equilibrium: stuck.")
+        lines.append(f"Numbers at β = {_betas(summary, stuck)} are no averages of equilibrium: stuck.")
     if short:
-        lines.append(f"Errors at β = {_betas(short)} are guesses: the run is too short.")
+        lines.append(f"Errors at β = {_betas(summary, short)} are guesses: the run is too short.")
     if summary.n_instances == 1:
         lines.append("One instance of the disorder: errors are thermal, and say nothing of other instances.")
     lines += [f"Free energy: {note}." for note in summary.notes]
@@ -171,8 +185,9 @@ def _doubts(summary: Summary) -> Iterator[Child]:
     yield items(lines) or element("p", "Nothing known to doubt.")
 
 
-def _betas(betas: Sequence[float]) -> str:
-    return ", ".join(f"{beta:.4g}" for beta in betas)
+def _betas(summary: Summary, which: Collection[float]) -> str:
+    beta = np.array([rung.beta for rung in summary.rungs])
+    return ranges(beta, np.isin(beta, list(which)))
 
 
 # --- free energy ---
