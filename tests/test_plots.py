@@ -1,44 +1,100 @@
-"""The pictures: every kind of run gives files with labelled axes."""
+"""The pictures: every kind of run gives those it has data for, with labelled axes."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+import mcmc
 from mcmc.analysis import Results, plots
+from mcmc.analysis.plots.ladder import last_ends
+from mcmc.analysis.plots.style import edges
+from mcmc.analysis.plots.thermalisation import _logarithmic_bins
+from mcmc.analysis.statistics import time_average
 from mcmc.errors import ConfigError
-from synthetic import synthetic
+from synthetic import ar1, synthetic
 
 CASES = {
     "usual": {"n_instances": 3, "disorder": 1.0},
     "one rung, one copy, no teacher": {"beta": (1.0,), "n_copies": 1, "source": "random"},
     "no teacher": {"source": "random", "beta": (0.05, 0.5, 2.0)},
     "few samples": {"n_samples": 3},
+    "no burn-in": {"burn_in": 0},
     "several units": {"architecture": "parity", "n_hidden": 3, "n_weights": 303},
     "tree": {"architecture": "tree-committee", "n_hidden": 3, "n_weights": 303},
 }
+OF_ALL = ["overview", "thermalisation", "energies", "traces"]
+"""What every run has data for."""
+RUN: dict[str, Any] = {
+    "seed": 1,
+    "model": {"n_inputs": 21, "loss": {"name": "error-count"}},
+    "data": {"source": "teacher", "alpha": 1.0, "n_instances": 2},
+    "ladder": {"beta": [0.0, 0.4, 0.8, 1.2], "n_copies": 2},
+    "schedule": {"sweeps": 2100, "burn_in": 100, "measure_every": 4, "start": "both"},
+    "output": {"weights_every": 40},
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """A run that has data for everything but correlations."""
+    return mcmc.run(RUN, tmp_path_factory.mktemp("run"), quiet=True)
+
+
+def check(figure: Figure) -> None:
+    """Every axis has a label; shared ones, colour bars and empty panels apart."""
+    for ax in figure.axes:
+        if ax.axison and ax.get_label() != "<colorbar>":
+            assert ax.get_xlabel() or ax.get_shared_x_axes().get_siblings(ax)[1:]
+            assert ax.get_ylabel() or ax.get_shared_y_axes().get_siblings(ax)[1:]
+        assert ax.axison or not ax.lines
+    assert figure.get_suptitle()
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_files(case: str, tmp_path: Path) -> None:
-    results = Results(synthetic(**{"n_samples": 200} | CASES[case]))
-    paths = results.plot(tmp_path / "pictures")
+def test_synthetic_runs(case: str) -> None:
+    found = plots.figures(Results(synthetic(**{"n_samples": 200} | CASES[case])))
     one_rung = case.startswith("one rung")
-    assert [path.name for path in paths] == ["overview.png", "traces.png"] + ([] if one_rung else ["exchange.png"])
+    more = [] if one_rung else ["overlaps", "ladder"]
+    assert list(found) == [name for name in plots.PICTURES if name in (*OF_ALL, *more)]
+    for figure, caption in found.values():
+        check(figure)
+        assert caption.endswith(".")
+
+
+def test_files_of_a_run(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plots.STYLE, "figure.dpi", 40)  # fast
+    paths = results.plot()
+    names = [name for name in plots.PICTURES if name != "two_time"]
+    assert [path.name for path in paths] == [f"{name}.png" for name in names]
+    assert {path.parent for path in paths} == {results.path / "plots"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    for figure, _ in plots.figures(results).values():
+        check(figure)
 
 
-def test_pdf_into_the_directory_of_the_run(tmp_path: Path) -> None:
-    paths = Results(synthetic(n_samples=100), tmp_path).plot(format="pdf")
-    assert paths[0] == tmp_path / "plots" / "overview.pdf"
-    assert all(path.read_bytes().startswith(b"%PDF") for path in paths)
+@pytest.mark.parametrize(("file_format", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_vectors_are_the_same_each_time(file_format: str, start: bytes, tmp_path: Path) -> None:
+    results = Results(synthetic(n_samples=100, beta=(1.0,), n_copies=1), tmp_path)
+    texts = []
+    for _ in range(2):
+        found = {"overview": (plots.overview(results), "")}
+        (path,) = plots.save(found, tmp_path / "pictures", file_format)
+        texts.append(path.read_bytes())
+    assert path.name == f"overview.{file_format}"
+    assert texts[0].startswith(start)
+    assert texts[0] == texts[1]
+
+
+# --- what they show ---
 
 
 def labels(figure: Figure) -> list[str]:
-    assert all(ax.get_xlabel() or ax.get_shared_x_axes().get_siblings(ax)[1:] for ax in figure.axes)
     return [ax.get_ylabel() for ax in figure.axes]
 
 
@@ -60,6 +116,10 @@ def test_overlaps_of_aligned_units(architecture: str, expected: list[str]) -> No
     results = Results(synthetic(n_samples=1000, architecture=architecture, n_hidden=3, n_weights=303))
     (panel,) = [ax for ax in plots.overview(results).axes if ax.get_ylabel() == "overlap"]
     assert [text.get_text() for text in panel.get_legend().get_texts()] == expected
+    is_aligned = architecture == "committee"
+    for figure in (plots.thermalisation(results), plots.overlaps(results)):
+        texts = [ax.get_xlabel() + ax.get_ylabel() for ax in figure.axes]
+        assert any("units aligned" in text for text in texts) == is_aligned
 
 
 def test_error_bars_are_those_of_the_summary() -> None:
@@ -70,13 +130,68 @@ def test_error_bars_are_those_of_the_summary() -> None:
     np.testing.assert_allclose((bars[:, 1] - bars[:, 0]) / 2, errors)
 
 
+def test_rungs_that_are_not_trusted_have_open_symbols() -> None:
+    """Of a series that is long enough, and of one that is not."""
+    for n_samples, is_trusted in ((1000, True), (10, False)):
+        results = Results(synthetic(n_samples=n_samples))
+        assert {rung.is_trusted for rung in results.summary().rungs} == {is_trusted}
+        faces = [
+            to_rgba(container.lines[0].get_markerfacecolor()) == to_rgba("white")
+            for container in plots.overview(results).axes[0].containers
+            if len(container.lines[0].get_xdata())
+        ]
+        assert faces == [not is_trusted]
+
+
 def test_without_exchange_and_accept_step() -> None:
     data = synthetic(n_samples=100)
     data["exchange_proposed"][:] = 0
     data["exchange_accepted"][:] = 0
     data["acceptance"][:] = np.nan
-    texts = [text.get_text() for ax in plots.exchange(Results(data)).axes for text in ax.texts]
-    assert texts == ["no exchange", "no accept step"]
+    texts = [text.get_text() for ax in plots.ladder(Results(data)).axes for text in ax.texts]
+    assert texts == ["no exchange", "no exchange", "no accept step"]
+
+
+def test_log_z_of_the_picture_is_that_of_the_run(results: Results) -> None:
+    """ln 2 at beta = 0, and points on the reweighted curve."""
+    of_z = plots.free_energy(results).axes[0]
+    (points,) = [c.lines[0] for c in of_z.containers if len(c.lines[0].get_xdata()) == 4][:1]
+    mean = [estimate.mean / 21 for estimate in results.free_energy().log_z]
+    assert mean[0] == pytest.approx(np.log(2))
+    np.testing.assert_allclose(points.get_ydata(), mean)
+
+
+def test_density_of_states_is_below_that_of_all(results: Results) -> None:
+    """s(e) is that of part of the 2^n states, up to errors, and has the lowest energy at its left end."""
+    ax = plots.density_of_states(results).axes[0]
+    curves = [line for line in ax.lines if len(line.get_xdata()) > 2 and line.get_marker() in ("None", None)]
+    assert len(curves) == 2
+    assert max(line.get_ydata().max() for line in curves) < np.log(2)
+    lowest = sorted(line.get_xdata()[0] for line in ax.lines if line.get_marker() == "v")
+    np.testing.assert_allclose(lowest, np.sort(results.free_energy().lowest_energy) / 21)
+
+
+def test_logarithmic_bins() -> None:
+    """Of a straight line, its middles; the last bin holds the last half; errors are those of time averages."""
+    sweeps = np.arange(1, 1025)
+    times, means, errors = _logarithmic_bins(sweeps, sweeps[None, None] * 1.0)
+    np.testing.assert_allclose(times, 1024 / 2.0 ** np.arange(len(times) - 1, -1, -1))
+    np.testing.assert_allclose(means, 0.75 * times + 0.5)
+    series = ar1(np.random.default_rng(0), 0.5, (1, 2, 1024))
+    _, means, errors = _logarithmic_bins(sweeps, series)
+    mean, error, _ = time_average(series[..., 512:])
+    np.testing.assert_allclose((means[-1], errors[-1]), (mean[0], error[0]))
+
+
+def test_last_ends() -> None:
+    """Walkers 0, 1, 2 by rung (rows) in time (columns): 1 from the hot end, 2 from the cold one, 0 from neither."""
+    walker = np.array([[0, 1, 1, 1], [1, 0, 0, 2], [2, 2, 2, 0]])
+    assert last_ends(walker).tolist() == [[1, 1, 1, 1], [0, 1, 1, 2], [2, 2, 2, 2]]
+
+
+def test_edges_are_halfway() -> None:
+    np.testing.assert_allclose(edges(np.array([0.0, 1.0, 3.0])), [-0.5, 0.5, 2, 4])
+    np.testing.assert_allclose(edges(np.array([1.0, 10.0, 100.0])), 10.0 ** np.array([-0.5, 0.5, 1.5, 2.5]))
 
 
 def test_wrong_use_is_told(tmp_path: Path) -> None:

@@ -223,14 +223,13 @@ def _counts(values: np.ndarray, tau: float, grid: _Grid) -> _Counts:
     """values: (chains, rows, values of a row)."""
     n_rows = values.shape[1]
     n_blocks = 1 << (min(_BLOCKS, n_rows).bit_length() - 1)
-    length = n_rows // n_blocks
-    index = grid.index(values[:, n_rows - n_blocks * length :])
+    index = grid.index(values)
     first = int(index.min())
     width = int(index.max()) - first + 1
-    index -= first
-    index.reshape(len(index), n_blocks, -1)[...] += width * np.arange(n_blocks)[:, None]
+    blocks = np.arange(n_rows) * n_blocks // n_rows
+    index += (width * blocks - first)[:, None]
     counts = np.bincount(index.ravel(), minlength=n_blocks * width).reshape(n_blocks, width)
-    join = 0 if np.isnan(tau) else 1 << max(0, int(np.ceil(np.log2(BLOCK_TAUS * tau / length))))
+    join = 0 if np.isnan(tau) else 1 << int(np.ceil(np.log2(max(1.0, BLOCK_TAUS * tau * n_blocks / n_rows))))
     return _Counts(first, counts, join if n_blocks >= MIN_BLOCKS * join else 0)
 
 
@@ -257,6 +256,6 @@ def _error(one: _Counts) -> np.ndarray:
     if not one.error_of:
         return np.full(one.counts.shape[1], np.nan)
     joined = one.counts.reshape(-1, one.error_of, one.counts.shape[1]).sum(axis=1)
-    n = len(joined)
-    of_blocks = joined / joined.sum(axis=1, keepdims=True)
-    return of_blocks.std(axis=0, ddof=1) / np.sqrt(n) * statistics.student_factor(n)
+    n, sizes = len(joined), joined.sum(axis=1, keepdims=True)  # of neighbours by a row apart, at most
+    deviations = joined - sizes * joined.sum(axis=0) / sizes.sum()
+    return np.sqrt(n / (n - 1) * (deviations**2).sum(axis=0)) / sizes.sum() * statistics.student_factor(n)

@@ -53,7 +53,8 @@ def overlaps(results: Results) -> Figure | None:
             _map(figure, column[1], by_rung, f"$P({symbol})$ / largest of the rung")
             column[1].set_ylabel(f"{words} ${symbol}$")
     axes[0, 0].legend()
-    figure.suptitle(f"{title(results, results.summary())}\nbands: one-sigma errors", fontsize=10)
+    what = title(results, results.summary(), short=len(laws) == 1)
+    figure.suptitle(f"{what}\nbands: one-sigma errors", fontsize=10)
     return figure
 
 
@@ -84,7 +85,7 @@ def energies(results: Results) -> Figure | None:
         axes[0, 1].set(ylabel="neighbouring rungs", ylim=(0, 1.02))
         axes[0, 1].legend()
         beta_axis(axes[0, 1], beta)
-    figure.suptitle(title(results, results.summary()), fontsize=10)
+    figure.suptitle(title(results, results.summary(), short=len(beta) == 1), fontsize=10)
     return figure
 
 

@@ -109,8 +109,7 @@ def _moves(ax: Axes, results: Results) -> None:
 def _trips(ax: Axes, summary: Summary) -> None:
     counted = [(rung.beta, rung.round_trips) for rung in summary.rungs if rung.round_trips is not None]
     ax.plot(*zip(*counted, strict=True), "o-", color=GREEN)
-    ax.set_ylabel("round trips to the hottest rung")
-    ax.set_ylim(bottom=0)
+    ax.set(ylabel="round trips to the hottest rung", ylim=(0, 1.05 * max(1, *(trips for _, trips in counted))))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 

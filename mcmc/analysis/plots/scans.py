@@ -114,7 +114,7 @@ def curves(table: xr.Dataset, axes: list[str], where: str) -> Figure:
         _axis(ax.xaxis, table, x)
         ax.set_ylabel(QUANTITIES[name])
     if len(axes) > 1:
-        drawn[0].legend()
+        figure.legend(*drawn[0].get_legend_handles_labels(), loc="outside right upper")
     figure.suptitle("; ".join(part for part in (where, "open symbols: stuck or too short") if part), fontsize=10)
     return figure
 

@@ -55,7 +55,8 @@ def thermalisation(results: Results) -> Figure:
                 sweeps, means / scale, errors / scale, fmt=style, fillstyle=fill, color=colour, lw=0.8, label=label
             )
     for name, ax in of_series.items():
-        ax.set(xscale="log", xlabel="time (sweeps)", ylabel=LABELS[name])
+        aligned = ", units aligned" if ALIGNED.get(name) in summary.rungs[0].estimates else ""
+        ax.set(xscale="log", xlabel="time (sweeps)", ylabel=LABELS[name] + aligned)
         burn_in = int(results.dataset.attrs["burn_in"])
         if burn_in > 0:
             ax.axvspan(ax.get_xlim()[0], burn_in, color="#bbbbbb", alpha=0.35, lw=0)
@@ -83,7 +84,7 @@ def _verdicts(ax: Axes, summary: Summary) -> None:
     if trips:
         ax.plot(*zip(*trips, strict=True), "d-", color=GREEN, lw=0.8, ms=4, label="round trips to the hottest rung")
     ax.axhline(MIN_ESS, color=GREY, ls=":", label=f"{MIN_ESS} samples")
-    ax.set(yscale="log", ylabel="effective samples, round trips (1: none)")
+    ax.set(yscale="log", ylim=(0.8, None), ylabel="effective samples, round trips (1: none)")
     beta_axis(ax, [rung.beta for rung in rungs])
     ax.legend()
 
