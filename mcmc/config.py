@@ -238,9 +238,9 @@ class Config(RunFile, kw_only=True):
         return isinstance(self.ladder.beta, BetaRange) and self.ladder.beta.n == ladder.AUTO
 
     def trial(self, sweeps: int) -> Config:
-        """A run of so many sweeps, half of them burn-in, on a ladder that stays, with one row at its end."""
+        """A run of so many sweeps, half of them burn-in, on a ladder that stays, without rows."""
         replaced = msgspec.structs.replace
-        schedule = replaced(self.schedule, sweeps=sweeps, burn_in=sweeps // 2, measure_every=sweeps)
+        schedule = replaced(self.schedule, sweeps=sweeps, burn_in=sweeps // 2, measure_every=2 * sweeps)
         return replaced(self, ladder=replaced(self.ladder, tune=ladder.NONE), schedule=schedule, output=Output())
 
     @property
@@ -743,7 +743,7 @@ def _check_tuning(config: Config) -> None:
         if config.seeks_rungs:
             _refuse("ladder.tune", asked.tune, "'barrier' or 'flow' with ladder.beta.n = 'auto'")
         return
-    if config.n_rungs < 3:
+    if config.n_rungs < ladder.LEAST_TUNED:
         _refuse("ladder.tune", asked.tune, f"'none' with {config.n_rungs} rungs: the ends of the ladder stay")
     if not asked.exchange_every:
         _refuse("ladder.exchange_every", 0, f"an integer >= 1 with ladder.tune = {asked.tune!r}")

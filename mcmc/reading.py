@@ -115,7 +115,7 @@ def _newest(directory: RunDirectory) -> Iterator[tuple[_Results | None, Checkpoi
                 return
     checkpoint = directory.read_checkpoint()
     if checkpoint is None:
-        raise StorageError(f"{directory.path}: holds neither results nor a checkpoint (yet)")
+        raise StorageError(f"{directory.path}: holds neither results nor a checkpoint {directory.not_yet}")
     yield None, checkpoint
 
 

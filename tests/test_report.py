@@ -213,7 +213,7 @@ def test_reasons_are_told_once() -> None:
     results = Results(data)
     found = [rung.r_hat for rung in results.summary().rungs[1:4]]
     first = Page(report.of_run(results)).texts["li"][0]
-    expected = f": copies differ in energy (R-hat {found[0]:.2g} to {found[2]:.2g}); β = 0.5 to 1"
+    expected = f": copies differ in energy (R-hat {found[0]:.2g} to {found[2]:.2g}); beta = 0.5 to 1"
     assert first == expected
     assert len(set(map("{:.2g}".format, found))) == 3  # else there would be nothing to put together
 

@@ -349,7 +349,7 @@ def test_memory_is_that_of_one_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     of_rung = sum(values.nbytes for values in series.values()) / data.sizes["rung"]
     bound = 2 * series["walker"].size * 2 + 4 * of_rung
     assert summary_peak(directory.path) > 2 * bound
-    monkeypatch.setattr("mcmc.analysis.results._BYTES_AT_A_TIME", 1 << 16)
+    monkeypatch.setattr("mcmc.analysis.results.BYTES_AT_A_TIME", 1 << 16)
     assert summary_peak(directory.path) < bound
 
 

@@ -12,7 +12,6 @@ Walkers are seen at the rows alone: with several rounds between two rows, trips 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ import xarray as xr
 from scipy.interpolate import PchipInterpolator
 
 from mcmc.analysis.statistics import student_factor
+from mcmc.ladder import rungs_wanted
 
 if TYPE_CHECKING:
     from mcmc.analysis.results import Results
@@ -391,11 +391,6 @@ def _held(found: Exchange, tune: str) -> list[str]:
         f"round trips at {found.rate / found.predicted_rate:.2g} of the rate that the acceptances allow: walkers are "
         f"held, most of all between beta = {where}, where the flow falls: a transition, or slow moves{more}"
     ]
-
-
-def rungs_wanted(barrier: float) -> int:
-    """Rungs of a ladder with rejections of about 1/2, which makes the most of a given number of walkers."""
-    return max(2, math.ceil(2 * barrier) + 1)
 
 
 def _pair(found: Exchange, swap: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
@@ -20,7 +20,7 @@ from mcmc import sealed
 from mcmc._version import __version__
 from mcmc.analysis import statistics
 from mcmc.analysis.exchange import Exchange
-from mcmc.analysis.free_energy import WAYS, Branch, FreeEnergy, ranges
+from mcmc.analysis.free_energy import WAYS, Branch, FreeEnergy
 from mcmc.analysis.generalisation import machines
 from mcmc.analysis.markup import Child, class_of, document, element, items, picture, table
 from mcmc.analysis.plots import figures
@@ -163,7 +163,7 @@ def _reasons(summary: Summary) -> Iterator[tuple[str, str]]:
     for (verdict, reason), where in sorted(betas.items(), key=lambda told: -VERDICTS.index(told[0][0])):
         ends = dict.fromkeys(f"{end(found):.3g}" for end in (min, max) if (found := sizes[verdict, reason]))
         shown = f" (R-hat {' to '.join(ends)})" if ends else ""
-        yield verdict, f"{reason}{shown}; β = {_betas(summary, where)}"
+        yield verdict, f"{reason}{shown}; {summary.where(sorted(where))}"
 
 
 def _doubts(summary: Summary) -> Iterator[Child]:
@@ -174,20 +174,15 @@ def _doubts(summary: Summary) -> Iterator[Child]:
     stuck = [rung.beta for rung in summary.rungs if rung.verdict == "stuck"]
     short = [rung.beta for rung in summary.rungs if rung.verdict != "stuck" and not rung.is_trusted]
     if stuck:
-        lines.append(f"Numbers at β = {_betas(summary, stuck)} are no averages of equilibrium: stuck.")
+        lines.append(f"Numbers at {summary.where(stuck)} are no averages of equilibrium: stuck.")
     if short:
-        lines.append(f"Errors at β = {_betas(summary, short)} are guesses: the run is too short.")
+        lines.append(f"Errors at {summary.where(short)} are guesses: the run is too short.")
     if summary.n_instances == 1:
         lines.append("One instance of the disorder: errors are thermal, and say nothing of other instances.")
     lines += [f"Free energy: {note}." for note in summary.notes]
     lines += [f"Ladder: {line}." for line in summary.exchange.advice]
     yield element("h3", "When not to believe it")
     yield items(lines) or element("p", "Nothing known to doubt.")
-
-
-def _betas(summary: Summary, which: Collection[float]) -> str:
-    beta = np.array([rung.beta for rung in summary.rungs])
-    return ranges(beta, np.isin(beta, list(which)))
 
 
 # --- free energy ---

@@ -177,8 +177,8 @@ def _jackknifed(
     whole = quantities(solution.points.counts.sum(axis=0), first)
     if blocks.n_blocks < 2:
         return whole, np.full(whole.shape, np.nan)
-    firsts = mbar.log_z_of_first_rung(blocks, energies.left_out(blocks.moments), log_z_0)
-    value, error = energies.jackknife(whole, quantities(solution.weights_left_out(), firsts))
+    firsts = mbar.log_z_of_first_rung(blocks, statistics.left_out(blocks.moments), log_z_0)
+    value, error = statistics.jackknife(whole, quantities(solution.weights_left_out(), firsts))
     return value, error
 
 
@@ -189,6 +189,8 @@ def _density(ladder: Ladder, log_states: float, n_weights: int, n_bins: int) -> 
     solution = solution.merged(blocks.n_blocks)
     log_z_0 = log_states if mbar.reaches_zero(ladder) else np.nan
     energy, bins, width = _bins(ladder, solution.points.energy, n_bins)
+    if np.isnan(solution.log_z).any():
+        return DensityOfStates(energy, *np.full((4, len(energy)), np.nan))
     shift = np.full(len(energy), -np.inf)
     np.maximum.at(shift, bins, -solution.log_mixture)
     weights = np.zeros((len(bins), len(energy)))
@@ -203,11 +205,11 @@ def _density(ladder: Ladder, log_states: float, n_weights: int, n_bins: int) -> 
     log_g = log_density(total, mbar.log_z_of_first_rung(blocks, blocks.moments.mean(axis=0), log_z_0))
     error = np.full(log_g.shape, np.nan)
     if blocks.n_blocks > 1:
-        firsts = mbar.log_z_of_first_rung(blocks, energies.left_out(blocks.moments), log_z_0)
+        firsts = mbar.log_z_of_first_rung(blocks, statistics.left_out(blocks.moments), log_z_0)
         replicates = log_density(solution.weights_left_out(), firsts)
         is_seen = np.isfinite(replicates).all(axis=0)
         is_seen &= np.bincount(bins, weights=total) >= MIN_VISITS * max(np.nanmax(ladder.tau) / ladder.stride, 1.0)
-        log_g[is_seen], error[is_seen] = energies.jackknife(log_g[is_seen], replicates[:, is_seen])
+        log_g[is_seen], error[is_seen] = statistics.jackknife(log_g[is_seen], replicates[:, is_seen])
     return DensityOfStates(energy, log_g, error, log_g / n_weights, error / n_weights)
 
 

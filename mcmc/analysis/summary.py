@@ -131,6 +131,11 @@ class Summary:
                 betas.setdefault((rung.verdict, reason), []).append(rung.beta)
         return [(*told, where) for told, where in betas.items()]
 
+    def where(self, betas: list[float]) -> str:
+        """Some rungs in words, `beta = 0.5, 1 to 2`."""
+        ladder = np.array([rung.beta for rung in self.rungs])
+        return thermalisation.where(ladder, np.isin(ladder, betas))
+
     def __str__(self) -> str:
         return self.table()
 
@@ -192,10 +197,7 @@ class Summary:
             yield [f"{rung.beta:.4g}", *pairs]
 
     def _closing(self) -> str:
-        reasons = [
-            f"{verdict}: {reason}; beta = {', '.join(f'{beta:.4g}' for beta in betas)}"
-            for verdict, reason, betas in self.reasons
-        ]
+        reasons = [f"{verdict}: {reason}; {self.where(betas)}" for verdict, reason, betas in self.reasons]
         lines = [fill(reason, MAX_WIDTH, initial_indent="  ", subsequent_indent="    ") for reason in reasons]
         advice = [fill(f"Ladder: {line}", MAX_WIDTH, subsequent_indent="  ") for line in self.exchange.advice]
         return "\n".join([f"Verdict: {self.verdict}", *lines, *advice])
