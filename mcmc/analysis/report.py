@@ -126,7 +126,8 @@ def _in_words(results: Results, summary: Summary) -> Iterator[str]:
 def _machine(table: Mapping[str, Any]) -> str:
     units = f" of {table['n_hidden']} units" if table["architecture"] != "perceptron" else ""
     weights = {"ising": "±1", "gaussian": "Gaussian", "spherical": "spherical"}[table["weights"]]
-    return f"{table['architecture']}{units} with {weights} weights"
+    layers = " and a sampled second layer" if table["second_layer"] == "sampled" else ""
+    return f"{table['architecture']}{units} with {weights} weights{layers}"
 
 
 def _noise(data: Mapping[str, Any]) -> str:
@@ -140,7 +141,10 @@ def _noise(data: Mapping[str, Any]) -> str:
 
 
 def _verdict(summary: Summary) -> Element:
-    reasons = [element("li", element("strong", verdict), f": {words}") for verdict, words in _reasons(summary)]
+    reasons = [
+        element("li", element("strong", verdict), f": {reason}; {summary.where(betas)}")
+        for verdict, reason, betas in _reasons(summary)
+    ]
     counts = Counter(rung.verdict for rung in summary.rungs)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     return element(
@@ -151,8 +155,8 @@ def _verdict(summary: Summary) -> Element:
     )
 
 
-def _reasons(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Verdicts with a reason and where, the worst first; what differs in R-hat alone is one reason."""
+def _reasons(summary: Summary) -> Iterator[tuple[str, str, list[float]]]:
+    """Those of the summary, of the worst verdict first; what differs in R-hat alone is one reason, with a range."""
     betas: dict[tuple[str, str], set[float]] = {}
     sizes: dict[tuple[str, str], list[float]] = {}
     for verdict, reason, where in summary.reasons:
@@ -162,8 +166,7 @@ def _reasons(summary: Summary) -> Iterator[tuple[str, str]]:
         sizes.setdefault(told, []).extend([float(found[1])] if found else [])
     for (verdict, reason), where in sorted(betas.items(), key=lambda told: -VERDICTS.index(told[0][0])):
         ends = dict.fromkeys(f"{end(found):.3g}" for end in (min, max) if (found := sizes[verdict, reason]))
-        shown = f" (R-hat {' to '.join(ends)})" if ends else ""
-        yield verdict, f"{reason}{shown}; {summary.where(sorted(where))}"
+        yield verdict, reason + (f" (R-hat {' to '.join(ends)})" if ends else ""), sorted(where)
 
 
 def _doubts(summary: Summary) -> Iterator[Child]:
@@ -193,15 +196,16 @@ def _free_energy(found: FreeEnergy) -> Iterator[Child]:
         "p",
         "lnZ, and entropy s per weight: of states counted (Ising), or of the normalised prior. integration, up, down "
         "and mbar are four ways to ln Z(β) less that of the first rung, and check each other. Where Z counts states, "
-        "lnZ cannot be below the bound, −β E of the lowest state seen.",
+        "lnZ cannot be below the bound, −β E of the lowest state seen. The errors of several instances are those from "
+        "sample to sample, which the ways share; what they differ by is judged by errors of its own.",
     )
     for branch in found.branches:
         if len(found.branches) > 1:
             starts = {"random": "Copies from random starts", "teacher": "Copies from the teacher"}[branch.name]
             yield element("h3", starts)
         yield table(_rows_of_branch(found, branch))
-    lowest = ", ".join(f"{energy:.6g}" for energy in found.lowest_energy)
-    yield element("p", f"Lowest energy seen, by instance: {lowest}.", class_="muted")
+    ends = dict.fromkeys(f"{end(found.lowest_energy):.6g}" for end in (min, max))
+    yield element("p", f"Lowest energy that was seen, of the instances: {' to '.join(ends)}.", class_="muted")
 
 
 def _rows_of_branch(found: FreeEnergy, branch: Branch) -> list[list[str]]:
@@ -369,6 +373,5 @@ def _row_of_task(task: Task, estimates: Sequence[str]) -> list[str]:
         compact(coldest.estimates[name].mean, coldest.estimates[name].error) if name in coldest.estimates else ""
         for name in estimates
     ]
-    stuck = [reason for verdict, reason, _ in task.summary.reasons if verdict == "stuck"]
-    doubts = "; ".join(dict.fromkeys(stuck))
+    doubts = "; ".join(reason for verdict, reason, _ in _reasons(task.summary) if verdict == "stuck")
     return [task.summary.verdict, f"{trusted} of {len(task.summary.rungs)}", f"{coldest.beta:.4g}", *cells, doubts]
