@@ -70,7 +70,7 @@ def test_burn_in_is_skipped() -> None:
     found = Results(data).summary()
     assert (found.first_sweep, found.n_samples) == (1010, 1000)
     later = data.isel(sample=slice(100, None))
-    assert Results(later).summary() == found
+    assert Results(later).summary().to_json_dict() == found.to_json_dict()
 
 
 def test_proposals_that_went_anywhere_do_not_drown_the_energy_error() -> None:
@@ -336,7 +336,7 @@ def test_load_from_results_and_from_a_run_that_goes_on(tmp_path: Path) -> None:
     assert finished.path == tmp_path / "run"
     assert finished.summary().complete
     for found in (running, finished):
-        assert found.summary().rungs == Results(data).summary().rungs
+        assert found.summary().to_json_dict()["rungs"] == Results(data).summary().to_json_dict()["rungs"]
 
 
 def test_memory_is_that_of_one_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
