@@ -67,10 +67,15 @@ def merge(scan: Scan, directory: Path, path: Path) -> list[str]:
     attrs = {"mcmc_version": __version__, "scan_toml": scan.text, "complete": int(len(found) == len(scan.tasks))}
     n_dims = {name: len(variable.dims) - len(axes) for name, variable in variables.items()}
     write_scan(path, sizes, variables, names, _pieces(scan, found, n_dims, sizes["copy"]), attrs)
-    if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        damaged.append(f"{len(missing)} of {len(scan.tasks)} tasks are not complete: {shown}")
-    return damaged
+    return damaged + warnings_of(scan, missing)
+
+
+def warnings_of(scan: Scan, missing: Sequence[str]) -> list[str]:
+    """What to say of tasks that are not complete, by their names: a line, or nothing."""
+    if not missing:
+        return []
+    shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    return [f"{len(missing)} of {len(scan.tasks)} tasks are not complete: {shown}"]
 
 
 def compact(directory: Path, announce: Callable[[str], object] = print) -> Path:

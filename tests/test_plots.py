@@ -183,6 +183,21 @@ def test_logarithmic_bins() -> None:
     np.testing.assert_allclose((means[-1], errors[-1]), (mean[0], error[0]))
 
 
+def test_two_time_correlations() -> None:
+    """A curve for each waiting time on each of three rungs, without lag 0, which a logarithmic axis has not."""
+    waiting, lag = np.array([10, 100]), np.array([0, 1, 10])
+    values = np.arange(2 * 4 * 2 * 3, dtype=float).reshape(1, 2, 4, 2, 3)
+    data = synthetic(n_samples=20, beta=(0.1, 0.2, 0.3, 0.4)).assign(
+        waiting_time=("waiting", waiting),
+        lag_time=("lag", lag),
+        correlation=(("instance", "copy", "rung", "waiting", "lag"), values),
+    )
+    figure = plots.two_time(Results(data))
+    check(figure)
+    assert [len(ax.lines) for ax in figure.axes] == [2, 2, 2]
+    np.testing.assert_array_equal(figure.axes[2].lines[1].get_ydata(), values.mean(axis=(0, 1))[3, 1, 1:])
+
+
 def test_last_ends() -> None:
     """Walkers 0, 1, 2 by rung (rows) in time (columns): 1 from the hot end, 2 from the cold one, 0 from neither."""
     walker = np.array([[0, 1, 1, 1], [1, 0, 0, 2], [2, 2, 2, 0]])

@@ -138,10 +138,10 @@ def merge(directories: tuple[Path, ...], output: Path | None) -> None:
 
 def plot_scan(scan: Scan, directory: Path, output: Path, file_format: str) -> list[Path]:
     """Writes the pictures of the tasks that are complete; the paths written. Says which other tasks there are."""
-    from mcmc import analysis, farm
+    from mcmc import analysis, farm, merging
     from mcmc.analysis import plots
 
-    summaries, missing = {}, []
+    summaries, missing, warnings = {}, [], []
     for task, status in zip(scan.tasks, farm.statuses(scan, directory), strict=True):
         if status.get("state") != "complete":
             missing.append(task.name)
@@ -149,15 +149,13 @@ def plot_scan(scan: Scan, directory: Path, output: Path, file_format: str) -> li
         try:
             results = analysis.load(directory / task.name)
             scan.check_run(task, directory / task.name, results.dataset.attrs["run_toml"])
+            summaries[task.position] = results.summary()
         except StorageError as error:
-            click.echo(f"mcmc: warning: {error}", err=True)
-            continue
-        summaries[task.position] = results.summary()
+            warnings.append(str(error))
     if not summaries:
-        raise StorageError(f"{directory}: no task is complete yet")
-    if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        click.echo(f"mcmc: warning: {len(missing)} of {len(scan.tasks)} tasks are not complete: {shown}", err=True)
+        raise StorageError(f"{directory}: no task is complete yet{''.join(f'; {line}' for line in warnings[:1])}")
+    for warning in warnings + merging.warnings_of(scan, missing):
+        click.echo(f"mcmc: warning: {warning}", err=True)
     return plots.save(plots.scans.figures(_table(scan, summaries)), output, file_format)
 
 

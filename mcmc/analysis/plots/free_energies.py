@@ -35,7 +35,7 @@ def free_energy(results: Results) -> Figure | None:
     band(of_z, curves.beta, curves.log_z.mean / n, curves.log_z.error / n, color=BLUE, lw=0.8)
     band(of_s, curves.beta, curves.entropy.mean, curves.entropy.error, color=BLUE, lw=0.8)
     band(of_c, curves.beta, curves.heat_capacity.mean, curves.heat_capacity.error, color=PURPLE, lw=0.8)
-    errorbars(of_c, summary, "heat_capacity", "", PURPLE, "o")
+    errorbars(of_c, summary, "heat_capacity", "", PURPLE, "o", joined=False)
     of_z.set_ylabel(r"$\ln Z / N$")
     of_s.set_ylabel("entropy $s$ per weight (nats)")
     of_c.set_ylabel(r"heat capacity $\beta^2\,\mathrm{Var}(E)/N$")
@@ -50,21 +50,28 @@ def free_energy(results: Results) -> Figure | None:
 
 @mpl.rc_context(STYLE)
 def density_of_states(results: Results) -> Figure | None:
-    """Microcanonical entropy s(e) of some instances, the lowest energy seen, and s = 0, below which no state is."""
+    """Microcanonical entropy s(e) of some instances, the lowest energy seen, and s = 0, below which no state is.
+
+    None without a way to beta = 0, or too few samples for error bars.
+    """
     summary, free = results.summary(), results.free_energy()
     if not free.is_known:
         return None
+    found = reweighting.densities_of_states(results)
+    shown = [density for density in found if np.isfinite(density.error).any()][:SHOWN_INSTANCES]
+    if not shown:
+        return None
     figure, axes = panels(1, 1)
-    ax, found = axes[0, 0], reweighting.densities_of_states(results)
-    shown = found[:SHOWN_INSTANCES]
+    ax = axes[0, 0]
     colours = mpl.colormaps["cividis"](np.linspace(0.0, 0.85, len(shown)))
     for number, (density, colour) in enumerate(zip(shown, colours, strict=True)):
         e = density.energy / summary.n_patterns
-        is_known = np.isfinite(density.error)
-        band(ax, e[is_known], density.entropy[is_known], density.entropy_error[is_known], color=colour, lw=1)
+        known = np.isfinite(density.error)
+        band(ax, e[known], density.entropy[known], density.entropy_error[known], color=colour, lw=1)
         label = "lowest energy seen" if number == 0 else None
         ax.plot(e[0], density.entropy[0], "v", color=RED, mec="black", mew=0.5, label=label, zorder=3)
-    ax.axhline(0, color=GREY, ls="--", lw=1, label="$s = 0$: one state")
+    if results.config["model"].get("weights", "ising") == "ising":
+        ax.axhline(0, color=GREY, ls="--", lw=1, label="$s = 0$: one state")
     ax.set(xlabel="energy per pattern $e = E/P$", ylabel="microcanonical entropy $s(e)$ per weight (nats)")
     ax.legend()
     lines = "one instance" if len(shown) == 1 else f"{len(shown)} of {len(found)} instances, a line each"

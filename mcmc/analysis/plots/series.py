@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.figure import Figure
 
 from mcmc.analysis.plots.style import STYLE, beta_label, rung_colours, some_rungs, title
@@ -47,11 +46,11 @@ def two_time(results: Results) -> Figure | None:
     data = results.dataset
     if "correlation" not in data:
         return None
-    rungs = np.unique(np.linspace(0, data.sizes["rung"] - 1, min(data.sizes["rung"], 3)).astype(int))
+    rungs = some_rungs(data.sizes["rung"], 3)
     lag, waiting = data["lag_time"].to_numpy(), data["waiting_time"].to_numpy()
     figure = Figure(figsize=(1.0 + 4.0 * len(rungs), 4.0))
     axes = figure.subplots(1, len(rungs), sharey=True, squeeze=False)[0]
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(waiting)))
+    colours = rung_colours(len(waiting))
     for ax, rung in zip(axes, rungs, strict=True):
         correlation = data["correlation"].isel(rung=rung).mean(["instance", "copy"])
         curves = correlation.transpose("waiting", "lag").to_numpy()
@@ -59,7 +58,7 @@ def two_time(results: Results) -> Figure | None:
             ax.plot(lag[lag > 0], curve[lag > 0], ".-", color=colour, label=f"$t_w = {time}$")
         ax.set_xscale("log")
         ax.set_xlabel("lag $t$ (sweeps)")
-        ax.settitle(rf"$\beta = {data['beta'].values[rung]:.4g}$", fontsize=10)
+        ax.set_title(beta_label(float(data["beta"][rung])), fontsize=10)
     axes[0].set_ylabel("$C(t_w, t_w + t)$")
     axes[0].legend()
     figure.suptitle("two-time correlations, means over instances and copies", fontsize=10)

@@ -39,13 +39,16 @@ VERDICTS = {"equilibrated": (BLUE, "o"), "not contradicted": (ORANGE, "^"), "stu
 BETA = r"inverse temperature $\beta$ (1/energy)"
 
 
-def errorbars(ax: Axes, summary: Summary, name: str, legend: str, colour: str, marker: str) -> None:
-    """Means with error bars; rungs that are not to be believed have open symbols."""
+def errorbars(
+    ax: Axes, summary: Summary, name: str, legend: str, colour: str, marker: str, joined: bool = True
+) -> None:
+    """Means with error bars, joined by a line; rungs that are not to be believed have open symbols."""
     beta = np.array([rung.beta for rung in summary.rungs])
     mean = np.array([rung.estimates[name].mean for rung in summary.rungs])
     error = np.nan_to_num([rung.estimates[name].error for rung in summary.rungs])
     good = np.array([rung.is_trusted for rung in summary.rungs])
-    ax.plot(beta, mean, color=colour, lw=0.8, alpha=0.6)
+    if joined:
+        ax.plot(beta, mean, color=colour, lw=0.8, alpha=0.6)
     for which, face in ((good, colour), (~good, "white")):
         label = legend if which[0] else None
         ax.errorbar(beta[which], mean[which], error[which], fmt=marker, color=colour, mfc=face, label=label)
