@@ -147,9 +147,11 @@ def test_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {key: rest for key, *rest in next(rows for rows in page.tables if rows[0][0] == "key")[1:]}
     assert settings["model.n_inputs"] == [str(results.config["model"]["n_inputs"]), "run file"]
     assert settings["sampler.order"] == ['"random"', "default"]
+    assert page.texts["h1"] == ["run"]
     facts = dict(next(rows for rows in page.tables if rows[0] == ["what", "value"])[1:])
     assert facts["mcmc_version"] == results.dataset.attrs["mcmc_version"]
     assert facts["state"] == "complete"
+    assert facts["directory"] == str((tmp_path / "run").resolve())
     assert list((tmp_path / "run").glob(".report*")) == []  # nothing temporary is left
 
 
@@ -239,7 +241,7 @@ def test_nothing_is_markup_but_ours() -> None:
     page = Page(report.of_run(Results(data, Path("/nowhere/a<b>&\udce9"))))
     assert data.attrs["run_toml"] in page.texts["pre"]
     assert f"\ufffd{evil}?" in page.texts["td"]
-    assert page.texts["h1"] == ["/nowhere/a<b>&?"]
+    assert page.texts["h1"] == ["a<b>&?"]
 
 
 def test_large_pictures_are_bitmaps() -> None:

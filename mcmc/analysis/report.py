@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -68,8 +69,11 @@ def of_run(results: Results, settings: Mapping[str, str] | None = None) -> bytes
         "All settings": [_settings(settings, results.config)] if settings else [],
         "Provenance": list(_provenance(results)),
     }
-    name = "Run in memory" if results.path is None else str(results.path)
-    return document(name, " ".join(_in_words(results, summary)), sections)
+    return document(_title(results.path), " ".join(_in_words(results, summary)), sections)
+
+
+def _title(directory: Path | None) -> str:
+    return "Run in memory" if directory is None else directory.resolve().name
 
 
 def _pictures(drawn: Pictures) -> list[Element]:
@@ -289,7 +293,7 @@ def _is_set(config: Any, key: str) -> bool:
 
 def _provenance(results: Results) -> Iterator[Child]:
     attributes = results.dataset.attrs
-    rows = [["what", "value"]]
+    rows = [["what", "value"], ["directory", "–" if results.path is None else str(results.path.resolve())]]
     rows += [[name, str(value)] for name, value in attributes.items() if name != "run_toml"]
     sizes = ", ".join(f"{name} {size}" for name, size in results.dataset.sizes.items())
     rows.append(["dimensions", sizes])
@@ -329,22 +333,24 @@ class Task(NamedTuple):
     """Why there is no summary."""
 
 
-def write_scan(name: str, tasks: Sequence[Task], pictures: Pictures, scan_toml: str, path: str | PathLike[str]) -> None:
+def write_scan(
+    directory: Path, tasks: Sequence[Task], pictures: Pictures, scan_toml: str, path: str | PathLike[str]
+) -> None:
     """Write the report of a scan to the file `path`, whole or not at all. Raises StorageError if the disk fails.
 
-    name: of its directory; tasks: in the order of the scan; pictures: as of plots.scans; scan_toml: the scan file
+    directory: of the scan; tasks: in its order; pictures: as of plots.scans; scan_toml: the scan file
     """
-    _replace(path, of_scan(name, tasks, pictures, scan_toml))
+    _replace(path, of_scan(directory, tasks, pictures, scan_toml))
 
 
-def of_scan(name: str, tasks: Sequence[Task], pictures: Pictures, scan_toml: str) -> bytes:
+def of_scan(directory: Path, tasks: Sequence[Task], pictures: Pictures, scan_toml: str) -> bytes:
     """The page of a scan, UTF-8: its tasks with states, verdicts and the numbers of their coldest rungs."""
     states = Counter(task.state for task in tasks)
     found = Counter(task.summary.verdict for task in tasks if task.summary is not None)
     lines = [
         "States: " + ", ".join(f"{n} {state}" for state, n in states.items()) + ".",
         "Verdicts: " + (", ".join(f"{found[v]} {v}" for v in VERDICTS if found[v]) or "none yet") + ".",
-        f"mcmc report {name}/TASK writes the page of a task, with its pictures; mcmc merge {name} joins all results.",
+        f"mcmc report {directory}/TASK writes the page of a task, with its pictures; mcmc merge {directory} joins all.",
     ]
     keys = list(tasks[0].settings)
     estimates = {"energy_per_pattern": "E/P", "overlap": "q", "teacher_overlap": "R", "entropy": "s"}
@@ -353,13 +359,13 @@ def of_scan(name: str, tasks: Sequence[Task], pictures: Pictures, scan_toml: str
         first = [task.settings[key] for key in keys] or [task.directory]
         rows.append([*first, task.state, *_row_of_task(task, list(estimates))])
     return document(
-        name,
+        _title(directory),
         f"A scan of {len(tasks)} runs.",
         {
             "Tasks": [items(lines), table(rows, VERDICTS)],
             "Pictures": _pictures(pictures),
             "Scan file": [element("pre", scan_toml)],
-            "Provenance": [element("p", f"mcmc {__version__}, {_local(time.time())}")],
+            "Provenance": [element("p", f"{directory.resolve()}; mcmc {__version__}, {_local(time.time())}")],
         },
     )
 
