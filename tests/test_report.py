@@ -147,9 +147,11 @@ def test_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {key: rest for key, *rest in next(rows for rows in page.tables if rows[0][0] == "key")[1:]}
     assert settings["model.n_inputs"] == [str(results.config["model"]["n_inputs"]), "run file"]
     assert settings["sampler.order"] == ['"random"', "default"]
+    assert page.texts["h1"] == ["run"]
     facts = dict(next(rows for rows in page.tables if rows[0] == ["what", "value"])[1:])
     assert facts["mcmc_version"] == results.dataset.attrs["mcmc_version"]
     assert facts["state"] == "complete"
+    assert facts["directory"] == str((tmp_path / "run").resolve())
     assert list((tmp_path / "run").glob(".report*")) == []  # nothing temporary is left
 
 
@@ -201,7 +203,21 @@ def test_every_kind_of_run(case: str) -> None:
     assert all(note in page.text for note in summary.notes)
     assert all(line in page.text for line in summary.exchange.advice)
     for _, reason, _ in summary.reasons:
-        assert reason in page.text
+        assert reason.partition(" (R-hat")[0] in page.text
+
+
+@pytest.mark.usefixtures("small")
+def test_reasons_are_told_once() -> None:
+    """The worst first, with the range of R-hat and of beta; in the summary they are one by one."""
+    data = synthetic(n_samples=400, beta=(0.25, 0.5, 0.75, 1.0, 1.25))
+    for rung in (1, 2, 3):
+        data["energy"][{"copy": 1, "rung": rung}] += 10.0 * rung
+    results = Results(data)
+    found = [rung.r_hat for rung in results.summary().rungs[1:4]]
+    first = Page(report.of_run(results)).texts["li"][0]
+    expected = f": copies differ in energy (R-hat {found[0]:.2g} to {found[2]:.2g}); beta = 0.5 to 1"
+    assert first == expected
+    assert len(set(map("{:.2g}".format, found))) == 3  # else there would be nothing to put together
 
 
 @pytest.mark.usefixtures("small")
@@ -225,7 +241,7 @@ def test_nothing_is_markup_but_ours() -> None:
     page = Page(report.of_run(Results(data, Path("/nowhere/a<b>&\udce9"))))
     assert data.attrs["run_toml"] in page.texts["pre"]
     assert f"\ufffd{evil}?" in page.texts["td"]
-    assert page.texts["h1"] == ["/nowhere/a<b>&?"]
+    assert page.texts["h1"] == ["a<b>&?"]
 
 
 def test_large_pictures_are_bitmaps() -> None:

@@ -190,4 +190,5 @@ def _as_chains(data: xr.Dataset, chain: str) -> xr.Dataset:
     """`chain` and sample renamed; every dimension counted from 0. Not transposed: it costs memory, and names tell."""
     named = data.rename({chain: "chain", "sample": "draw", **{k: v for k, v in _SAMPLER.items() if k in data}})
     counted = {dim: np.arange(size) for dim, size in named.sizes.items()}
-    return named.drop_attrs(deep=False).assign_coords(counted)
+    named.attrs = {}
+    return named.assign_coords(counted)

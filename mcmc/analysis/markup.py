@@ -20,6 +20,8 @@ from mcmc.analysis.plots import STYLE
 LARGEST_SVG = 300_000
 """Bytes of a picture from which on it is a bitmap."""
 
+LONGEST_CELL = 40
+"""Characters of a cell that is not broken into lines."""
 _UNPRINTABLE = dict.fromkeys({*range(32), *range(127, 160)} - set(map(ord, "\t\n\r")), "\ufffd")
 """What HTML has no place for, and a message may have."""
 
@@ -65,7 +67,9 @@ def table(rows: Sequence[Sequence[str]], marked: Sequence[str] = (), class_: str
 
 
 def _class(cell: str, marked: Sequence[str]) -> dict[str, str]:
-    return {"class_": class_of(cell)} if cell in marked else {}
+    if cell in marked:
+        return {"class_": class_of(cell)}
+    return {"class_": "sentence"} if len(cell) > LONGEST_CELL else {}
 
 
 def class_of(words: str) -> str:

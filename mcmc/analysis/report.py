@@ -5,10 +5,12 @@ What a reader has to know first comes first: the verdict, its reasons, and when 
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -34,6 +36,7 @@ Pictures = Mapping[str, tuple[Figure, str]]
 
 LOG_LINES = 200
 """Of run.log, the last ones."""
+_R_HAT = re.compile(r" \(R-hat ([^)]*)\)")
 MEANING = {
     "stuck": "a test says that the run is not in equilibrium: what is stuck must not be believed.",
     "not contradicted": "nothing speaks against equilibrium, which is no proof: there is no second side that agrees.",
@@ -66,8 +69,11 @@ def of_run(results: Results, settings: Mapping[str, str] | None = None) -> bytes
         "All settings": [_settings(settings, results.config)] if settings else [],
         "Provenance": list(_provenance(results)),
     }
-    name = "Run in memory" if results.path is None else str(results.path)
-    return document(name, " ".join(_in_words(results, summary)), sections)
+    return document(_title(results.path), " ".join(_in_words(results, summary)), sections)
+
+
+def _title(directory: Path | None) -> str:
+    return "Run in memory" if directory is None else directory.resolve().name
 
 
 def _pictures(drawn: Pictures) -> list[Element]:
@@ -124,7 +130,8 @@ def _in_words(results: Results, summary: Summary) -> Iterator[str]:
 def _machine(table: Mapping[str, Any]) -> str:
     units = f" of {table['n_hidden']} units" if table["architecture"] != "perceptron" else ""
     weights = {"ising": "±1", "gaussian": "Gaussian", "spherical": "spherical"}[table["weights"]]
-    return f"{table['architecture']}{units} with {weights} weights"
+    layers = " and a sampled second layer" if table["second_layer"] == "sampled" else ""
+    return f"{table['architecture']}{units} with {weights} weights{layers}"
 
 
 def _noise(data: Mapping[str, Any]) -> str:
@@ -139,8 +146,8 @@ def _noise(data: Mapping[str, Any]) -> str:
 
 def _verdict(summary: Summary) -> Element:
     reasons = [
-        element("li", element("strong", verdict), f": {reason}; β = {_betas(betas)}")
-        for verdict, reason, betas in summary.reasons
+        element("li", element("strong", verdict), f": {reason}; {summary.where(betas)}")
+        for verdict, reason, betas in _reasons(summary)
     ]
     counts = Counter(rung.verdict for rung in summary.rungs)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
@@ -152,6 +159,20 @@ def _verdict(summary: Summary) -> Element:
     )
 
 
+def _reasons(summary: Summary) -> Iterator[tuple[str, str, list[float]]]:
+    """Those of the summary, of the worst verdict first; what differs in R-hat alone is one reason, with a range."""
+    betas: dict[tuple[str, str], set[float]] = {}
+    sizes: dict[tuple[str, str], list[float]] = {}
+    for verdict, reason, where in summary.reasons:
+        found = _R_HAT.search(reason)
+        told = verdict, _R_HAT.sub("", reason)
+        betas.setdefault(told, set()).update(where)
+        sizes.setdefault(told, []).extend([float(found[1])] if found else [])
+    for (verdict, reason), where in sorted(betas.items(), key=lambda told: -VERDICTS.index(told[0][0])):
+        ends = dict.fromkeys(f"{end(found):.3g}" for end in (min, max) if (found := sizes[verdict, reason]))
+        yield verdict, reason + (f" (R-hat {' to '.join(ends)})" if ends else ""), sorted(where)
+
+
 def _doubts(summary: Summary) -> Iterator[Child]:
     """When not to believe the numbers."""
     lines = []
@@ -160,19 +181,15 @@ def _doubts(summary: Summary) -> Iterator[Child]:
     stuck = [rung.beta for rung in summary.rungs if rung.verdict == "stuck"]
     short = [rung.beta for rung in summary.rungs if rung.verdict != "stuck" and not rung.is_trusted]
     if stuck:
-        lines.append(f"Numbers at β = {_betas(stuck)} are no averages of equilibrium: stuck.")
+        lines.append(f"Numbers at {summary.where(stuck)} are no averages of equilibrium: stuck.")
     if short:
-        lines.append(f"Errors at β = {_betas(short)} are guesses: the run is too short.")
+        lines.append(f"Errors at {summary.where(short)} are guesses: the run is too short.")
     if summary.n_instances == 1:
         lines.append("One instance of the disorder: errors are thermal, and say nothing of other instances.")
     lines += [f"Free energy: {note}." for note in summary.notes]
     lines += [f"Ladder: {line}." for line in summary.exchange.advice]
     yield element("h3", "When not to believe it")
     yield items(lines) or element("p", "Nothing known to doubt.")
-
-
-def _betas(betas: Sequence[float]) -> str:
-    return ", ".join(f"{beta:.4g}" for beta in betas)
 
 
 # --- free energy ---
@@ -183,15 +200,16 @@ def _free_energy(found: FreeEnergy) -> Iterator[Child]:
         "p",
         "lnZ, and entropy s per weight: of states counted (Ising), or of the normalised prior. integration, up, down "
         "and mbar are four ways to ln Z(β) less that of the first rung, and check each other. Where Z counts states, "
-        "lnZ cannot be below the bound, −β E of the lowest state seen.",
+        "lnZ cannot be below the bound, −β E of the lowest state seen. The errors of several instances are those from "
+        "sample to sample, which the ways share; what they differ by is judged by errors of its own.",
     )
     for branch in found.branches:
         if len(found.branches) > 1:
             starts = {"random": "Copies from random starts", "teacher": "Copies from the teacher"}[branch.name]
             yield element("h3", starts)
         yield table(_rows_of_branch(found, branch))
-    lowest = ", ".join(f"{energy:.6g}" for energy in found.lowest_energy)
-    yield element("p", f"Lowest energy seen, by instance: {lowest}.", class_="muted")
+    ends = dict.fromkeys(f"{end(found.lowest_energy):.6g}" for end in (min, max))
+    yield element("p", f"Lowest energy that was seen, of the instances: {' to '.join(ends)}.", class_="muted")
 
 
 def _rows_of_branch(found: FreeEnergy, branch: Branch) -> list[list[str]]:
@@ -275,7 +293,7 @@ def _is_set(config: Any, key: str) -> bool:
 
 def _provenance(results: Results) -> Iterator[Child]:
     attributes = results.dataset.attrs
-    rows = [["what", "value"]]
+    rows = [["what", "value"], ["directory", "–" if results.path is None else str(results.path.resolve())]]
     rows += [[name, str(value)] for name, value in attributes.items() if name != "run_toml"]
     sizes = ", ".join(f"{name} {size}" for name, size in results.dataset.sizes.items())
     rows.append(["dimensions", sizes])
@@ -315,22 +333,24 @@ class Task(NamedTuple):
     """Why there is no summary."""
 
 
-def write_scan(name: str, tasks: Sequence[Task], pictures: Pictures, scan_toml: str, path: str | PathLike[str]) -> None:
+def write_scan(
+    directory: Path, tasks: Sequence[Task], pictures: Pictures, scan_toml: str, path: str | PathLike[str]
+) -> None:
     """Write the report of a scan to the file `path`, whole or not at all. Raises StorageError if the disk fails.
 
-    name: of its directory; tasks: in the order of the scan; pictures: as of plots.scans; scan_toml: the scan file
+    directory: of the scan; tasks: in its order; pictures: as of plots.scans; scan_toml: the scan file
     """
-    _replace(path, of_scan(name, tasks, pictures, scan_toml))
+    _replace(path, of_scan(directory, tasks, pictures, scan_toml))
 
 
-def of_scan(name: str, tasks: Sequence[Task], pictures: Pictures, scan_toml: str) -> bytes:
+def of_scan(directory: Path, tasks: Sequence[Task], pictures: Pictures, scan_toml: str) -> bytes:
     """The page of a scan, UTF-8: its tasks with states, verdicts and the numbers of their coldest rungs."""
     states = Counter(task.state for task in tasks)
     found = Counter(task.summary.verdict for task in tasks if task.summary is not None)
     lines = [
         "States: " + ", ".join(f"{n} {state}" for state, n in states.items()) + ".",
         "Verdicts: " + (", ".join(f"{found[v]} {v}" for v in VERDICTS if found[v]) or "none yet") + ".",
-        f"mcmc report {name}/TASK writes the page of a task, with its pictures; mcmc merge {name} joins all results.",
+        f"mcmc report {directory}/TASK writes the page of a task, with its pictures; mcmc merge {directory} joins all.",
     ]
     keys = list(tasks[0].settings)
     estimates = {"energy_per_pattern": "E/P", "overlap": "q", "teacher_overlap": "R", "entropy": "s"}
@@ -339,13 +359,13 @@ def of_scan(name: str, tasks: Sequence[Task], pictures: Pictures, scan_toml: str
         first = [task.settings[key] for key in keys] or [task.directory]
         rows.append([*first, task.state, *_row_of_task(task, list(estimates))])
     return document(
-        name,
+        _title(directory),
         f"A scan of {len(tasks)} runs.",
         {
             "Tasks": [items(lines), table(rows, VERDICTS)],
             "Pictures": _pictures(pictures),
             "Scan file": [element("pre", scan_toml)],
-            "Provenance": [element("p", f"mcmc {__version__}, {_local(time.time())}")],
+            "Provenance": [element("p", f"{directory.resolve()}; mcmc {__version__}, {_local(time.time())}")],
         },
     )
 
@@ -359,6 +379,5 @@ def _row_of_task(task: Task, estimates: Sequence[str]) -> list[str]:
         compact(coldest.estimates[name].mean, coldest.estimates[name].error) if name in coldest.estimates else ""
         for name in estimates
     ]
-    stuck = [reason for verdict, reason, _ in task.summary.reasons if verdict == "stuck"]
-    doubts = "; ".join(dict.fromkeys(stuck))
+    doubts = "; ".join(reason for verdict, reason, _ in _reasons(task.summary) if verdict == "stuck")
     return [task.summary.verdict, f"{trusted} of {len(task.summary.rungs)}", f"{coldest.beta:.4g}", *cells, doubts]

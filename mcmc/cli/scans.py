@@ -184,7 +184,7 @@ def report_scan(scan: Scan, directory: Path, path: Path) -> None:
     if complete:
         with suppress(ConfigError):  # of a single point there are none
             pictures = plots.scans.figures(_table(scan, complete))
-    report.write_scan(str(directory), tasks, pictures, scan.text, path)
+    report.write_scan(directory, tasks, pictures, scan.text, path)
 
 
 def _table(scan: Scan, summaries: Mapping[tuple[int, ...], Summary]) -> xr.Dataset:
