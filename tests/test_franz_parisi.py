@@ -40,7 +40,7 @@ def at_overlap(n_differ: int, constraint: dict[str, object]) -> dict[str, object
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Results]]:
     """Random labels: one run without constraint, and some at overlaps with its second copy at beta = 1."""
     directory = tmp_path_factory.mktemp("franz-parisi")
-    free = mcmc.run(BASE, directory / "free", quiet=True)
+    free = mcmc.run(BASE | {"output": {"weights_every": 6000}}, directory / "free", quiet=True)
     reference = {"reference": "run", "path": str(directory / "free"), "copy": 1, "beta": 1.0}
     return free, [mcmc.run(at_overlap(d, reference), directory / f"differ-{d}", quiet=True) for d in DIFFER]
 
@@ -67,6 +67,8 @@ def test_agrees_with_enumeration(runs: tuple[Results, list[Results]]) -> None:
     free, constrained = runs
     data = group(constrained[0])
     references = data["reference"].values
+    last = free.weights().isel(snapshot=-1, copy=1, rung=BETA.index(1.0))
+    np.testing.assert_array_equal(references, last.transpose("instance", "weight"))
     for results in constrained[1:]:
         np.testing.assert_array_equal(group(results)["reference"].values, references)
     for beta in (0.5, 1.5):
