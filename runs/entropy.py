@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -49,46 +50,53 @@ def at_energy(energy: int, densities: list[DensityOfStates]) -> tuple[Estimate, 
     return average_over_instances(*values.T), len(found)
 
 
-def draw(axes: Axes, x: np.ndarray, estimates: list[Estimate], colour: str, label: str | None = None) -> None:
+def draw(axes: Axes, x: np.ndarray, estimates: list[Estimate], is_open: np.ndarray, **style: Any) -> None:
+    """Symbols with error bars, some of them open."""
     means, errors = np.array([(each.mean, each.error) for each in estimates]).T
-    axes.errorbar(x, means, errors, fmt="o", color=colour, ms=3.5, lw=0.8, label=label)
+    style |= {"fmt": "o", "ms": 3.5, "lw": 0.8}
+    axes.errorbar(x[~is_open], means[~is_open], errors[~is_open], **style)
+    axes.errorbar(x[is_open], means[is_open], errors[is_open], **style | {"mfc": "white", "label": None})
 
 
 def picture(found: dict[float, Results], densities: dict[float, list[DensityOfStates]]) -> Figure:
-    """Entropy against beta (symbols: rungs), against energy (lines: ln g(E)/n), and of the solutions against alpha."""
+    """Entropy against beta and against energy, and of the solutions against alpha.
+
+    Symbols: rungs, open where the verdict is not `equilibrated`; bands between them: reweighted; thin lines: ln g(E)/n;
+    dashed: theory.
+    """
     with mpl.rc_context(plots.STYLE):
         figure = Figure(figsize=(9.6, 3.4))
         of_beta, of_energy, of_solutions = figure.subplots(1, 3, sharey=True)
         for alpha, colour in zip(ALPHAS, (plots.BLUE, plots.ORANGE, plots.GREEN), strict=True):
-            results = found[alpha]
-            band = curves(results)
-            n_patterns = int(results.dataset.attrs["n_patterns"])
+            results, style = found[alpha], {"color": colour, "label": rf"$\alpha = {alpha:g}$"}
+            band, rungs, entropy = curves(results), results.summary().rungs, results.free_energy().entropy
             saddles = [replica.storage(load(results), beta) for beta in band.beta[1:]]
             theory = np.array([(each.energy, each.entropy) for each in saddles if each.entropy >= 0]).T
+            is_open = np.array([rung.verdict != "equilibrated" for rung in rungs])
+
             of_beta.plot(band.beta[1 : 1 + theory.shape[1]], theory[1], "--", color=colour)
             limits = (band.entropy.mean + sign * band.entropy.error for sign in (-1, 1))
             of_beta.fill_between(band.beta, *limits, color=colour, alpha=0.3, lw=0)
-            rungs = results.summary().rungs
-            entropy = results.free_energy().entropy
-            draw(of_beta, np.array([rung.beta for rung in rungs]), entropy, colour, rf"$\alpha = {alpha:g}$")
+            draw(of_beta, np.array([rung.beta for rung in rungs]), entropy, is_open, **style)
+
+            n_patterns = int(results.dataset.attrs["n_patterns"])
+            energies = np.arange(n_patterns // 2 + 1)
+            counted = [at_energy(energy, densities[alpha])[0].mean for energy in energies]
             of_energy.plot(*theory, "--", color=colour)
-            draw(of_energy, np.array([rung.estimates["energy_per_pattern"].mean for rung in rungs]), entropy, colour)
-            energies = range(n_patterns // 2 + 1)
-            counted = np.array([at_energy(energy, densities[alpha])[0].mean for energy in energies])
-            of_energy.plot(np.array(energies) / n_patterns, counted, "-", color=colour, lw=0.8)
-        of_beta.set(xlabel=plots.BETA, ylabel="entropy per weight", ylim=(0, None))
-        of_beta.legend()
-        of_energy.set(xlabel="errors per pattern $E/P$")
-        draw(
-            of_solutions,
-            np.array([load(each) for each in found.values()]),
-            [at_energy(0, each)[0] for each in densities.values()],
-            plots.PURPLE,
-        )
+            of_energy.plot(energies / n_patterns, counted, "-", color=colour, lw=0.8)
+            per_pattern = np.array([rung.estimates["energy_per_pattern"].mean for rung in rungs])
+            draw(of_energy, per_pattern, entropy, is_open, **style)
+
+        loads = np.array([load(results) for results in found.values()])
+        solutions = [at_energy(0, each)[0] for each in densities.values()]
+        draw(of_solutions, loads, solutions, np.zeros(len(loads), dtype=bool), color=plots.PURPLE)
         loads = np.linspace(0.01, CAPACITY, 60)
         of_solutions.plot(loads, [replica.storage(each, np.inf).entropy for each in loads], "--", color=plots.PURPLE)
         of_solutions.axvline(CAPACITY, color=plots.GREY, ls=":", lw=0.8)
-        of_solutions.set(xlabel=r"patterns per weight $\alpha$", title="solutions, $E = 0$")
+        of_beta.set(xlabel=plots.BETA, ylabel="entropy per weight", ylim=(0, None))
+        of_beta.legend()
+        of_energy.set(xlabel="errors per pattern $E/P$")
+        of_solutions.set(xlabel=r"patterns per weight $\alpha$ (solutions, $E = 0$)")
     return figure
 
 

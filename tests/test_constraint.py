@@ -13,7 +13,6 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -31,14 +30,13 @@ from mcmc.kernels.random import stream_key
 from mcmc.losses import LOSSES, Loss
 from mcmc.priors import FixedOverlap, attainable, constrained, pack, unpack
 from mcmc.reference import flips as single_twin
-from mcmc.reference import machines, philox
 from mcmc.reference import pairs as twin
+from mcmc.reference import philox
 from mcmc.samplers import SAMPLERS
 from mcmc.storage import RunDirectory
 from problems import INPUT_LAWS, PERCEPTRON, VARIANTS, Machine, Problem, label, problem, random_weights
 from running import MCMC, assert_same_results, contents, tables, write_run_file
 from test_exact import (
-    ALPHA,
     BURN_IN,
     EFFECTIVE_SAMPLES,
     N_COPIES,
@@ -259,11 +257,6 @@ class Restricted(Enumeration):
         p = np.exp(-beta * (self.energy - self.energy[self.allowed].min())) * self.allowed
         return p / p.sum()
 
-    def log_sum(self, beta: float) -> float:
-        """ln of the sum of exp(-beta E)."""
-        low = self.energy[self.allowed].min()
-        return math.log(np.exp(-beta * (self.energy[self.allowed] - low)).sum()) - beta * low
-
     def transitions(self, beta: float, rule: Callable[[NDArray], NDArray]) -> NDArray[np.float64]:
         """Probabilities of a pair proposal to lead from one allowed state to another, by their order."""
         states = np.flatnonzero(self.allowed)
@@ -410,42 +403,6 @@ def test_a_choice_without_symmetry_fails() -> None:
 def asked(**constraint: object) -> dict[str, object]:
     """A short run with a constraint."""
     return tables({"constraint": constraint, "model.n_inputs": 12, "ladder.n_copies": 2})
-
-
-@pytest.mark.slow
-def test_franz_parisi_potential(tmp_path: Path) -> None:
-    """ln of the sum of exp(-beta' E) over the states at overlap q with a sample at beta, by thermodynamic integration.
-
-    The ladder holds the nodes of a Gauss-Legendre rule between 0 and beta', whose own error is below 1e-9.
-    """
-    disorder = {"model.n_inputs": 12, "data.label_noise": 0.1, "ladder.n_copies": 3}
-    mcmc.run(tables(disorder), tmp_path / "reference", quiet=True)
-    with h5py.File(tmp_path / "reference" / "checkpoint.h5") as file:
-        walker = 2 * 4 + file["arrays/walker_at"][0, 2, 3]
-        reference = unpack(file["arrays/weights"][walker], 12)
-    largest = 1.3
-    nodes, shares = np.polynomial.legendre.leggauss(8)
-    nodes, shares = largest / 2 * (nodes + 1), largest / 2 * shares
-    for n_differ in (2, 5):
-        settings = disorder | {
-            "ladder": {"beta": nodes.tolist(), "n_copies": 32},
-            "schedule": {"sweeps": 4000, "burn_in": 200, "measure_every": 4},
-            "constraint": {"reference": "run", "path": str(tmp_path / "reference"), "copy": 2, "beta": 1.5},
-            "constraint.overlap": 1 - n_differ / 6,
-        }
-        dataset = mcmc.run(tables(settings), tmp_path / f"out-{n_differ}", quiet=True).dataset
-        with h5py.File(tmp_path / f"out-{n_differ}" / "results.h5") as file:
-            np.testing.assert_array_equal(file["data/reference"][0], reference)
-            energy = machines.energy(file["data/inputs"][0], file["data/labels"][0], "error-count", 0.0, 1.0)
-        exact = Restricted(energy, FixedOverlap(reference, n_differ))
-        assert (dataset.reference_overlap == (12 - 2 * n_differ) / 12).all()
-        after = dataset.energy.where(dataset.sweep > 200, drop=True).mean("sample")[0].values  # (copies, rungs)
-        found = math.log(math.comb(12, n_differ)) - after @ shares
-        error = found.std(ddof=1) / math.sqrt(found.size)
-        assert error < 0.01
-        assert abs(found.mean() - exact.log_sum(largest)) < stats.t.isf(ALPHA, found.size - 1) * error
-        other = Restricted(energy, FixedOverlap(reference, n_differ + 1))
-        assert abs(found.mean() - other.log_sum(largest)) > 20 * error
 
 
 def test_a_reference_of_another_run_must_fit(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from mcmc.analysis import statistics
-from mcmc.analysis.free_energy import log_n_states
 from mcmc.analysis.results import Results
 from mcmc.analysis.statistics import Estimate
 
@@ -34,8 +33,6 @@ class Potential:
     """V of each instance, that is of each reference: (instances, overlaps). NaN where log Z is not known."""
     errors: np.ndarray
     """Thermal standard errors of `instances`; those of one instance have that of ln Z(beta) in common."""
-    log_n_states: np.ndarray
-    """ln of the number of states at each overlap: (overlaps,)."""
     log_z: np.ndarray
     """ln Z(beta) of each instance without the constraint: (instances,)."""
 
@@ -56,7 +53,7 @@ def potential(free: Results, constrained: Sequence[Results], beta: float) -> Pot
         raise ValueError("runs: got none without constraint, or no other, expected one without and some with it")
     expected = _task(free)
     reference = _reference(constrained[0])
-    found: dict[float, tuple[np.ndarray, np.ndarray, float]] = {}
+    found: dict[float, tuple[np.ndarray, np.ndarray]] = {}
     for results in constrained:
         if _task(results) != expected:
             raise ValueError(f"{results.path}: expected the seed, model and data of {free.path}")
@@ -65,33 +62,29 @@ def potential(free: Results, constrained: Sequence[Results], beta: float) -> Pot
         overlap = float(results.dataset["reference_overlap"][(0,) * results.dataset["reference_overlap"].ndim])
         if overlap in found:
             raise ValueError(f"{results.path}: got overlap {overlap:.6g} once more, expected another one")
-        found[overlap] = (*_log_z(results, beta), log_n_states(results.config, _n_weights(results)))
+        found[overlap] = _log_z(results, beta)
     overlaps = np.array(sorted(found))
     at_overlap, errors = (np.stack([found[q][part] for q in overlaps], axis=1) for part in (0, 1))
     log_z, error = _log_z(free, beta)
-    n = _n_weights(free)
+    n = int(free.dataset.attrs["n_weights"])
     return Potential(
         beta=beta,
         n_weights=n,
         overlap=overlaps,
         instances=(log_z[:, None] - at_overlap) / n,
         errors=np.hypot(error[:, None], errors) / n,
-        log_n_states=np.array([found[q][2] for q in overlaps]),
         log_z=log_z,
     )
 
 
 def _task(results: Results) -> dict[str, Any]:
-    """What makes the instances."""
-    return {name: results.config[name] for name in ("seed", "model", "data")}
+    """What makes the instances; a file may be reached by several paths."""
+    data = {name: value for name, value in results.config["data"].items() if name != "path"}
+    return {"seed": results.config["seed"], "model": results.config["model"], "data": data}
 
 
 def _reference(results: Results) -> dict[str, Any]:
     return {name: value for name, value in results.config.get("constraint", {}).items() if name != "overlap"}
-
-
-def _n_weights(results: Results) -> int:
-    return int(results.dataset.attrs["n_weights"])
 
 
 def _log_z(results: Results, beta: float) -> tuple[np.ndarray, np.ndarray]:
