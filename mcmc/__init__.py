@@ -36,7 +36,8 @@ def run(
     comm: an mpi4py communicator; every rank calls. Without it the processes of the launcher, or this one alone.
     walltime: seconds after which to stop at a checkpoint. After it, or an interrupt (Ctrl-C), the results are partial
     (`results.dataset.attrs["complete"]` is 0), and the same call continues.
-    Raises ConfigError (nothing was created), StorageError, or DivergenceError, the last checkpoint being intact.
+    Raises ConfigError (nothing was created), StorageError (also if it was stopped in pilot runs, where there are no
+    results yet), or DivergenceError, the last checkpoint being intact.
     """
     from mcmc import config, engine, parallel
 

@@ -7,6 +7,7 @@ the keys say together. Every message names the key, what was given and what is a
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import re
@@ -237,9 +238,9 @@ class Config(RunFile, kw_only=True):
         return isinstance(self.ladder.beta, BetaRange) and self.ladder.beta.n == ladder.AUTO
 
     def trial(self, sweeps: int) -> Config:
-        """A run of so many sweeps, half of them burn-in, on a ladder that stays, with one row at its end."""
+        """A run of so many sweeps, half of them burn-in, on a ladder that stays, without rows."""
         replaced = msgspec.structs.replace
-        schedule = replaced(self.schedule, sweeps=sweeps, burn_in=sweeps // 2, measure_every=sweeps)
+        schedule = replaced(self.schedule, sweeps=sweeps, burn_in=sweeps // 2, measure_every=2 * sweeps)
         return replaced(self, ladder=replaced(self.ladder, tune=ladder.NONE), schedule=schedule, output=Output())
 
     @property
@@ -742,7 +743,7 @@ def _check_tuning(config: Config) -> None:
         if config.seeks_rungs:
             _refuse("ladder.tune", asked.tune, "'barrier' or 'flow' with ladder.beta.n = 'auto'")
         return
-    if config.n_rungs < 3:
+    if config.n_rungs < ladder.LEAST_TUNED:
         _refuse("ladder.tune", asked.tune, f"'none' with {config.n_rungs} rungs: the ends of the ladder stay")
     if not asked.exchange_every:
         _refuse("ladder.exchange_every", 0, f"an integer >= 1 with ladder.tune = {asked.tune!r}")
@@ -1033,6 +1034,20 @@ def _show(value: object) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def settings(config: Config) -> dict[str, str]:
+    """Every key of the run file with its value as in TOML, defaults included; "" for what is not set.
+
+    Times are in seconds.
+    """
+
+    def text(value: object) -> str:
+        if isinstance(value, BetaRange):
+            return "{ " + ", ".join(f"{name} = {text(getattr(value, name))}" for name in value.__struct_fields__) + " }"
+        return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+    return {key: text(value) for key, value in _leaves(config).items()}
 
 
 def _leaves(config: Config) -> dict[str, object]:

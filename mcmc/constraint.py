@@ -117,13 +117,18 @@ def _from_run(config: Config, n_weights: int, n_instances: int, data_fingerprint
         differences = ["the data file has other contents"]
     if differences:
         raise ConfigError(f"{where}: expected a run with the same disorder: {'; '.join(differences)}")
+    sweep, burn_in = checkpoint.attrs["sweep"], checkpoint.attrs["burn_in"]
+    if sweep <= burn_in:  # no sample of equilibrium, and under annealing not even of the beta of its rung
+        raise ConfigError(
+            f"{where}: expected a run beyond its burn-in of {burn_in} sweeps: its latest checkpoint is of sweep {sweep}"
+        )
     n_copies, n_rungs = checkpoint.arrays["walker_at"].shape[1:]
     if copy >= n_copies:
         raise ConfigError(f"constraint.copy: got {copy}, expected an integer from 0 to {n_copies - 1}, as {path} has")
     rung = _rung(config.constraint.beta, checkpoint.arrays["beta"])
     walker = copy * n_rungs + checkpoint.arrays["walker_at"][:, copy, rung]
     weights = checkpoint.arrays["weights"].reshape(n_instances, n_copies * n_rungs, -1)[np.arange(n_instances), walker]
-    beta, sweep = checkpoint.arrays["beta"][rung], checkpoint.attrs["sweep"]
+    beta = checkpoint.arrays["beta"][rung]
     return f"copy {copy} at beta {beta:.4g} and sweep {sweep} of {path}", unpack(weights, n_weights)
 
 

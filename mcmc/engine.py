@@ -7,6 +7,8 @@ nothing that is recorded depends on them.
 
 A divergence is found by one rank, which asks for a checkpoint; before it is written, all ranks raise it instead. Ranks
 without a walker take part in the maximum, too: a signal may reach just one of them.
+
+A pilot run is a run as any other, with its checkpoints in a directory of its own inside that of the run it is for.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +51,9 @@ _SAMPLE = "reference"
 FIRST_BETA = "first_beta"
 """Name of the array in a checkpoint that is the ladder at sweep 0, where pilot runs have found it."""
 
+_PILOT = "pilot"
+"""Name of the attribute of a checkpoint that is the number of the pilot run it is of."""
+
 _OF_THE_RUN = {"beta", FIRST_BETA, "start", "waiting_time", "lag_time", _SAMPLE}
 """Arrays of a checkpoint that no part continues from."""
 
@@ -80,31 +85,7 @@ def run(config: Config, directory: Path, world: World, walltime: float | None = 
     and DivergenceError on every rank alike.
     """
     with Stop(walltime, slurm.seconds_left if world.rank == 0 else None) as stop, watchdog(world):
-        problem, told = _problem(config, directory, world), []
-        if config.seeks_rungs:
-            found = _ladder(problem, directory, world, stop)
-            if found is None:
-                if world.rank == 0:
-                    line = f"mcmc: {directory}: stopped in the pilot runs, which begin anew"
-                    print(line, file=sys.stderr, flush=True)
-                return STOPPED
-            problem, told = problem.on_ladder(np.array(found.beta)), found.lines
-        n_active = min(world.size, problem.n_instances * problem.n_walkers)
-        if n_active == world.size:
-            return _Run(problem, directory, world, world, quiet, told).execute(stop)
-        if world.rank == 0:
-            idle = ", ".join(map(str, range(n_active, world.size)))
-            print(f"mcmc: warning: only {n_active} walkers: idle ranks {idle}", file=sys.stderr, flush=True)
-        outcome: Callable[[], int] = int  # idle ranks have none to tell
-        if world.rank < n_active:
-            active = _Run(problem, directory, world.group(range(n_active)), world, quiet, told)
-            outcome = _outcome(lambda: active.execute(stop))
-            active.world.free()
-            world.start_maximum(_END)()
-        else:
-            while world.start_maximum([stop.reason(0), *_END[1:]])()[-1]:
-                pass
-        return world.broadcast(outcome)
+        return _Run(_problem(config, directory, world), directory, world, quiet).execute(stop)
 
 
 def _choice(waits: NDArray[np.int8]) -> str:
@@ -124,25 +105,12 @@ def _problem(config: Config, directory: Path, world: World) -> Problem:
     return made[0] if made else Problem.of_read(config, was_read)
 
 
-def _ladder(problem: Problem, directory: Path, world: World, stop: Stop) -> pilot.Found | None:
-    """The ladder to start with: that of the checkpoint in `directory`, else by pilot runs."""
-
-    def kept() -> list[float] | None:
-        files = RunDirectory(directory)
-        checkpoint = None if files.run_toml() is None else files.read_checkpoint(segments=False)
-        # one of another run has none, and will be refused
-        return None if checkpoint is None else checkpoint.arrays.get(FIRST_BETA, problem.beta).tolist()
-
-    found = world.broadcast(kept)
-    return pilot.find(problem, world, stop) if found is None else pilot.Found(found, [])
-
-
 def kept_sample(config: Config, directory: Path) -> NDArray[np.int8] | None:
-    """The sample of another run in the checkpoint that there is; None without one."""
+    """The sample of another run in the checkpoint that there is, of pilot runs too; None without one."""
     files = RunDirectory(directory)
     if config.constraint.reference != "run" or files.run_toml() is None:
         return None
-    checkpoint = files.read_checkpoint(segments=False)
+    checkpoint = files.read_checkpoint(segments=False) or files.pilots.read_checkpoint()
     return None if checkpoint is None else checkpoint.arrays.get(_SAMPLE)
 
 
@@ -169,23 +137,23 @@ def _outcome(produce: Callable[[], int]) -> Callable[[], int]:
 
 
 class _Run:
-    """One run on the ranks of `world`, each with at least one walker; rank 0 owns the files.
+    """One run on the ranks of `everybody`, of which some may be without a walker; rank 0 owns the files."""
 
-    everybody: these ranks, and those without a walker; told: what the log says of the time before
-    """
+    name = ""
+    """What its lines in the log begin with."""
 
-    def __init__(
-        self,
-        problem: Problem,
-        directory: Path,
-        world: World,
-        everybody: World,
-        quiet: bool,
-        told: Sequence[str] = (),
-    ) -> None:
-        self.problem, self.world, self.everybody, self.quiet = problem, world, everybody, quiet
-        self.config, self.told = problem.config, told
+    def __init__(self, problem: Problem, directory: Path, everybody: World, quiet: bool) -> None:
+        self.problem, self.everybody, self.quiet = problem, everybody, quiet
+        self.config = problem.config
+        self.world = everybody
+        """The ranks with a walker, as soon as the number of rungs is known."""
         self.files = RunDirectory(directory)
+        self.home = self.files
+        """Where status and log are."""
+        self.pilot: Checkpoint | None = None
+        """Of the pilot run to go on with, on rank 0."""
+        self.is_new = False
+        """Whether pilot runs have just found the ladder, and no checkpoint has it."""
         self.sweeps = self.config.schedule.sweeps
         self.sweep = self.checkpointed = 0
         self.beta = problem.beta
@@ -220,22 +188,45 @@ class _Run:
         self.groups = []
 
     def _execute(self, stop: Stop) -> int:
-        state = self.world.broadcast(lambda: self._open(stop))
+        state = self.everybody.broadcast(lambda: self._open(stop))
         if state == "complete":
             self._say(f"{self.files.path}: complete already, {self.sweep} sweeps")
             return DONE
         if state == "stopped":
             self._say(f"{self.files.path}: stopped while another process held it; the same command continues")
             return STOPPED
-        self.hosts = self.world.hosts()
-        self.world.broadcast(self._begin)
+        self.hosts = self.everybody.hosts()
+        self.everybody.broadcast(self._begin)
+        if self.config.seeks_rungs and not self._find_ladder(stop):
+            return STOPPED
+        n_active = min(self.everybody.size, self.problem.n_instances * self.problem.n_walkers)
+        if n_active == self.everybody.size:
+            return self._complete(stop)
+        outcome: Callable[[], int] = int  # idle ranks have none to tell
+        if self.everybody.rank < n_active:
+            self._warn_of_idle(n_active)
+            self.world = self.everybody.group(range(n_active))
+            outcome = _outcome(lambda: self._complete(stop))
+            self.world.free()
+            self.everybody.start_maximum(_END)()
+        else:
+            while self.everybody.start_maximum([stop.reason(0), *_END[1:]])()[-1]:
+                pass
+        return self.everybody.broadcast(outcome)
+
+    def _warn_of_idle(self, n_active: int) -> None:
+        if self.everybody.rank == 0:
+            idle = ", ".join(map(str, range(n_active, self.everybody.size)))
+            self._warn(f"only {n_active} walkers: idle ranks {idle}")
+
+    def _complete(self, stop: Stop) -> int:
+        """On ranks with a walker: everything that is left to do; see `run`."""
         try:
             self._make_parts()
-            if self.told:  # on all ranks: nobody shall look for the rungs again
+            if self.is_new:  # nobody shall look for the ladder again
                 self._checkpoint()
-            reason = self._advance_to_end(stop) or self._no_time_for_results(stop)
-            if not reason:
-                self.world.assisted(deflated, self._write_results)
+                self.world.broadcast(self.files.clean)
+            reason = self._advance_to_end(stop) or self._make_results(stop)
         except BaseException as error:
             self._failed(error)
             raise
@@ -245,21 +236,18 @@ class _Run:
             self._end("stopped", f"stopped by {reason} at sweep {self.sweep}; the same command {rest}")
             return STOPPED
         self._end("complete", f"complete, {self.sweeps} sweeps")
-        self._say(f"{self.files.path / RESULTS}")
         return DONE
 
     # --- the beginning ---
 
     def _begin(self) -> None:
         """Rank 0: the first entries of status and log."""
-        self.files.write_status(self._status("running", ""))
+        self.home.write_status(self._status("running", ""))
         self.status_due = time.monotonic() + _STATUS_EVERY
-        where = f"{self.world.size} ranks on {', '.join(self.hosts)}"
-        self.files.log(f"mcmc {__version__}: sweep {self.sweep} to {self.sweeps}, {where}, {cpu.level()} kernels")
+        where = f"{self.everybody.size} ranks on {', '.join(self.hosts)}"
+        self._log(f"mcmc {__version__}: sweep {self.sweep} to {self.sweeps}, {where}, {cpu.level()} kernels")
         if self.problem.constraint is not None:
-            self.files.log(str(self.problem.constraint))
-        for line in self.told:
-            self.files.log(line)
+            self._log(str(self.problem.constraint))
 
     def _open(self, stop: Stop) -> str:
         """Rank 0: makes the directory, or finds where the run in it stands.
@@ -286,7 +274,8 @@ class _Run:
                 raise StorageError(f"{self.files.path}: holds results but no checkpoint to continue from; use another")
             self.files.clean()
             self.files.replace_run_toml(self.config.text)
-            self.files.log("no checkpoint yet: starting anew")
+            if self.pilot is None:
+                self._log("no checkpoint yet: starting anew")
         return ""
 
     def _is_complete(self) -> bool:
@@ -303,12 +292,15 @@ class _Run:
         return is_long_enough and not self.config.changes_since(str(attributes["run_toml"]))
 
     def _find(self) -> bool:
-        """Whether the directory holds a checkpoint, from which this run then continues.
+        """Whether the directory holds a checkpoint, from which this run then continues; of one of a pilot run False.
 
         StorageError if it is one of another run.
         """
         found = self.files.run_toml()
         checkpoint = None if found is None else self.files.read_checkpoint()
+        is_pilot = found is not None and checkpoint is None
+        if is_pilot:
+            checkpoint = self.files.pilots.read_checkpoint()
         if checkpoint is None:
             return False
         try:
@@ -327,8 +319,13 @@ class _Run:
             )
         if checkpoint.warning:
             self._warn(checkpoint.warning)
-            self.files.log(checkpoint.warning)
+            self._log(checkpoint.warning)
         check_sources(self.problem, checkpoint, self.files.path)
+        if is_pilot:
+            if _PILOT not in checkpoint.attrs:
+                raise StorageError(f"{self.files.pilots.path}: holds a checkpoint that is of no pilot run; remove it")
+            self.pilot = checkpoint
+            return False
         self.sweep = self.checkpointed = int(checkpoint.attrs["sweep"])
         self.segments = checkpoint.segments
         self.checkpoint_arrays = checkpoint.arrays
@@ -390,7 +387,7 @@ class _Run:
         if self.sweep == self.sweeps:
             return ""
         per_sweep = self.problem.proposals_per_sweep
-        progress = Progress(self.sweeps, self.sweep, per_sweep, self.quiet or self.world.rank > 0)
+        progress = Progress(self.sweeps, self.sweep, per_sweep, self.quiet or self.world.rank > 0, self.name)
         stretch, longest = 1, 0.0  # the first stretch tells how long a sweep takes
         checkpoint_due = time.monotonic() + self.config.checkpoint.every
         agreement: Callable[[], list[int]] | None = None
@@ -426,6 +423,13 @@ class _Run:
             self._checkpoint()
         return REASONS[reason] if self.sweep < self.sweeps else ""
 
+    def _make_results(self, stop: Stop) -> str:
+        """After the last sweep; returns a reason to stop before they are made."""
+        reason = self._no_time_for_results(stop)
+        if not reason:
+            self.world.assisted(deflated, self._write_results)
+        return reason
+
     def _no_time_for_results(self, stop: Stop) -> str:
         """After the last sweep: a reason to leave long results to the next job, which has all its time for them."""
         seconds = self.problem.series_bytes(self.config) / _RESULTS_RATE
@@ -443,7 +447,7 @@ class _Run:
         here = [*self.divergences, *(part.divergence for part in self.parts if part.divergence is not None)]
         told = self.world.collect([[*error.at, str(error)] for error in here])
         *at, message = min(error for of_rank in told for error in of_rank)
-        raise DivergenceError(message, tuple(at))
+        raise DivergenceError(f"{self.name}{message}", tuple(at))
 
     def _bounded(self, sweeps: float) -> int:
         """A length of a stretch, such that its rows fit into memory."""
@@ -468,6 +472,31 @@ class _Run:
 
     # --- the ladder ---
 
+    def _find_ladder(self, stop: Stop) -> bool:
+        """Takes the ladder to start with: that of the checkpoint, else of pilot runs; False if they were stopped."""
+        number, beta = self.everybody.broadcast(self._known_ladder)
+        schedule, every = self.config.schedule, self.config.ladder.exchange_every
+        pilots = list(enumerate(ladder.pilot_sweeps(schedule.burn_in, every), 1))[number - 1 :] if number else []
+        for number, sweeps in pilots:
+            run = _Pilot(self, number, np.array(beta), sweeps)
+            if run.execute(stop) == STOPPED:
+                return False
+            beta, settled = self.everybody.broadcast(run.next_ladder)
+            if settled:
+                break
+        self.is_new = bool(pilots)
+        self.problem = self.problem.on_ladder(np.array(beta))
+        self.beta = self.problem.beta
+        return True
+
+    def _known_ladder(self) -> tuple[int, list[float]]:
+        """Rank 0: the number of the pilot run to go on with, and its ladder; 0 with that of the run at sweep 0."""
+        if FIRST_BETA in self.checkpoint_arrays:
+            return 0, self.checkpoint_arrays[FIRST_BETA].tolist()
+        if self.pilot is None:
+            return 1, self.problem.beta.tolist()
+        return int(self.pilot.attrs[_PILOT]), self.pilot.arrays["beta"].tolist()
+
     def _next_tuning(self) -> list[int]:
         """The sweep at whose end the ladder moves next, if it does."""
         return [sweep for sweep in self.problem.tuning_sweeps if sweep > self.sweep][:1]
@@ -479,7 +508,7 @@ class _Run:
         def move() -> list[float]:
             counts = dict(zip(LADDER_COUNTS, found.sum(axis=0), strict=True))
             tuned = ladder.tuned(self.config.ladder.tune, self.beta, counts)
-            self.files.log(self._in_words(tuned, int(counts["arrived"].sum())))
+            self._log(self._in_words(tuned, int(counts["arrived"].sum())))
             return tuned.beta.tolist()
 
         self._set_beta(self.world.broadcast(move))
@@ -541,7 +570,7 @@ class _Run:
             if self.problem.sample is not None:
                 named[_SAMPLE] = self.problem.sample
             if "waits" in arrays and not chosen_before and self.sweep >= self.config.schedule.burn_in:
-                self.files.log(_choice(arrays["waits"]))
+                self._log(_choice(arrays["waits"]))
             read = dict(zip(("fingerprint", "reference"), self.problem.fingerprints, strict=True))
             attributes = self._attributes() | {"sweep": self.sweep} | read
             self.files.write_checkpoint(named | arrays, attributes, self.segments)
@@ -630,10 +659,13 @@ class _Run:
 
     # --- status, log, messages: rank 0 ---
 
+    def _log(self, line: str) -> None:
+        self.home.log(f"{self.name}{line}")
+
     def _write_status(self) -> None:
         if self.world.rank == 0 and time.monotonic() >= self.status_due:
             with suppress(StorageError):  # if the disk is full, the next checkpoint says so on every rank
-                self.files.write_status(self._status("running", ""))
+                self.home.write_status(self._status("running", ""))
             self.status_due = time.monotonic() + _STATUS_EVERY
 
     def _status(self, state: str, message: str) -> dict[str, object]:
@@ -642,7 +674,7 @@ class _Run:
             left = (self.sweeps - self.sweep) * self.problem.proposals_per_sweep / self.rate
         return {
             "state": state,
-            "sweep": self.sweep,
+            "sweep": self._sweep_of_run(),
             "sweeps": self.sweeps,
             "rate_proposals_per_s": self.rate,
             "seconds_left": left,
@@ -656,29 +688,36 @@ class _Run:
             "message": message,
         }
 
+    def _sweep_of_run(self) -> int:
+        """Which status.json tells."""
+        return self.sweep
+
     def _end(self, state: str, message: str) -> None:
         """The last entries; "complete" in status.json is the mark that a run has succeeded."""
 
         def write() -> None:
-            self.files.log(message)
-            self.files.write_status(self._status(state, message))
+            self._log(message)
+            self.home.write_status(self._status(state, f"{self.name}{message}"))
 
         self.world.broadcast(write)
-        self._say(f"{self.files.path}: {message}")
+        self._say(f"{self.home.path}: {self.name}{message}")
+        if state == "complete":
+            self._say(f"{self.files.path / RESULTS}")
 
     def _failed(self, error: BaseException | None) -> None:
         """The last entries. Of an error that all ranks raise alike rank 0 tells, of another the rank that has it."""
         if self.world.rank > 0 and isinstance(error, ConfigError | StorageError | DivergenceError):
             return
-        message = f"failed on rank {self.world.rank} at sweep {self.sweep}: {type(error).__name__}: {error}"
+        where = f"{self.name}failed on rank {self.world.rank} at sweep {self.sweep}"
+        message = f"{where}: {type(error).__name__}: {error}"
         if isinstance(error, DivergenceError):
             left = f"the last checkpoint is that of sweep {self.checkpointed}" if self.checkpointed else "no checkpoint"
             message = f"diverged: {error}; {left}"
             self.sweep = error.at[0]  # others have gone on
         with suppress(StorageError):  # the disk may be what failed
-            before = self.files.read_status() or {}
-            self.files.write_status(before | {"state": "failed", "sweep": self.sweep, "message": message})
-            self.files.log(message)
+            before = self.home.read_status() or {}
+            self.home.write_status(before | {"state": "failed", "sweep": self._sweep_of_run(), "message": message})
+            self.home.log(message)
 
     def _warn(self, line: str) -> None:
         print(f"mcmc: warning: {line}", file=sys.stderr, flush=True)
@@ -686,6 +725,68 @@ class _Run:
     def _say(self, line: str) -> None:
         if self.world.rank == 0 and not self.quiet:
             print(line, flush=True)
+
+
+class _Pilot(_Run):
+    """A pilot run for the run `whole`, whose status and log tell of it. It leaves a checkpoint after its last sweep.
+
+    That is in a directory of its own, which other commands do not take for a run; they find none yet.
+    """
+
+    def __init__(self, whole: _Run, number: int, beta: NDArray[np.float64], sweeps: int) -> None:
+        files = whole.files.pilots
+        super().__init__(whole.problem.trial(beta, sweeps), files.path, whole.everybody, whole.quiet)
+        self.files, self.home, self._whole = files, whole.files, whole
+        self.name, self.number = f"pilot run {number}: ", number
+        self.started, self.began = whole.started, whole.began
+        self._found: pilot.Finding | None = None
+
+    def next_ladder(self) -> tuple[list[float], bool]:
+        """Rank 0, after the last sweep: the ladder of the next run, and whether that shall be the run itself."""
+        return self._found.beta, self._found.settled
+
+    def _make_results(self, stop: Stop) -> str:
+        self.world.broadcast(self._judge)
+        return ""
+
+    def _judge(self) -> None:
+        """Rank 0."""
+        accepted, proposed = (self.checkpoint_arrays[f"exchange_{what}"] for what in ("accepted", "proposed"))
+        self._found = pilot.judge(self.number, self.beta, accepted.sum(axis=(0, 1)), proposed.sum(axis=(0, 1)))
+        self._log(f"{self.sweeps} sweeps, {self.beta.size} rungs, {self._found.line}")
+
+    def _open(self, stop: Stop) -> str:
+        self.files.make()
+        found, self._whole.pilot = self._whole.pilot, None
+        if found is not None:
+            self.sweep = self.checkpointed = int(found.attrs["sweep"])
+            self.checkpoint_arrays = found.arrays
+            self._log(f"continues at sweep {self.sweep}")
+        return ""
+
+    def _begin(self) -> None:
+        """Nothing: the run has begun."""
+
+    def _find_ladder(self, stop: Stop) -> bool:
+        """It is given."""
+        return True
+
+    def _attributes(self) -> dict[str, int | str]:
+        return super()._attributes() | {_PILOT: self.number}
+
+    def _status(self, state: str, message: str) -> dict[str, object]:
+        message = message or f"{self.name}sweep {self.sweep} of {self.sweeps}, {self.beta.size} rungs"
+        return super()._status(state, message) | {"sweeps": self._whole.sweeps, "seconds_left": None}
+
+    def _sweep_of_run(self) -> int:
+        return 0
+
+    def _end(self, state: str, message: str) -> None:
+        if state != "complete":
+            super()._end(state, message)
+
+    def _warn(self, line: str) -> None:
+        """Nothing: ranks that are idle now may have walkers of the run."""
 
 
 class Replay(_Run):
@@ -698,7 +799,7 @@ class Replay(_Run):
     def __init__(
         self, problem: Problem, directory: Path, last: int, start: Checkpoint | None = None, quiet: bool = False
     ) -> None:
-        super().__init__(problem, directory, Serial(), Serial(), quiet)
+        super().__init__(problem, directory, Serial(), quiet)
         self.sweeps, self._start = last, start
 
     def _open(self, stop: Stop) -> str:
@@ -708,6 +809,10 @@ class Replay(_Run):
             self.sweep = self.checkpointed = int(self._start.attrs["sweep"])
             self.checkpoint_arrays = self._start.arrays
         return ""
+
+    def _find_ladder(self, stop: Stop) -> bool:
+        """It is given."""
+        return True
 
     def _restore(self) -> None:
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mcmc import config, engine, farm
+from mcmc.annealing import STEPS
 from mcmc.config import Config
 from mcmc.parallel import Piece, Serial, layout
 from mcmc.part import Part
@@ -20,6 +21,8 @@ _MEASURED = 16
 """Kinds of tasks whose speed is measured; that of the others follows from the nearest one."""
 _BUDGET = 0.2
 """Seconds of each measurement."""
+_PLACES = 4
+"""Along the way of an annealed task, at which it is measured."""
 
 
 def of_run(asked: Config, size: int, directory: Path | None = None) -> str:
@@ -67,6 +70,23 @@ def _sampler(problem: Problem) -> str:
     return ", ".join(words)
 
 
+class _Speed(NamedTuple):
+    """Seconds of one core, for all walkers: of a sweep in the burn-in and after it, and to take the betas of a step."""
+
+    burn_in: float
+    after: float
+    step: float
+
+    def scaled(self, factor: float) -> _Speed:
+        return _Speed(*(factor * seconds for seconds in self))
+
+    def seconds(self, task: Config) -> float:
+        """Of a task with this speed. Annealing has as many steps however long it takes, up to a sweep a step."""
+        schedule = task.schedule
+        in_burn_in = schedule.burn_in * self.burn_in + min(schedule.burn_in, STEPS) * self.step
+        return in_burn_in + (schedule.sweeps - schedule.burn_in) * self.after
+
+
 class _Needs(NamedTuple):
     """Of a task on one rank."""
 
@@ -111,9 +131,9 @@ def _needs(scan: Scan) -> list[_Needs]:
         costs[kind] = n_walkers * problem.n_weights * problem.n_patterns
         memory = problem.memory(n_walkers, problem.n_instances)
         sizes += [(kind, task, problem.series_bytes(task), memory, n_walkers) for task in tasks]
-    seconds = _seconds_per_sweep({kind: tasks[0] for kind, tasks in kinds.items()}, costs)
+    speeds = _speeds({kind: tasks[0] for kind, tasks in kinds.items()}, costs)
     return [
-        _Needs(file_bytes, memory, seconds[kind] * task.schedule.sweeps, n_walkers)
+        _Needs(file_bytes, memory, speeds[kind].seconds(task), n_walkers)
         for kind, task, file_bytes, memory, n_walkers in sizes
     ]
 
@@ -126,29 +146,57 @@ def _kind(text: str) -> str:
     return json.dumps(kept | {"schedule": schedule}, sort_keys=True, default=str)
 
 
-def _seconds_per_sweep(tasks: dict[str, Config], costs: dict[str, int]) -> dict[str, float]:
+def _speeds(tasks: dict[str, Config], costs: dict[str, int]) -> dict[str, _Speed]:
     """By kind: measured for some, the others scaled from the one that is nearest in `costs`, proposals x patterns."""
     in_order = sorted(costs, key=lambda kind: costs[kind])
     measured = {kind: _measure(Problem(tasks[kind])) for kind in in_order[:: -(-len(in_order) // _MEASURED)]}
-    seconds = {}
+    speeds = {}
     for kind, cost in costs.items():
         near = min(measured, key=lambda other: abs(math.log(costs[other] / cost)))
-        seconds[kind] = measured.get(kind, measured[near] * cost / costs[near])
-    return seconds
+        speeds[kind] = measured[kind] if kind in measured else measured[near].scaled(cost / costs[near])
+    return speeds
 
 
-def _measure(problem: Problem) -> float:
-    """Seconds of this process for a sweep of all walkers, from those of the first instance, in memory."""
+def _measure(problem: Problem) -> _Speed:
+    """The speed of this process, from the walkers of the first instance, in memory.
+
+    An annealed task takes the betas of some places on its way, then those of its end: the fewer moves are accepted, the
+    faster a sweep is. The steps of a short burn-in are told apart, for a long one has no more of them.
+    """
     part = Part(problem, Piece(0, 0, problem.n_walkers), Serial())
-    sweep, stretch, last = 0, 1, problem.config.schedule.sweeps
+    annealing, problem.annealing = problem.annealing, None  # from here on the betas are set by hand
+    ladders, burn_in = [problem.beta], problem.config.schedule.burn_in
+    if annealing is not None:
+        halves = range(1, 2 * _PLACES, 2)
+        ladders = [annealing.beta(1 + burn_in * half // (2 * _PLACES)) for half in halves] + ladders
+    began, done, per_sweep, per_step = time.monotonic(), 0, [], []
+    for beta in ladders:
+        step_began = time.monotonic()
+        part.chain.set_beta(beta)
+        step = time.monotonic() - step_began
+        first, seconds, done = _sweep(part, done, _BUDGET / len(ladders))
+        per_sweep.append(seconds)
+        per_step.append(step + max(0.0, first - seconds))
+        if time.monotonic() - began > _BUDGET:  # of a large task one place has to do
+            break
+    on_the_way = per_sweep[:-1] or per_sweep
+    # what is done for the first time takes longer
+    speed = _Speed(sum(on_the_way) / len(on_the_way), per_sweep[-1], 0.0 if annealing is None else min(per_step))
+    return speed.scaled(problem.n_instances)
+
+
+def _sweep(part: Part, done: int, budget: float) -> tuple[float, float, int]:
+    """Sweeps on for some seconds; returns those of the first sweep, and of one among many, and the last sweep."""
+    first, stretch, last = 0.0, 1, done + part.problem.config.schedule.sweeps
     began = time.monotonic()
     while True:
-        stretch = min(stretch, last - sweep)
+        stretch = min(stretch, last - done)
         stretch_began = time.monotonic()
-        part.advance(sweep + 1, sweep + stretch)
+        part.advance(done + 1, done + stretch)
         part.take_rows()
-        sweep += stretch
+        done += stretch
         seconds = time.monotonic() - stretch_began
-        if sweep == last or time.monotonic() - began + 2 * seconds > _BUDGET:
-            return problem.n_instances * seconds / stretch
+        first = first or seconds
+        if done == last or time.monotonic() - began + 2 * seconds > budget:
+            return first, seconds / stretch, done
         stretch *= 2

@@ -15,6 +15,7 @@ All by + - * / and sqrt in a stated order: the same bits on every machine.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,8 @@ def spaced(spacing: str, low: float, high: float, n: int) -> NDArray[np.float64]
 NONE, BARRIER, FLOW = "none", "barrier", "flow"
 RULES = (NONE, BARRIER, FLOW)
 
+LEAST_TUNED = 3
+"""Rungs of a ladder that can be moved: its ends stay."""
 LEAST_EXCHANGES = 32
 """Exchange rounds before the ladder is moved first: the burn-in must have twice as many."""
 LEAST_ARRIVALS = 10
@@ -87,9 +90,12 @@ def pilot_sweeps(burn_in: int, exchange_every: int) -> list[int]:
     return [first << k for k in range(MOST_PILOTS) if k == 0 or first << k <= burn_in]
 
 
-def rungs_wanted(rejection: NDArray[np.float64]) -> int:
-    """ceil(2 Lambda) + 1 for the barrier Lambda, at least 3: for rejections of about 1/2 if none is near 1 now."""
-    return max(3, int(np.ceil(2.0 * np.cumsum(rejection)[-1])) + 1)
+def rungs_wanted(barrier: float) -> int:
+    """ceil(2 Lambda) + 1 for the barrier Lambda, at least 2: rejections of about 1/2, if none is near 1 now.
+
+    They make the most of a given number of walkers (Syed et al. 2022).
+    """
+    return max(2, math.ceil(2.0 * barrier) + 1)
 
 
 class Tuned(NamedTuple):

@@ -92,7 +92,7 @@ def compact(directory: Path, announce: Callable[[str], object] = print) -> Path:
             return files.path / RESULTS
         checkpoint = files.read_checkpoint()
         if checkpoint is None:
-            raise StorageError(f"{directory}: holds no checkpoint yet")
+            raise StorageError(f"{directory}: holds no checkpoint {files.not_yet}")
         constants = {
             name: array
             for name, array in checkpoint.arrays.items()

@@ -14,7 +14,7 @@ class Progress:
     """Shows the progress of the sweeps `start_sweep` to `total_sweeps` on `stream` (default stderr).
 
     The rate counts only what this process did: a continued run starts at `start_sweep`. Without a terminal two lines
-    are at least 10 s and 5 % of the run apart. With `quiet` nothing is shown.
+    are at least 10 s and 5 % of the run apart. With `quiet` nothing is shown. `name` stands before everything.
     """
 
     def __init__(
@@ -23,15 +23,16 @@ class Progress:
         start_sweep: int,
         proposals_per_sweep: int,
         quiet: bool = False,
+        name: str = "",
         stream: TextIO | None = None,
     ) -> None:
         self._total = total_sweeps
         self._start = self._sweep = self._shown_sweep = start_sweep
         self._proposals = proposals_per_sweep
         self._stream = sys.stderr if stream is None else stream
-        self._quiet = quiet
+        self._quiet, self._name = quiet, name
         self._began = self._shown_at = time.monotonic()
-        self._bar = None if quiet or not self._stream.isatty() else _Bar(total_sweeps, start_sweep, self._stream)
+        self._bar = None if quiet or not self._stream.isatty() else _Bar(total_sweeps, start_sweep, name, self._stream)
 
     def update(self, sweep: int) -> None:
         """The run has finished `sweep`."""
@@ -59,7 +60,7 @@ class Progress:
         rate, left = self._speed()
         percent = 100 * self._sweep / self._total
         print(
-            f"sweep {self._sweep} of {self._total} ({percent:.1f} %), {rate}, {left} left",
+            f"{self._name}sweep {self._sweep} of {self._total} ({percent:.1f} %), {rate}, {left} left",
             file=self._stream,
             flush=True,
         )
@@ -76,13 +77,13 @@ class Progress:
 class _Bar:
     """rich's bar; imported here, because only a terminal needs it."""
 
-    def __init__(self, total: int, start: int, stream: TextIO) -> None:
+    def __init__(self, total: int, start: int, name: str, stream: TextIO) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn
         from rich.progress import Progress as Bar
 
         self._bar = Bar(
-            TextColumn("sweep {task.completed:.0f} of {task.total:.0f}"),
+            TextColumn(name + "sweep {task.completed:.0f} of {task.total:.0f}"),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[rate]}, {task.fields[left]} left"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,7 +22,7 @@ from mcmc import netcdf, sealed
 from mcmc.errors import StorageError
 from mcmc.priors import unpack
 from mcmc.schema import FORMAT_VERSION, SNAPSHOTS, VARIABLES
-from mcmc.storage import RESULTS, ROOT_ATTRIBUTES, SEGMENTS, Checkpoint, RunDirectory
+from mcmc.storage import LOG, RESULTS, ROOT_ATTRIBUTES, SEGMENTS, Checkpoint, RunDirectory
 
 _SMALL = 1 << 27
 """Bytes."""
@@ -75,6 +75,20 @@ def read_patterns(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, np
             yield from zip(h5["data/inputs"], h5["data/labels"], strict=True)
 
 
+def read_status(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What status.json of the run in directory `path` says of state, times, hosts and ranks; empty without it."""
+    with suppress(StorageError):
+        return RunDirectory(path).read_status() or {}
+    return {}
+
+
+def read_log(path: str | os.PathLike[str]) -> str:
+    """run.log of the run in directory `path`; "" if it cannot be read."""
+    with suppress(OSError):
+        return Path(path, LOG).read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
 def _weights(arrays: Mapping[str, np.ndarray], beta: np.ndarray, n_weights: int) -> xarray.DataArray:
     weights = arrays["weights"]
     if weights.dtype == np.uint64:
@@ -101,7 +115,7 @@ def _newest(directory: RunDirectory) -> Iterator[tuple[_Results | None, Checkpoi
                 return
     checkpoint = directory.read_checkpoint()
     if checkpoint is None:
-        raise StorageError(f"{directory.path}: holds neither results nor a checkpoint (yet)")
+        raise StorageError(f"{directory.path}: holds neither results nor a checkpoint {directory.not_yet}")
     yield None, checkpoint
 
 

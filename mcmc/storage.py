@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ CHECKPOINT = "checkpoint.h5"
 PREVIOUS = "checkpoint.prev.h5"
 RESULTS = "results.h5"
 LOCK = "lock"
+PILOTS = "pilots"
 
 ROOT_ATTRIBUTES = (
     "format_version",
@@ -79,8 +81,9 @@ class RunDirectory:
     After a failed write the files read as before, and nothing temporary is left.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], outer: RunDirectory | None = None) -> None:
+        """outer: the directory whose lock is that of this one, too."""
+        self.path, self._outer = Path(path), outer
         self._newest: str | None = None  # name of the newest checkpoint known to be good
         self._lock: lock.Lock | None = None
         self._made: list[Path] = []  # directories made for the lock, innermost first
@@ -122,6 +125,8 @@ class RunDirectory:
 
     def _confirm(self) -> None:
         """Right before every renaming: StorageError if the lock has been lost to another process."""
+        if self._outer is not None:
+            self._outer._confirm()
         if self._lock is None:
             return
         try:
@@ -132,6 +137,26 @@ class RunDirectory:
             raise StorageError(
                 f"{self.path}: another process has taken over this run, because this one was silent for too long"
             )
+
+    # --- pilot runs ---
+
+    @cached_property
+    def pilots(self) -> RunDirectory:
+        """Where pilot runs keep their checkpoint until the run has one."""
+        return RunDirectory(self.path / PILOTS, self)
+
+    def make(self) -> None:
+        """Makes this directory inside another one, if it is missing."""
+        try:
+            self.path.mkdir(exist_ok=True)
+            sealed.sync_directory(self.path.parent)
+        except OSError as error:
+            raise sealed.cannot("create", self.path, error) from error
+
+    @property
+    def not_yet(self) -> str:
+        """What to say where there is no checkpoint."""
+        return "(yet: pilot runs seek its number of rungs)" if self.pilots.has_rows() else "(yet)"
 
     # --- the directory itself, run.toml, status, log ---
 
@@ -229,6 +254,8 @@ class RunDirectory:
     def clean(self) -> list[str]:
         """Removes what a killed process left: temporary files, and segments that no checkpoint lists.
 
+        With a checkpoint also those of the pilot runs before it.
+
         Returns the names of what it removed. Only the process that is about to write the run may call it. If every
         checkpoint there is is damaged, StorageError, and nothing is removed.
         """
@@ -238,15 +265,17 @@ class RunDirectory:
         listed = {segment.name for segments in lists for segment in segments}
         segments = self.path / SEGMENTS
         doomed = [path for path in sorted(segments.glob("*.h5")) if path.name not in listed]
-        doomed += [
-            path for folder in (self.path, segments) for path in sorted(folder.glob(".*.tmp")) if sealed.stale(path)
-        ]
+        folders, pilots = (self.path, segments, self.pilots.path), self.pilots
+        doomed += [path for folder in folders for path in sorted(folder.glob(".*.tmp")) if sealed.stale(path)]
+        doomed += [pilots.path / name for name in pilots._checkpoint_names() if lists]
         for path in doomed:
             self._confirm()
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise sealed.cannot("remove", path, error) from error
+        if lists:
+            sealed.remove_directories([pilots.path])
         return [str(path.relative_to(self.path)) for path in doomed]
 
     # --- segments and checkpoint ---

@@ -139,7 +139,7 @@ def verify(
 def _target(files: RunDirectory) -> Checkpoint:
     checkpoint = files.read_checkpoint()
     if checkpoint is None:
-        missing = f"holds no checkpoint{'' if (files.path / RESULTS).exists() else ' (yet)'}"
+        missing = f"holds no checkpoint{'' if (files.path / RESULTS).exists() else f' {files.not_yet}'}"
         raise StorageError(f"{files.path}: {missing}: nothing to compare a replay with")
     if checkpoint.warning:
         raise StorageError(checkpoint.warning)

@@ -15,7 +15,8 @@ from mcmc.kernels import NEVER
 from mcmc.parallel import Piece, Serial
 from mcmc.part import Part
 from mcmc.problem import Problem
-from running import tables
+from mcmc.samplers import CONTINUOUS
+from running import CASES, GAUSSIAN, tables
 
 BETA = np.array([0.5, 1.0, 3.0])
 SOLVABLE = {
@@ -25,6 +26,7 @@ SOLVABLE = {
     "schedule": {"sweeps": 220, "burn_in": 200, "measure_every": 1},
     "schedule.annealing": {"beta": 0.2},
 }
+TUNED = GAUSSIAN | {"sampler.method": "hmc"}
 
 
 @pytest.mark.parametrize("spacing", ["linear", "geometric", "linear-temperature"])
@@ -102,6 +104,19 @@ def test_first_passage(exchange_every: int, tmp_path: Path) -> None:
     assert (expected > 20).any()
 
 
+@pytest.mark.parametrize("case", ["annealed", "annealed-sgld"])
+def test_first_passage_does_not_wait_for_a_row(case: str, tmp_path: Path) -> None:
+    """Minibatches need no energies of their own; who looks out for E = 0 does, after every sweep."""
+    runs = [tables(CASES[case] | {"ladder.exchange_every": 0, "schedule.measure_every": every}) for every in (1, 10)]
+    each, tenth = (mcmc.run(run, tmp_path / str(k), quiet=True).dataset for k, run in enumerate(runs))
+    np.testing.assert_array_equal(each["first_passage"], tenth["first_passage"])
+    solved = each["energy"].transpose("instance", "copy", "rung", "sample").to_numpy() == 0
+    assert solved.any(axis=-1).mean() > 0.5
+    expected = np.where(solved.any(axis=-1), 1 + solved.argmax(axis=-1), -1)
+    np.testing.assert_array_equal(each["first_passage"], expected)
+    assert (expected % 10 > 0).any()
+
+
 def test_annealing_reaches_lower_energies_than_a_quench(tmp_path: Path) -> None:
     """After the same number of sweeps; 30 instances."""
     asked = SOLVABLE | {"model.n_inputs": 101, "data.alpha": 0.7, "data.n_instances": 30, "ladder.beta": [6.0]}
@@ -125,8 +140,31 @@ def test_annealing_reaches_lower_energies_than_a_quench(tmp_path: Path) -> None:
         ({"schedule.burn_in": 1}, "schedule.burn_in: got 1, expected an integer >= 2"),
         ({"ladder": {"beta": [1.0, 2.0, 4.0], "tune": "barrier"}}, "ladder.tune: got 'barrier', expected 'none'"),
         ({"schedule.annealing": 0.3}, r"expected a table \[schedule.annealing\]"),
+        (TUNED, r"sampler.step_size: got .*, expected a number with schedule.annealing: tuned on hotter rungs"),
+        (
+            TUNED | {"sampler.step_size": "auto"},
+            "sampler.step_size: got 'auto', expected a number with schedule.anneal",
+        ),
     ],
 )
 def test_wrong_input(changes: dict, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as refused:
+        config.load(tables(SOLVABLE | changes))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("method", [name for name, kind in CONTINUOUS.items() if kind.target is not None])
+def test_steps_must_be_given_where_they_would_be_tuned(method: str) -> None:
+    """By every method that tunes; without annealing it may, with annealing it takes a number, or one for each rung."""
+    asked = tables(SOLVABLE | GAUSSIAN | {"sampler.method": method})
+    with pytest.raises(ConfigError, match=r"^sampler\.step_size: got nothing"):
+        config.load(asked)
+    config.load(_without_annealing(asked))
+    for step_size in (0.1, [0.1, 0.05]):
+        asked["sampler"]["step_size"] = step_size
+        config.load(asked)
+
+
+def test_methods_that_tune_nothing_need_no_step() -> None:
+    for changes in ({"sampler.method": "heat-bath"}, GAUSSIAN | {"sampler.method": "elliptical-slice"}):
         config.load(tables(SOLVABLE | changes))

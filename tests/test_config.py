@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -39,6 +40,21 @@ def test_defaults() -> None:
     assert (run.output.store_data, run.output.weights_every) == (True, 0)
     assert (run.n_weights, run.n_patterns, run.data_path) == (501, 601, None)
     assert run.student(501) == run.teacher(501) == Architecture("perceptron", 501)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(RUNS.glob("*.toml")) - set(RUNS.glob("scan-*"))), ids=lambda path: path.name
+)
+def test_settings_are_toml(path: Path) -> None:
+    """Every key, whether the run file has it or not, with its value."""
+    run = config.load(path)
+    found, expected = config.settings(run), msgspec.to_builtins(run)
+    assert found.keys() >= {"seed", "model.loss.margin", "schedule.annealing.beta", "data.teacher.weights"}
+    for key, value in found.items():
+        leaf = expected
+        for step in key.split("."):
+            leaf = leaf[step]
+        assert (tomllib.loads(f"x = {value}")["x"] if value else None) == leaf, key
 
 
 def test_the_template_is_a_run_file_that_shows_every_key() -> None:

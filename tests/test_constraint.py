@@ -13,7 +13,6 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ import launchers
 import mcmc
 from enumeration import Enumeration, all_states
 from launchers import Launcher
+from mcmc import engine
 from mcmc.cli import run_command
 from mcmc.errors import ConfigError, StorageError
 from mcmc.kernels import cpu, flips
@@ -30,14 +30,13 @@ from mcmc.kernels.random import stream_key
 from mcmc.losses import LOSSES, Loss
 from mcmc.priors import FixedOverlap, attainable, constrained, pack, unpack
 from mcmc.reference import flips as single_twin
-from mcmc.reference import machines, philox
 from mcmc.reference import pairs as twin
+from mcmc.reference import philox
 from mcmc.samplers import SAMPLERS
 from mcmc.storage import RunDirectory
 from problems import INPUT_LAWS, PERCEPTRON, VARIANTS, Machine, Problem, label, problem, random_weights
 from running import MCMC, assert_same_results, contents, tables, write_run_file
 from test_exact import (
-    ALPHA,
     BURN_IN,
     EFFECTIVE_SAMPLES,
     N_COPIES,
@@ -258,11 +257,6 @@ class Restricted(Enumeration):
         p = np.exp(-beta * (self.energy - self.energy[self.allowed].min())) * self.allowed
         return p / p.sum()
 
-    def log_sum(self, beta: float) -> float:
-        """ln of the sum of exp(-beta E)."""
-        low = self.energy[self.allowed].min()
-        return math.log(np.exp(-beta * (self.energy[self.allowed] - low)).sum()) - beta * low
-
     def transitions(self, beta: float, rule: Callable[[NDArray], NDArray]) -> NDArray[np.float64]:
         """Probabilities of a pair proposal to lead from one allowed state to another, by their order."""
         states = np.flatnonzero(self.allowed)
@@ -411,42 +405,6 @@ def asked(**constraint: object) -> dict[str, object]:
     return tables({"constraint": constraint, "model.n_inputs": 12, "ladder.n_copies": 2})
 
 
-@pytest.mark.slow
-def test_franz_parisi_potential(tmp_path: Path) -> None:
-    """ln of the sum of exp(-beta' E) over the states at overlap q with a sample at beta, by thermodynamic integration.
-
-    The ladder holds the nodes of a Gauss-Legendre rule between 0 and beta', whose own error is below 1e-9.
-    """
-    disorder = {"model.n_inputs": 12, "data.label_noise": 0.1, "ladder.n_copies": 3}
-    mcmc.run(tables(disorder), tmp_path / "reference", quiet=True)
-    with h5py.File(tmp_path / "reference" / "checkpoint.h5") as file:
-        walker = 2 * 4 + file["arrays/walker_at"][0, 2, 3]
-        reference = unpack(file["arrays/weights"][walker], 12)
-    largest = 1.3
-    nodes, shares = np.polynomial.legendre.leggauss(8)
-    nodes, shares = largest / 2 * (nodes + 1), largest / 2 * shares
-    for n_differ in (2, 5):
-        settings = disorder | {
-            "ladder": {"beta": nodes.tolist(), "n_copies": 32},
-            "schedule": {"sweeps": 4000, "burn_in": 200, "measure_every": 4},
-            "constraint": {"reference": "run", "path": str(tmp_path / "reference"), "copy": 2, "beta": 1.5},
-            "constraint.overlap": 1 - n_differ / 6,
-        }
-        dataset = mcmc.run(tables(settings), tmp_path / f"out-{n_differ}", quiet=True).dataset
-        with h5py.File(tmp_path / f"out-{n_differ}" / "results.h5") as file:
-            np.testing.assert_array_equal(file["data/reference"][0], reference)
-            energy = machines.energy(file["data/inputs"][0], file["data/labels"][0], "error-count", 0.0, 1.0)
-        exact = Restricted(energy, FixedOverlap(reference, n_differ))
-        assert (dataset.reference_overlap == (12 - 2 * n_differ) / 12).all()
-        after = dataset.energy.where(dataset.sweep > 200, drop=True).mean("sample")[0].values  # (copies, rungs)
-        found = math.log(math.comb(12, n_differ)) - after @ shares
-        error = found.std(ddof=1) / math.sqrt(found.size)
-        assert error < 0.01
-        assert abs(found.mean() - exact.log_sum(largest)) < stats.t.isf(ALPHA, found.size - 1) * error
-        other = Restricted(energy, FixedOverlap(reference, n_differ + 1))
-        assert abs(found.mean() - other.log_sum(largest)) > 20 * error
-
-
 def test_a_reference_of_another_run_must_fit(tmp_path: Path) -> None:
     mcmc.run(tables({"model.n_inputs": 12}), tmp_path / "reference", quiet=True)
     good = {"reference": "run", "overlap": 0.5, "path": str(tmp_path / "reference"), "copy": 1, "beta": 0.7}
@@ -471,6 +429,26 @@ def test_a_reference_of_another_run_must_fit(tmp_path: Path) -> None:
             mcmc.run(settings, tmp_path / "out", quiet=True)
         assert not (tmp_path / "out").exists()
     mcmc.run(asked(**good), tmp_path / "out", quiet=True)
+
+
+def test_a_reference_is_no_sample_of_the_burn_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same run serves once it is beyond: it is stopped after every second sweep."""
+    monkeypatch.setattr(engine, "_STRETCH", 1e-9)
+    small = {"model.n_inputs": 12, "schedule.burn_in": 4}
+    there = write_run_file(tmp_path / "there.toml", small | {"schedule.annealing": {"beta": 0.1}})
+    constraint = {"reference": "run", "overlap": 0.5, "path": "there", "copy": 1, "beta": 0.7}
+    here = write_run_file(tmp_path / "here.toml", small | {"constraint": constraint})
+    codes = []
+    for _ in range(3):
+        assert run_command(["run", str(there), "-o", str(tmp_path / "there"), "--walltime", "0.000001"]) == 75
+        capsys.readouterr()
+        codes.append(run_command(["run", str(here), "--dry-run"]))
+        told, sweep = capsys.readouterr().err, 2 * len(codes)
+        expected = f"there: expected a run beyond its burn-in of 4 sweeps: its latest checkpoint is of sweep {sweep}\n"
+        assert codes[-1] == 0 or told.endswith(expected)
+    assert codes == [2, 2, 0]
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def test_aligned_overlaps_take_their_place() -> None:
 def test_pieces_of_rungs_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     results = Results(synthetic(n_samples=100, n_instances=2))
     whole = results.distributions()
-    monkeypatch.setattr("mcmc.analysis.results._BYTES_AT_A_TIME", 1)
+    monkeypatch.setattr("mcmc.analysis.results.BYTES_AT_A_TIME", 1)
     pieces = distributions.distributions(results)
     for name, laws in whole.items():
         assert [law.beta for law in pieces[name]] == [0.5, 1.0, 1.5]

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from mcmc.analysis.exchange import Exchange, Histogram, rungs_wanted, travels
+from mcmc.analysis.exchange import Exchange, Histogram, advice, rungs_wanted, travels
 from mcmc.analysis.results import Results
 from mcmc.schema import VARIABLES
 from synthetic import synthetic
@@ -266,6 +266,30 @@ def test_advice_on_too_few_rungs() -> None:
     assert len(lines) == 1  # equal ones, and walkers go as the rejections say
 
 
+def test_advice_on_a_ladder_tuned_to_its_flow() -> None:
+    """It has few exchanges where walkers are fast, which is as it should be; below 1 % it is not."""
+    few, hardly = diagnosed([0.3, 0.3, 0.97, 0.3]), diagnosed([0.3, 0.3, 0.995, 0.3])
+    assert advice(few, "flow") == ()
+    (line,) = advice(hardly, "flow")
+    assert line.startswith("a pair exchanges at less than 1%, worst between beta = 1.5 and 2 (0.00")
+    assert line.endswith("if they stand elsewhere (a longer burn-in to tune in)")
+    for found in (few, hardly):
+        assert advice(found, "barrier")[0].startswith("a pair exchanges at less than 10%")
+        assert advice(found, "barrier")[0].endswith("(a longer burn-in to tune in)")
+        assert advice(found)[0].endswith("(ladder.tune = 'barrier')")
+
+
+def test_no_advice_to_tune_what_annealing_moves() -> None:
+    """Every kind of advice but that."""
+    walker, *counts = history(np.array([0.3, 0.3, 0.97, 0.3]), np.random.default_rng(0), n_rounds=300)
+    found = results_of(walker, *counts)
+    assert "ladder.tune" in "".join(found.exchange().advice)
+    found.dataset.attrs["run_toml"] += "[schedule.annealing]\nbeta = 0.1\n"
+    annealed = Results(found.dataset).exchange().advice
+    assert len(annealed) == len(found.exchange().advice) == 3
+    assert "tune" not in "".join(annealed)
+
+
 def test_advice_on_few_trips() -> None:
     walker, *counts = history(np.full(5, 0.5), np.random.default_rng(2), n_rounds=60)
     assert any("fewer than 10" in line for line in results_of(walker, *counts).exchange().advice)
@@ -280,8 +304,22 @@ def test_advice_on_walkers_that_are_held() -> None:
     held = found.advice[-1]
     assert "walkers are held" in held
     assert "between beta = 1.5 and 2," in held
+    assert "ladder.tune = 'flow' puts more rungs there" in held
+    assert advice(found, "flow")[-1] == advice(found, "")[-1] == held.partition("; ladder.tune")[0]
     rare = results_of(walker, np.full(5, 600), np.full(5, 1000), measure_every=10).exchange()
     assert not any("held" in line for line in rare.advice)  # trips may have been missed
+
+
+@pytest.mark.filterwarnings("error")
+def test_rungs_that_no_walker_reaches_from_an_end() -> None:
+    """Their flow is not known; it falls somewhere among them."""
+    pair = history(np.array([0.4]), np.random.default_rng(1), n_rounds=500)[0]
+    last = np.full((1, N_LADDERS, 500), 4)
+    walker = np.concatenate([pair, pair + 2, last])
+    for order, where in ((slice(None), "1 and 2.5"), (slice(None, None, -1), "0.5 and 2")):
+        found = results_of(walker[order], np.full(4, 600), np.full(4, 1000)).exchange()
+        assert np.isnan(found.flow).sum() == 2
+        assert f"between beta = {where}, where the flow falls" in found.advice[-1]
 
 
 def test_no_exchange() -> None:

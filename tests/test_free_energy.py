@@ -17,10 +17,20 @@ import xarray as xr
 import mcmc
 import spins
 from enumeration import all_states
-from mcmc.analysis import Results, energies, mbar
-from mcmc.analysis.free_energy import WAYS, Branch, FreeEnergy, log_n_states, teacher_has_no_error
+from mcmc.analysis import Results, energies, free_energy, mbar
+from mcmc.analysis import results as results_module
+from mcmc.analysis.free_energy import (
+    WAYS,
+    Branch,
+    FreeEnergy,
+    log_n_states,
+    quadrature_errors,
+    teacher_has_no_error,
+)
+from mcmc.analysis.reweighting import curves, densities_of_states
 from mcmc.analysis.statistics import average_over_instances
 from synthetic import RUN_TOML
+from test_summary import written
 
 REPETITIONS = 500
 LOW, HIGH = 0.63, 0.73
@@ -101,14 +111,14 @@ def test_errors_without_blocks_do_not_cover() -> None:
 
 
 def test_few_instances() -> None:
-    """Averages over instances of different disorder (here another shift of E) with Student's factor."""
+    """500 averages over two instances of different disorder (here another shift of E), 250 over four."""
     rng = np.random.default_rng(3)
-    data = spins.spins(rng, BETA[:3], n_instances=4 * REPETITIONS, n_rows=200, phi=0.5)
-    data["energy"] = data["energy"] + np.rint(rng.normal(scale=10, size=(4 * REPETITIONS, 1, 1, 1)))
+    data = spins.spins(rng, BETA[:3], n_instances=2 * REPETITIONS, n_rows=200, phi=0.5)
+    data["energy"] = data["energy"] + np.rint(rng.normal(scale=10, size=(2 * REPETITIONS, 1, 1, 1)))
     branch = found(data).branches[0]
     truth = spins.log_z(BETA[2], N)
     for n in (2, 4):
-        pairs = (part[: n * REPETITIONS, -1].reshape(-1, n) for part in (branch.log_z, branch.log_z_error))
+        pairs = (part[:, -1].reshape(-1, n) for part in (branch.log_z, branch.log_z_error))
         estimates = [average_over_instances(*pair) for pair in zip(*pairs, strict=True)]
         assert LOW < coverage([e.mean for e in estimates], np.array([e.error for e in estimates]), truth) < HIGH
         assert coverage([e.mean for e in estimates], np.array([e.thermal_error for e in estimates]), truth) < LOW
@@ -174,12 +184,41 @@ def spoiled(rung: int, n_instances: int = 1) -> xr.Dataset:
 
 @pytest.mark.parametrize("rung", [1, 4, 8])
 def test_wrong_beta_of_one_rung_is_found(rung: int) -> None:
-    (note,) = found(spoiled(rung)).notes
+    result = found(spoiled(rung))
+    (note,) = result.notes
     assert "ways to lnZ disagree" in note
     steps = {f"{BETA[r]:.4g}" for r in (rung, rung + 1) if r < len(BETA)}
     named = set(note.split("beta = ")[1].split(", "))
     assert named
     assert named <= steps
+    assert {f"{BETA[r]:.4g}" for r, told in enumerate(result.inconsistent) if told} == named
+    assert result.metastable == ((),) * len(BETA)
+
+
+def verdicts(data: xr.Dataset) -> dict[float, tuple[str, tuple[str, ...]]]:
+    """Of the summary, by beta; walkers stay on their rungs, and overlaps say nothing."""
+    energy = data["energy"]
+    walker = xr.zeros_like(energy, int) + np.arange(energy.sizes["rung"])
+    data = data.assign(walker=walker, acceptance=xr.full_like(energy, 0.25), teacher_overlap=xr.zeros_like(energy))
+    return {rung.beta: (rung.verdict, rung.reasons) for rung in Results(data).summary().rungs}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_contradictions_are_reasons_of_the_verdicts(backwards: bool) -> None:
+    """On their rungs, in whichever order these are; from what is impossible follows more than from a doubt."""
+    order = slice(None, None, -1 if backwards else 1)
+    data = spoiled(4)
+    told = dict(zip(BETA.tolist(), found(data).inconsistent, strict=True))
+    assert sum(map(bool, told.values())) in (1, 2)
+    for beta, (verdict, reasons) in verdicts(data.isel(rung=order)).items():
+        assert ((verdict, reasons) == ("not contradicted", told[beta])) == bool(told[beta])
+    data = metastable(both=False).isel(rung=slice(None, None, 4))
+    told = dict(zip(data["beta"].to_numpy().tolist(), found(data).metastable, strict=True))
+    assert told[8.0]
+    assert not told[0.0]
+    for beta, (verdict, reasons) in verdicts(data.isel(rung=order)).items():
+        assert (verdict == "stuck") == bool(told[beta])
+        assert set(told[beta]) <= set(reasons)
 
 
 def test_small_contradictions_add_up_over_instances() -> None:
@@ -203,6 +242,44 @@ def test_gap_is_bridged_by_integration_alone() -> None:
     off = np.abs(branch.log_z[0] - spins.log_z(beta, 100))
     assert branch.log_z_error[0, 3] > 4 * branch.log_z_error[0, 2]  # quadrature: it is a long step
     assert (off < 3 * branch.log_z_error[0] + 1e-9).all()
+    (note,) = found(spins.spins(np.random.default_rng(9), beta + 2, n=100, n_copies=1)).notes
+    assert note.startswith("no lnZ and s")  # of which nothing more is said
+
+
+def energies_of_fourth_order(beta: np.ndarray) -> tuple[np.ndarray, ...]:
+    """log Z = beta^5, whose steps by cubic integration are off by h^5 / 6 everywhere."""
+    return beta**5, -5 * beta**4, 20 * beta**3
+
+
+def energies_of_spins(beta: np.ndarray) -> tuple[np.ndarray, ...]:
+    mean = spins.mean_energy(beta, N)
+    return spins.log_z(beta, N), mean, mean * (1 - mean / N)
+
+
+@pytest.mark.parametrize("steps", [[0.25] * 8, [0.1, 0.3] * 4, [0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.2, 0.3]])
+def test_quadrature_errors_of_uneven_ladders(steps: list[float]) -> None:
+    """The error of every step, exactly where it is of order h^5 with one coefficient; of spins to 0.4."""
+    beta = np.cumsum([1.0, *steps])
+    for law, tolerance in ((energies_of_fourth_order, 1e-9), (energies_of_spins, 0.4)):
+        log_z, mean, variance = law(beta)
+        moments = np.zeros((len(beta), 6))
+        moments[:, energies.MEAN], moments[:, energies.SQUARE] = mean, variance + mean**2
+        ((ladder,),) = energies.ladders(spins.spins(np.random.default_rng(0), beta), config(), [np.arange(2)])
+        ladder = replace(ladder, low=np.zeros(len(beta)))
+        exact = free_energy._integrated(ladder, moments) - np.diff(log_z)
+        off = quadrature_errors(ladder, moments) - exact
+        assert np.abs(off).max() < tolerance * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("spoils", [False, True])
+def test_ways_are_compared_beyond_a_gap_too(spoils: bool) -> None:
+    beta = np.array([0.0, 0.25, 0.5, 2.5, 2.75, 3.0])
+    real = beta.copy()
+    real[4] -= 0.1 * spoils
+    data = spins.spins(np.random.default_rng(9), real, n=100, n_rows=4000).assign_coords(beta=("rung", beta))
+    told = [note for note in found(data).notes if note.startswith("ways to lnZ disagree")]
+    assert len(told) == spoils
+    assert all(note.endswith(("beta = 2.75", "beta = 3", "beta = 2.75, 3")) for note in told)
 
 
 def test_without_a_way_to_zero() -> None:
@@ -211,6 +288,55 @@ def test_without_a_way_to_zero() -> None:
     assert not result.is_known
     assert result.notes[0].startswith("no lnZ and s: beta = 1 cannot be reweighted to beta = 0; a rung at beta = 0")
     assert np.isfinite(result.branches[0].ways["mbar"][0]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_first_rung_far_from_zero() -> None:
+    """A row that no other comes near in exp(beta E): where it is left out nothing is left to reweight with."""
+    data = spins.spins(np.random.default_rng(18), BETA + 4, n=400)
+    data["energy"][0, 500, 0, 0] = 400
+    result = found(data)
+    assert not result.is_known
+    assert np.isfinite(result.branches[0].ways["integration"][1]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_mbar_from_where_no_step_leads_on() -> None:
+    """All points belong to one rung: nothing is known of the others."""
+    data = spins.spins(np.random.default_rng(5), BETA)
+    ((ladder,),) = energies.ladders(data, Results(data).config, [np.arange(2)])
+    assert np.isnan(mbar.solve(ladder, len(BETA), -1e4 * np.arange(len(BETA))).log_z).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_curves_of_one_block_that_mbar_cannot_solve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block has no error that would be NaN; the value has to be."""
+    data = spins.spins(np.random.default_rng(20), BETA, n_copies=1, phi=0.98)
+    assert np.isfinite(curves(Results(data), BETA).energy.mean).any()
+    monkeypatch.setattr(mbar, "_MAX_STEPS", 1)
+    found = curves(Results(data), BETA)
+    assert all(np.isnan(getattr(found, name).mean).all() for name in ("energy", "heat_capacity", "log_z", "entropy"))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+@pytest.mark.filterwarnings("error")
+def test_what_mbar_cannot_solve(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it says so, and the other ways are quoted."""
+    data = spins.spins(np.random.default_rng(19), BETA, noise=noise, n_rows=4000)
+    solved = found(data).branches[0]
+    monkeypatch.setattr(mbar, "_MAX_STEPS", 1)
+    result = found(data)
+    (branch,) = result.branches
+    assert np.isnan(branch.ways["mbar"][0][0, 1:]).all()
+    assert result.notes == ()
+    for way in WAYS[:-1]:
+        for ours, theirs in zip(branch.ways[way], solved.ways[way], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_allclose(branch.log_z[0], branch.ways["integration"][0][0] + N * np.log(2), rtol=1e-10)
+    assert (branch.log_z_error[0, 1:] >= 0.999 * branch.ways["integration"][1][0, 1:]).all()
+    assert set(verdicts(data)) == set(BETA)
+    assert np.isnan(curves(Results(data)).energy.mean).all()
+    assert all(np.isnan(density.log_g).all() for density in densities_of_states(Results(data)))
 
 
 def test_frozen_rungs_have_no_error() -> None:
@@ -234,17 +360,31 @@ def test_energies_that_are_no_numbers(rung: int) -> None:
 
 def test_memory_is_that_of_one_rung() -> None:
     """Some arrays of its size."""
-    peaks = []
     beta = np.linspace(0, 1, 32)
-    for n_rows in (8000, 32_000):
-        data = spins.spins(np.random.default_rng(1), beta=beta, n_rows=n_rows)
-        tracemalloc.start()
-        try:
-            found(data)
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 12 * data["energy"].nbytes / len(beta)
+    few, many = (spins.spins(np.random.default_rng(1), beta=beta, n_rows=n_rows) for n_rows in (8000, 32_000))
+    assert peak(Results(many)) < peak(Results(few)) + 12 * many["energy"].nbytes / len(beta)
+
+
+def test_reading_takes_the_memory_of_one_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside what is worked out of it. The negative control reads all rungs together."""
+    data = spins.spins(np.random.default_rng(1), beta=BETA, n_rows=8000)
+    directory, series, constants, attributes = written(tmp_path / "run", data)
+    directory.write_results(constants, None, attributes, [directory.write_segment(0, 0, series, {})])
+    monkeypatch.setattr("mcmc.reading._SMALL", -1)
+    bound = peak(Results(data)) + 3 * data["energy"].nbytes / len(BETA)
+    assert peak(mcmc.load(directory.path)) > bound
+    monkeypatch.setattr(results_module, "BYTES_AT_A_TIME", 1)
+    assert peak(mcmc.load(directory.path)) < bound
+
+
+def peak(results: Results) -> int:
+    """Bytes, of the free energy."""
+    tracemalloc.start()
+    try:
+        results.free_energy()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("n_rows", [1, 7, 15, 16, 40])
@@ -266,9 +406,9 @@ def test_order_of_rungs_does_not_matter() -> None:
 # --- branches and bounds ---
 
 
-def metastable(both: bool) -> xr.Dataset:
+def metastable(both: bool, more: tuple[float, ...] = ()) -> xr.Dataset:
     """From beta = 1.5 on random copies are at E = 2 or 4, in equilibrium among these, and planted ones at E = 0."""
-    beta = np.linspace(0, 8, 33)
+    beta = np.append(np.linspace(0, 8, 33), more)
     rng = np.random.default_rng(14)
     data = spins.spins(rng, beta, n_copies=2, n_rows=2000, source="teacher")
     energy, cold = data["energy"].to_numpy().copy(), beta >= 1.5
@@ -307,6 +447,46 @@ def test_branches_apart_and_the_lower_bound() -> None:
     assert "lnZ and s are those of the random starts" in text
     assert "lnZ of the random starts below that of the planted copies; beta = " in text
     assert "lower bounds of lnZ" in text
+
+
+def few_effective_samples(both: bool) -> xr.Dataset:
+    """`metastable` where time is so slow that no copy has two independent blocks of any rung."""
+    data = metastable(both, (16.0, 24.0))
+    slow = data.isel(sample=slice(None, None, 400))  # five rows that take the time of 2000
+    return slow.isel(sample=np.repeat(np.arange(slow.sizes["sample"]), 400)).assign_coords(sweep=data["sweep"])
+
+
+def test_starts_far_apart_are_not_pooled_without_error_bars_either() -> None:
+    data = few_effective_samples(both=True)
+    result = found(data)
+    assert np.isnan(result.branches[0].visible_error[0, 1:]).all()  # that is what makes it hard
+    assert [branch.name for branch in result.branches] == ["random", "teacher"]
+    told = next(note for note in result.notes if note.startswith("lnZ and s are those of the random starts"))
+    assert told.endswith("beta = 1.5 to 24")
+
+
+def test_bounds_are_checked_without_error_bars() -> None:
+    result = found(few_effective_samples(both=False))
+    assert np.isnan(result.branches[0].visible_error[0, 1:]).all()
+    told = ["below -beta E" in " ".join(reasons) for reasons in result.metastable]
+    assert told == [beta == 24 for beta in result.beta]  # log Z = -36, and its error is 5 at most
+
+
+def test_from_the_lowest_state_of_its_own_branch() -> None:
+    """With noisy labels, planted copies at E = 3 and others that have seen 2: what those saw is none of its states."""
+    data = metastable(both=True)
+    data.attrs["run_toml"] = data.attrs["run_toml"].replace("[data]", "[data]\nlabel_noise = 0.1")
+    cold = data["beta"].to_numpy() >= 1.5
+    data["energy"][:, :, 1, cold] = 3.0
+    random, planted = found(data).branches
+    beta = data["beta"].to_numpy()
+    np.testing.assert_array_equal(planted.from_cold[0, cold], -3 * beta[cold])
+    np.testing.assert_array_equal(planted.bound[0], -2 * beta)
+    assert random.from_cold[0, -1] == -2 * beta[-1]
+    hot = ~cold
+    sigma = np.hypot(planted.from_cold_error, random.log_z_error)[0, hot]
+    assert (planted.from_cold - random.log_z < 0)[0, hot].all()
+    assert (np.diff((planted.from_cold - random.log_z)[0, hot]) < 4 * sigma[1:]).all()
 
 
 def test_two_starts_that_agree_are_one() -> None:
@@ -398,7 +578,7 @@ def test_runs_agree_with_enumeration(loss: str, tmp_path: Path, monkeypatch: pyt
     assert rungs[-1]["log_z"]["mean"] == pytest.approx(branch.log_z[:, -1].mean())
     assert rungs[0]["log_z"]["thermal_error"] == 0
     assert "lnZ" in results.summary().table()
-    monkeypatch.setattr(energies, "_BYTES_AT_A_TIME", 1)  # as a long run is read: by instance and rung
+    monkeypatch.setattr(results_module, "BYTES_AT_A_TIME", 1)  # as a long run is read: by instance and rung
     by_pieces = mcmc.load(tmp_path / "run").free_energy()
     np.testing.assert_array_equal(by_pieces.branches[0].log_z_error, branch.log_z_error)
 

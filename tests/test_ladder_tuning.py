@@ -16,10 +16,8 @@ from scipy import special
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
 
-import launchers
 import mcmc
-from launchers import Launcher
-from mcmc import config, engine, ladder, pilot
+from mcmc import config, ladder
 from mcmc.cli import run_command
 from mcmc.errors import ConfigError
 from mcmc.kernels.chain import LADDER_COUNTS
@@ -27,8 +25,7 @@ from mcmc.parallel import Piece, Serial
 from mcmc.part import Part
 from mcmc.problem import Problem
 from mcmc.samplers import CONTINUOUS, SAMPLERS
-from mcmc.stop import Stop
-from running import CASES, MCMC, assert_same_results, contents, status, tables, write_cases, write_run_file
+from running import CASES, contents, tables, write_cases, write_run_file
 
 COUNTS = tuple(LADDER_COUNTS)
 STEEP = ladder.spaced("geometric", 0.02, 4.0, 14)
@@ -441,22 +438,7 @@ def test_another_ladder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run_command(["verify", str(out), "--quiet"]) == 3
 
 
-# --- the number of rungs ---
-
-SOUGHT = RANDOM_LABELS | {
-    "ladder.tune": "barrier",
-    "ladder.beta": {"min": 0.05, "max": 6.0, "n": "auto", "spacing": "geometric"},
-    "data.n_instances": 2,
-    "schedule": {"sweeps": 1500, "burn_in": 1000, "measure_every": 2},
-}
-
-
-@given(st.integers(64, 10**6), st.integers(1, 50))
-def test_pilots_are_short(burn_in: int, every: int) -> None:
-    sweeps = ladder.pilot_sweeps(burn_in, every)
-    assert sweeps == [128 * every << k for k in range(len(sweeps))]
-    assert 1 <= len(sweeps) <= 6
-    assert len(sweeps) == 1 or sweeps[-1] <= burn_in
+# --- the number of rungs, see test_pilots.py too ---
 
 
 def test_rungs_of_a_known_barrier() -> None:
@@ -465,104 +447,13 @@ def test_rungs_of_a_known_barrier() -> None:
     numbers = []
     for _ in range(6):
         rejection = gaussian_rejections(beta, MODELS["constant"])
-        numbers.append(ladder.rungs_wanted(rejection))
+        numbers.append(ladder.rungs_wanted(rejection.sum()))
         beta = ladder.equal_shares(beta, rejection, numbers[-1])
     assert numbers[0] == 5
     assert numbers == sorted(numbers)
     assert numbers[-1] == numbers[-2]
     barrier = 4 * 3.98 / np.sqrt(np.pi)
     assert 2 * barrier * 0.9 < numbers[-1] <= np.ceil(2 * barrier) + 1  # rejections of 1/2 add up to a little less
-    assert ladder.rungs_wanted(np.array([0.01, 0.01])) == 3
-
-
-@pytest.fixture(scope="module")
-def sought(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory of a run whose number of rungs was sought."""
-    directory = tmp_path_factory.mktemp("sought")
-    file = write_run_file(directory / "run.toml", SOUGHT)
-    assert run_command(["run", str(file), "-o", str(directory / "out"), "--quiet"]) == 0
-    return directory / "out"
-
-
-def test_the_number_of_rungs_is_found(sought: Path) -> None:
-    """2 Lambda + 1 within a fifth: a pilot run of some hundred sweeps tells Lambda to a few percent."""
-    found = mcmc.load(sought).exchange()
-    assert found.beta.size == pytest.approx(2 * found.barrier + 1, rel=0.2)
-    assert 0.35 < found.rejection.mean() < 0.6
-    assert found.beta[[0, -1]].tolist() == [0.05, 6.0]
-    lines = [line for line in (sought / "run.log").read_text().splitlines() if "pilot" in line]
-    assert "pilot of 128 sweeps: 8 rungs, barrier " in lines[0]
-    assert "pilot of 256 sweeps: " in lines[1]
-    assert lines[-1].endswith(f"next {found.beta.size} rungs")
-    assert 'n = "auto"' in (sought / "run.toml").read_text()
-
-
-@pytest.mark.parametrize("option", [[], ["--from-checkpoint"]])
-def test_verify_of_a_number_that_was_found(option: list[str], sought: Path) -> None:
-    assert run_command(["verify", str(sought), *option, "--quiet"]) == 0
-
-
-def test_pilots_on_ranks(sought: Path, any_launcher: Launcher, tmp_path: Path) -> None:
-    """More ranks than instances: one looks on."""
-    file = sought.parent / "run.toml"
-    done = launchers.run(any_launcher, 3, [*MCMC, "run", str(file), "-o", str(tmp_path / "out"), "--quiet"])
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert_same_results(tmp_path / "out", sought)
-
-
-def test_an_interrupted_run_does_not_look_again(sought: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = ["run", str(sought.parent / "run.toml"), "-o", str(tmp_path / "out"), "--quiet"]
-    find, calls = pilot.find, []
-
-    def patient(problem: Problem, world: Any, stop: Stop) -> pilot.Found | None:
-        calls.append(problem)
-        return find(problem, world, Stop(None))
-
-    monkeypatch.setattr(pilot, "find", patient)
-    monkeypatch.setattr(engine, "_STRETCH", 1e-9)
-    assert run_command([*command, "--walltime", "0.000001"]) == 75
-    assert status(tmp_path / "out")["sweep"] < 10
-    monkeypatch.setattr(engine, "_STRETCH", 0.05)
-    assert run_command(command) == 0
-    assert len(calls) == 1
-    assert_same_results(tmp_path / "out", sought)
-
-
-def test_a_pilot_that_is_stopped_leaves_nothing(sought: Path, tmp_path: Path) -> None:
-    command = ["run", str(sought.parent / "run.toml"), "-o", str(tmp_path / "out"), "--quiet"]
-    assert run_command([*command, "--walltime", "0.000001"]) == 75
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_pilot_that_diverges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    changes = CASES["gaussian-underdamped"] | SOUGHT | {"model.weights": "gaussian", "model.loss.name": "square"}
-    changes |= {"sampler": {"method": "underdamped", "step_size": 50.0}, "schedule.start": None}
-    file = write_run_file(tmp_path / "run.toml", {key: value for key, value in changes.items() if value is not None})
-    assert run_command(["run", str(file), "-o", str(tmp_path / "out"), "--quiet"]) == 1
-    assert "pilot run: instance 0, walker " in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_pilots_have_walkers_of_their_own() -> None:
-    problem = Problem(config.load(tables(SOUGHT)))
-    trial = problem.trial(problem.beta, 128)
-    weights = [one.initial_weights(0, problem.instance(0), range(4)) for one in (problem, trial)]
-    assert (weights[0] != weights[1]).any()
-    np.testing.assert_array_equal(problem.instance(0).labels, trial.instance(0).labels)
-
-
-def test_another_run_is_refused(sought: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the same directory, that has rungs of its own."""
-    out = tmp_path / "out"
-    plain = write_run_file(tmp_path / "plain.toml")
-    assert run_command(["run", str(plain), "-o", str(out), "--quiet"]) == 0
-    assert run_command(["run", str(sought.parent / "run.toml"), "-o", str(out), "--quiet"]) == 3
-    assert "holds a run with another configuration" in capsys.readouterr().err
-
-
-def test_dry_run_of_unknown_rungs(sought: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["run", str(sought.parent / "run.toml"), "-o", str(tmp_path / "out"), "--dry-run"]) == 0
-    assert "found by pilot runs before sweep 0" in capsys.readouterr().out
 
 
 # --- what is refused, and what is said before ---

@@ -25,10 +25,9 @@ LAYERS = (
     ("scan",),
     ("config",),
     ("engine",),
-    ("pilot",),
     ("part",),
     ("problem", "parallel", "stop", "progress", "watchdog", "slurm"),
-    ("constraint", "two_time", "reading", "annealing"),
+    ("constraint", "two_time", "reading", "annealing", "pilot"),
     ("storage",),
     ("samplers", "models", "observables"),
     ("losses", "data", "ladder"),
@@ -42,7 +41,7 @@ DEPTH = {unit: depth for depth, row in enumerate(LAYERS) for unit in row}
 
 # Beside the layers: what these may import, and who may import them.
 BESIDE = {
-    "analysis": {"architectures", "data", "errors", "schema", "reading"},
+    "analysis": {"_version", "architectures", "data", "errors", "ladder", "reading", "schema", "sealed"},
     "theory": {"errors", "schema"},
     "reference": set(),
 }

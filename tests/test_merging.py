@@ -274,4 +274,4 @@ def test_a_complete_run_is_merged_already(tmp_path: Path, capsys: pytest.Capture
 def test_no_checkpoint_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     storage.RunDirectory(tmp_path / "out").create("seed = 1\n")
     assert command("merge", tmp_path / "out") == 3
-    assert "no checkpoint yet" in capsys.readouterr().err
+    assert "no checkpoint (yet)" in capsys.readouterr().err

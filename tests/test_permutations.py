@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mcmc.analysis import permutations as subject
-from mcmc.analysis.permutations import aligned_overlap, aligned_series, aligned_signs, specialisation
+from mcmc.analysis.permutations import aligned_overlap, aligned_series, aligned_signs, log_n_images, specialisation
 from synthetic import synthetic
 
 BOTH = pytest.mark.parametrize("parity", [False, True])
@@ -125,6 +125,25 @@ NAMES = {"aligned_overlap", "aligned_teacher_overlap", "specialisation"}
 
 def tables(architecture: str) -> dict[str, dict[str, str]]:
     return {"model": {"architecture": architecture}}
+
+
+@pytest.mark.parametrize("architecture", ["committee", "tree-committee", "parity", "tree-parity"])
+def test_number_of_images(architecture: str) -> None:
+    """By counting the states of 3 x 3 Ising weights that give the outputs of one whose units differ in more than signs.
+
+    A fully connected parity machine of three units that are e, f, g up to signs: 3! orders and 4 even sign changes.
+    """
+    tree, parity = architecture.startswith("tree-"), architecture.endswith("parity")
+    states = 1.0 - 2.0 * ((np.arange(512)[:, None] >> np.arange(9)) & 1)
+    inputs = np.random.default_rng(3).normal(size=(4000, 3, 3) if tree else (4000, 1, 3))
+    fields = np.einsum("skn,pkn->spk", states.reshape(512, 3, 3), np.broadcast_to(inputs, (4000, 3, 3)))
+    outputs = np.sign(fields).prod(axis=-1) if parity else np.sign(fields).sum(axis=-1)
+    reference = int(np.flatnonzero((states == [1, 1, 1, 1, 1, -1, 1, -1, 1]).all(axis=1))[0])
+    n_same = (outputs == outputs[reference]).all(axis=1).sum()
+    machine = {"architecture": architecture, "n_hidden": 3, "weights": "ising", "activation": "sign"}
+    assert log_n_images(machine) == pytest.approx(np.log(n_same))
+    assert log_n_images(machine | {"weights": "gaussian"}) is None
+    assert log_n_images(machine | {"activation": "linear"}) is None
 
 
 def test_nothing_where_units_have_an_order() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import mcmc
@@ -59,9 +59,7 @@ def test_dataset(state: str, directories: dict[str, Path]) -> None:
 def _slices(size: int) -> st.SearchStrategy[slice]:
     ends = st.none() | st.integers(-size - 2, size + 2)
     steps = st.none() | st.sampled_from([1, 2, 3, 7, 50, -1, -4])
-    slices = st.builds(slice, ends, ends, steps)
-    # xarray itself cannot take nothing backwards out of any file
-    return slices.filter(lambda part: part.step is None or part.step > 0 or range(size)[part])
+    return st.builds(slice, ends, ends, steps)
 
 
 def _keys(size: int) -> st.SearchStrategy:
@@ -71,17 +69,19 @@ def _keys(size: int) -> st.SearchStrategy:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("state", ["complete", "running"])
 def test_any_selection(state: str, directories: dict[str, Path], data: st.DataObject) -> None:
     """One after the other, too: a selection of a selection."""
     lazy = read_dataset(directories[state])["energy"]
-    held = lazy.copy().load()
+    held, backwards = lazy.copy().load(), False
     for _ in range(2):
         dims = data.draw(st.lists(st.sampled_from(lazy.dims), unique=True)) if lazy.dims else []
         keys = {dim: data.draw(_keys(lazy.sizes[dim])) for dim in dims if lazy.sizes[dim]}
         lazy, held = lazy.isel(keys), held.isel(keys)
+        backwards |= any(isinstance(key, slice) and (key.step or 1) < 0 for key in keys.values())
+    assume(held.size or not backwards)  # xarray itself cannot take nothing backwards out of any file
     xr.testing.assert_identical(lazy.compute(), held)
 
 
@@ -99,7 +99,7 @@ def test_one_rung_reads_one_rung(directories: dict[str, Path], monkeypatch: pyte
     results = mcmc.load(directories["running"])
     whole = results.equilibrium().compute()
     for at_a_time, n_pieces in ((1, 4), (1 << 28, 1)):
-        monkeypatch.setattr(results_module, "_BYTES_AT_A_TIME", at_a_time)
+        monkeypatch.setattr(results_module, "BYTES_AT_A_TIME", at_a_time)
         pieces = list(results.by_rungs())
         assert len(pieces) == n_pieces
         series = [name for name in whole.data_vars if {"sample", "rung"} <= set(whole[name].dims)]

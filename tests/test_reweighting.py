@@ -11,7 +11,7 @@ import mcmc
 import spins
 from mcmc.analysis import Results
 from mcmc.analysis.reweighting import Curves, DensityOfStates, curves, densities_of_states
-from test_free_energy import BETA, HIGH, LOW, RUN, exact_energies
+from test_free_energy import BETA, HIGH, LOW, RUN, exact_energies, metastable
 
 N = 50
 MIDDLES = (BETA[1:] + BETA[:-1]) / 2
@@ -87,6 +87,22 @@ def test_nothing_is_said_beyond_the_ladder() -> None:
     for wrong in (-1.0, np.inf, np.nan):
         with pytest.raises(ValueError, match="beta: got"):
             curves(results, np.array([wrong]))
+
+
+def test_where_the_starts_disagree_the_random_ones_are_taken() -> None:
+    """As the free energies do, and as if there were no others; where they agree all are."""
+    data = metastable(both=True)
+    ours, alone = Results(data), Results(data.isel(copy=[0]))
+    for found, expected in zip(curves(ours).energy, curves(alone).energy, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    (density,), (expected,) = densities_of_states(ours), densities_of_states(alone)
+    np.testing.assert_array_equal(density.energy, expected.energy)
+    np.testing.assert_array_equal(density.log_g, expected.log_g)
+    agreeing = spins.spins(np.random.default_rng(10), BETA, source="teacher")
+    one = curves(Results(agreeing.isel(copy=[0]))).energy
+    agreeing["start"] = ("copy", ["random", "teacher"])
+    both = curves(Results(agreeing)).energy
+    assert (both.error[1:] < one.error[1:]).mean() > 0.9
 
 
 def test_nothing_is_said_across_a_gap() -> None:

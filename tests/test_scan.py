@@ -869,3 +869,18 @@ def test_wrong_input_is_said_once(any_launcher: Launcher, tmp_path: Path) -> Non
     [line] = [line for line in done.stderr.splitlines() if line.startswith("mcmc:")]
     assert "task alpha=-1: data.alpha: got -1.0" in line
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_steps_of_annealing_are_not_sweeps() -> None:
+    """A burn-in that is 111 times as long has no more than 1000 steps either, which are what a short one takes."""
+    from mcmc import forecast
+
+    annealed = {"schedule": {"sweeps": 1000, "burn_in": 900, "measure_every": 100, "annealing": {"beta": 0.1}}}
+    lengths = {"zip": {"schedule.sweeps": [1000, 100000], "schedule.burn_in": [900, 99900]}}
+    short, long = (task.seconds for task in forecast._needs(Scan(text(lengths, annealed))))
+    assert short < long < 50 * short
+    speed = forecast._Speed(burn_in=2.0, after=1.0, step=10.0)
+    config_of = [config.load(tables(annealed | {"schedule.burn_in": n})) for n in (900, 990)]
+    assert [speed.seconds(asked) for asked in config_of] == [900 * 12 + 100, 990 * 12 + 10]
+    longer = config.load(tables(annealed | {"schedule.sweeps": 3000, "schedule.burn_in": 2000}))
+    assert speed.seconds(longer) == 2000 * 2 + 1000 * 10 + 1000

@@ -150,16 +150,16 @@ def test_error_of_the_variance_covers(phi: float, n_copies: int) -> None:
 
 def test_jackknife_of_a_mean_is_the_standard_error() -> None:
     x = np.random.default_rng(7).normal(size=(50, 1))
-    value, error = statistics.jackknife(x, lambda m: m[..., 0])
+    value, error = statistics.jackknife_of_means(x, lambda m: m[..., 0])
     assert value == pytest.approx(x.mean())
     assert error == pytest.approx(stats.sem(x[:, 0]) * statistics.student_factor(50))
-    assert np.isnan(statistics.jackknife(x[:1], lambda m: m[..., 0])[1])
+    assert np.isnan(statistics.jackknife_of_means(x[:1], lambda m: m[..., 0])[1])
 
 
 def test_blocks_are_long_enough() -> None:
     x = np.arange(2.0 * 1000).reshape(2, 1000)
     assert statistics.blocks(x, 1.0).shape == (64, 31)
-    assert statistics.blocks(x, 50.0).shape == (12, 166)
+    assert statistics.blocks(x, 25.0).shape == (12, 166)  # six autocorrelation times and more
     assert statistics.blocks(x, 1e6).shape == (2, 1000)
     assert statistics.blocks(x, 50.0)[-1, -1] == x[-1, -1]
 

@@ -20,7 +20,7 @@ from synthetic import ar1, synthetic
 
 ESTIMATES = {"energy", "energy_per_pattern", "heat_capacity", "overlap", "teacher_overlap", "generalisation_error"}
 ESTIMATES |= {"binder"}
-PLAIN = {"beta", "tau", "ess", "r_hat", "acceptance", "exchange_rate", "round_trips", "verdict", "reasons"}
+PLAIN = {"beta", "tau", "ess", "r_hat", "acceptance", "exchange_rate", "round_trips", "verdict", "reasons", "trusted"}
 
 
 def summary(**parameters: object) -> Summary:
@@ -70,7 +70,7 @@ def test_burn_in_is_skipped() -> None:
     found = Results(data).summary()
     assert (found.first_sweep, found.n_samples) == (1010, 1000)
     later = data.isel(sample=slice(100, None))
-    assert Results(later).summary() == found
+    assert Results(later).summary().to_json_dict() == found.to_json_dict()
 
 
 def test_proposals_that_went_anywhere_do_not_drown_the_energy_error() -> None:
@@ -194,12 +194,28 @@ def test_round_trips_of_a_long_history() -> None:
 def test_json() -> None:
     found = json.loads(json.dumps(summary(n_instances=2).to_json_dict(), allow_nan=False))
     assert found["verdict"] in VERDICTS
-    assert set(found) == {"verdict", "rungs", "notes", "exchange"}
+    assert set(found) == {"verdict", "reasons", "rungs", "notes", "run", "free_energy", "exchange"}
     middle = found["rungs"][1]
     assert set(middle) == ESTIMATES | PLAIN
     assert all(set(middle[name]) == {"mean", "error", "thermal_error", "sample_error"} for name in ESTIMATES)
     assert set(found["rungs"][0]) == set(middle) - {"round_trips"}
     assert set(found["rungs"][2]) == set(middle) - {"exchange_rate"}
+
+
+def test_json_has_the_reasons_and_the_notes() -> None:
+    """As the table does."""
+    drifting = synthetic(beta=(5.0, 6.0, 7.0))  # too cold to tell lnZ
+    drifting["energy"][:, :, :, 1] += np.linspace(0, 20, 1100)[:, None]
+    found = Results(drifting).summary()
+    told = json.loads(json.dumps(found.to_json_dict(), allow_nan=False))
+    reasons = [rung["reasons"] for rung in told["rungs"]]
+    assert reasons == [list(rung.reasons) for rung in found.rungs]
+    assert "the energy drifts" in reasons[1][0]
+    assert all(reasons)
+    assert told["notes"] == list(found.notes)
+    assert told["notes"][0].startswith("no lnZ and s")
+    table = " ".join(found.table().split())
+    assert all(line in table for line in (*told["notes"], *(reason for some in reasons for reason in some)))
 
 
 def test_json_of_the_smallest_run() -> None:
@@ -216,6 +232,7 @@ def test_json_of_the_smallest_run() -> None:
         "acceptance",
         "verdict",
         "reasons",
+        "trusted",
     }
     assert rung["energy"]["sample_error"] is None
 
@@ -279,6 +296,7 @@ def test_fully_connected_machines_are_aligned(architecture: str) -> None:
     (written,) = {frozenset(rung) for rung in found.to_json_dict()["rungs"][1:2]}
     assert {"aligned_overlap", "aligned_teacher_overlap", "specialisation", "overlap", "teacher_overlap"} <= written
     assert "generalisation_error" not in written  # there is no law and no test set
+    assert "binder" not in written  # aligned overlaps are far from 0 whatever the law
     table = found.table()
     headings = [line.split() for line in table.splitlines() if line.split()[:1] == ["beta"]]
     assert headings[0][:8] == ["beta", "E/P", "C", "q_al", "R_al", "spec", "lnZ", "s"]
@@ -335,7 +353,7 @@ def test_load_from_results_and_from_a_run_that_goes_on(tmp_path: Path) -> None:
     assert finished.path == tmp_path / "run"
     assert finished.summary().complete
     for found in (running, finished):
-        assert found.summary().rungs == Results(data).summary().rungs
+        assert found.summary().to_json_dict()["rungs"] == Results(data).summary().to_json_dict()["rungs"]
 
 
 def test_memory_is_that_of_one_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +366,7 @@ def test_memory_is_that_of_one_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     of_rung = sum(values.nbytes for values in series.values()) / data.sizes["rung"]
     bound = 2 * series["walker"].size * 2 + 4 * of_rung
     assert summary_peak(directory.path) > 2 * bound
-    monkeypatch.setattr("mcmc.analysis.results._BYTES_AT_A_TIME", 1 << 16)
+    monkeypatch.setattr("mcmc.analysis.results.BYTES_AT_A_TIME", 1 << 16)
     assert summary_peak(directory.path) < bound
 
 

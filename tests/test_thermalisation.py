@@ -20,11 +20,13 @@ from mcmc.analysis import statistics, thermalisation
 from mcmc.analysis.exchange import trips_of_ladders
 from mcmc.analysis.summary import Summary
 from mcmc.analysis.thermalisation import (
+    BIASED,
     MIXES,
     NISHIMORI_HOLDS,
     NO_SIDES,
     ROUND_TRIPS,
     STARTS_AGREE,
+    UNADJUSTED,
     VERDICTS,
     Evidence,
     Setting,
@@ -34,6 +36,7 @@ from mcmc.analysis.thermalisation import (
 from mcmc.data import teacher_instance
 from mcmc.losses import Loss
 from mcmc.models import MODELS
+from mcmc.samplers import CONTINUOUS, SAMPLERS
 from problems import PERCEPTRON
 from running import tables
 from synthetic import ar1
@@ -139,6 +142,16 @@ def test_starts_that_agree_away_from_the_teacher() -> None:
     assert verdict(series, setting(BOTH, [2.0])) == ("equilibrated", (STARTS_AGREE,))
 
 
+@pytest.mark.parametrize("name", ["energy", "teacher_overlap"])
+def test_starts_that_differ_by_little_but_for_sure_do_not_agree(name: str) -> None:
+    """A fifth of a standard deviation, R-hat 1.01: too little to be stuck, 14 errors away from agreement."""
+    series = good(np.random.default_rng(13), (2, 2, 10_000), 0.0)
+    assert verdict(series, setting(BOTH)) == ("equilibrated", (STARTS_AGREE,))
+    series[name][1, 1] += 0.2
+    assert statistics.gelman_rubin(series[name]).max() < 1.02
+    assert verdict(series, setting(BOTH)) == ("not contradicted", (NO_SIDES,))
+
+
 @pytest.mark.parametrize("planted", [[False, False], [True, True]])
 def test_one_side_is_no_proof(planted: list[bool]) -> None:
     found = verdict(good(np.random.default_rng(6), (4, 2, 1000), 0.5), setting(np.array(planted)))
@@ -206,7 +219,15 @@ def test_round_trips_to_a_hot_rung() -> None:
         assert by_trips(wrong, beta=1.0 if wrong[1].energy[0] == 19.0 else 0.2)[1][0] == "not contradicted"
     stuck = by_trips([hot(), hot(against=("drift",)), hot(energy=40.0)])
     assert [found for found, _ in stuck] == ["equilibrated", "stuck", "not contradicted"]
-    assert stuck[2][1] == ("a hotter rung is stuck",)
+    assert stuck[2][1] == by_trips([hot(against=("drift",)), rungs[1]])[1][1] == ("a hotter rung is stuck",)
+
+
+def test_a_rung_that_free_energies_call_stuck_is_no_way_down() -> None:
+    rungs, trips = [hot(), hot(energy=40.0), hot(energy=38.0)], np.full((3, 4, 2), 30)
+    where = setting(np.zeros(2, dtype=bool), [0.2, 0.4, 0.6], RANDOM_LABELS)
+    assert [found for found, _ in thermalisation.verdicts(rungs, where, trips)] == ["equilibrated"] * 3
+    found = thermalisation.verdicts(rungs, where, trips, metastable=[(), ("entropy below 0",), ()])
+    assert found[1:] == [("stuck", ("entropy below 0",)), ("not contradicted", ("a hotter rung is stuck",))]
 
 
 def test_one_ladder_without_trips_is_enough() -> None:
@@ -231,6 +252,18 @@ def test_round_trips_do_not_nucleate_the_teacher() -> None:
     assert by_trips(warm[:2], config=smooth)[1][0] == "not contradicted"
 
 
+def test_images_of_the_teacher_count() -> None:
+    """With 5! orders of the units the teacher has more than a hundredth of a weight of 1000."""
+    committee = copy.deepcopy(ERROR_COUNT)
+    committee["model"] |= {"architecture": "committee", "n_hidden": 5, "activation": "sign"}
+    found = []
+    for config in (ERROR_COUNT, committee):
+        where = Setting(np.array([2.0]), np.zeros(2, dtype=bool), 101, 101, config)
+        energy = np.array([(101 * np.log(2) - np.log(1000)) - 50.5])  # by one trapezium from E = P/2 at beta = 0
+        found.append(thermalisation._teacher_may_outweigh(0, [hot(energy=energy[0])], where))
+    assert found == [False, True]
+
+
 def test_trips_of_ladders() -> None:
     """A walker that goes up and down eight times, but not in the last half."""
     here = np.array([0, 1] * 8 + [0] * 16)
@@ -239,6 +272,56 @@ def test_trips_of_ladders() -> None:
     np.testing.assert_array_equal(both[0], 0)
     assert both[1, 0, 0] == both[1, 1, 0] > 10
     assert both[1, 0, 1] == 0 < both[1, 1, 1]
+
+
+# --- what else speaks against a rung ---
+
+
+def of_method(method: str, config: dict[str, Any]) -> dict[str, Any]:
+    return config | {"sampler": {"method": method}}
+
+
+def test_methods_that_are_biased() -> None:
+    """As the samplers say themselves."""
+    assert {name for name, method in (SAMPLERS | CONTINUOUS).items() if not method.is_exact} == set(UNADJUSTED)
+
+
+@pytest.mark.parametrize("method", UNADJUSTED)
+def test_biased_methods_are_never_called_equilibrated(method: str) -> None:
+    """Whichever two sides agree: they do so in the wrong law. The same series from hmc are equilibrated."""
+    series = good(np.random.default_rng(14), (1, 2, 1000), 0.5)
+    rungs = [hot(), hot(energy=40.0)]
+    for name, wanted in (("hmc", "equilibrated"), (method, "not contradicted")):
+        starts = verdict(series, setting(BOTH, config=of_method(name, ERROR_COUNT)))
+        trips = by_trips(rungs, config=of_method(name, RANDOM_LABELS))
+        assert {starts[0], *(found for found, _ in trips)} == {wanted}
+        assert ({reasons for _, reasons in [starts, *trips]} == {(BIASED,)}) == (name == method)
+    stuck = by_trips([hot(against=("drift",)), rungs[1]], config=of_method(method, RANDOM_LABELS))
+    assert stuck[0] == ("stuck", ("drift",))
+
+
+def by_free_energy(
+    metastable: list[tuple[str, ...]], inconsistent: list[tuple[str, ...]], **here: Any
+) -> list[Verdict]:
+    """Of a ladder that round trips prove, but for what the free energies say."""
+    trips = np.full((3, 4, 2), 30)
+    where = setting(np.zeros(2, dtype=bool), [0.2, 0.4, 0.6], RANDOM_LABELS)
+    rungs = [hot(), hot(energy=42.0, **here), hot(energy=40.0)]
+    return thermalisation.verdicts(rungs, where, trips, metastable, inconsistent)
+
+
+def test_contradictions_of_the_free_energy_are_a_veto() -> None:
+    """On the rungs concerned: what is impossible makes them stuck, ways that disagree no more than doubtful."""
+    nothing = [()] * 3
+    assert [found for found, _ in by_free_energy(nothing, nothing)] == ["equilibrated"] * 3
+    one = [(), ("why",), ()]
+    assert by_free_energy(one, nothing)[1] == ("stuck", ("why",))
+    assert by_free_energy(nothing, one)[1] == ("not contradicted", ("why",))
+    assert by_free_energy(one, one)[1] == ("stuck", ("why",))
+    assert [found for found, _ in by_free_energy(nothing, one)][::2] == ["equilibrated"] * 2
+    assert by_free_energy(one, nothing)[0][0] == "equilibrated"
+    assert by_free_energy(one, nothing, against=("drift",))[1] == ("stuck", ("drift", "why"))
+    assert by_free_energy(nothing, one, short=("few",))[1] == ("not contradicted", ("too short: few",))
 
 
 @pytest.mark.parametrize("n_rungs", [1, 3, 25])

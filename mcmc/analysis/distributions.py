@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcmc.analysis import statistics
-from mcmc.analysis.energies import BLOCK_TAUS, COUNTING_LOSSES
+from mcmc.analysis.energies import COUNTING_LOSSES
 from mcmc.analysis.generalisation import machines
 from mcmc.analysis.permutations import aligned_series
 from mcmc.analysis.results import Results
@@ -229,7 +229,7 @@ def _counts(values: np.ndarray, tau: float, grid: _Grid) -> _Counts:
     blocks = np.arange(n_rows) * n_blocks // n_rows
     index += (width * blocks - first)[:, None]
     counts = np.bincount(index.ravel(), minlength=n_blocks * width).reshape(n_blocks, width)
-    join = 0 if np.isnan(tau) else 1 << int(np.ceil(np.log2(max(1.0, BLOCK_TAUS * tau * n_blocks / n_rows))))
+    join = 0 if np.isnan(tau) else 1 << int(np.ceil(np.log2(max(1.0, statistics.BLOCK_TAUS * tau * n_blocks / n_rows))))
     return _Counts(first, counts, join if n_blocks >= MIN_BLOCKS * join else 0)
 
 

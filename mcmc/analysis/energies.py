@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from mcmc.analysis import statistics
+from mcmc.analysis import results, statistics
 
 COUNTING_LOSSES = ("error-count", "symmetric")
 """Losses that count patterns: energies are whole numbers."""
@@ -21,13 +21,10 @@ MAX_BLOCKS = 128
 """Of an instance, over all copies."""
 MIN_BLOCKS_PER_COPY = 8
 MIN_BLOCK_ROWS = 8
-BLOCK_TAUS = 6
-"""Shortest block in autocorrelation times: error bars of an AR(1) series are then 4 % too small, or less."""
 MAX_POINTS = 1000
 """Energies kept of a rung and instance where they are no whole numbers."""
 
 _MAX_ROWS_OF_TAU = 4096
-_BYTES_AT_A_TIME = 1 << 28
 
 MEAN, SQUARE, UP, UP_SQUARE, DOWN, DOWN_SQUARE = range(6)
 """Columns of Ladder.moments."""
@@ -111,7 +108,7 @@ class Ladder:
         """
         slowest = np.fmax.accumulate(np.fmax(self.tau, self.tau_of_sum))
         length = self.n_rows * self.n_copies / self.n_blocks
-        asked = np.ceil(np.log2(np.fmax(BLOCK_TAUS * slowest / length, 1.0)))
+        asked = np.ceil(np.log2(np.fmax(statistics.BLOCK_TAUS * slowest / length, 1.0)))
         return np.minimum(asked, np.log2(self.n_blocks // self.n_copies)).astype(int)
 
     def is_moving(self) -> np.ndarray:
@@ -120,24 +117,30 @@ class Ladder:
 
 
 def ladders(data: xr.Dataset, config: dict[str, Any], groups: Sequence[np.ndarray]) -> Iterator[tuple[Ladder, ...]]:
-    """For every instance the ladders of groups of copies (index arrays). Reads the energy once, some 256 MiB at a time.
+    """For every instance the ladders of groups of copies (index arrays).
+
+    Reads the energy once, results.BYTES_AT_A_TIME together or else one rung of an instance.
 
     data: rows after the burn-in; config: the run file
     """
-    energy = data["energy"].transpose("instance", "copy", "sample", "rung")
+    energy = data["energy"].variable  # xarray gathers the values one by one if axes change before it reads
     order = np.argsort(data["beta"].to_numpy(), kind="stable")
     beta = data["beta"].to_numpy()[order].astype(float)
     n_instances = energy.sizes["instance"]
-    step = int(max(1, n_instances * _BYTES_AT_A_TIME // energy.nbytes))
+    step = int(max(1, n_instances * results.BYTES_AT_A_TIME // energy.nbytes))
     is_counting = config["model"]["loss"]["name"] in COUNTING_LOSSES
     for first in range(0, n_instances, step):
         piece = energy.isel(instance=slice(first, first + step))
-        if piece.nbytes <= _BYTES_AT_A_TIME:
+        if piece.nbytes <= results.BYTES_AT_A_TIME:
             piece = piece.load()
         for number in range(piece.sizes["instance"]):
-            here = piece.isel(instance=number).variable
-            rungs = (np.asarray(here.isel(rung=r), dtype=float) for r in order)
+            rungs = (_read(piece.isel(instance=number, rung=r)) for r in order)
             yield _of_instance(rungs, beta, groups, is_counting)
+
+
+def _read(energy: xr.Variable) -> np.ndarray:
+    """Of one rung of an instance: float64 (copies, rows)."""
+    return energy.load().transpose("copy", "sample").to_numpy().astype(float, copy=False)
 
 
 def _of_instance(
@@ -238,24 +241,3 @@ def _tau(series: np.ndarray) -> np.ndarray:
     """Autocorrelation times in rows of the series (..., copies, rows): (...); 1 at least."""
     size = statistics.effective_sample_size(series)
     return series.shape[-1] * series.shape[-2] / size
-
-
-def left_out(blocks: np.ndarray) -> np.ndarray:
-    """Means over all blocks but one, for each: (blocks, ...) -> (blocks, ...), NaN for one block."""
-    n = len(blocks)
-    return (n * blocks.mean(axis=0) - blocks) / (n - 1) if n > 1 else np.full(blocks.shape, np.nan)
-
-
-def jackknife(value: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A value (...) freed of its leading bias, and its standard error, Student's factor included.
-
-    replicates: the same with one block left out, (blocks, ...). One block gives the value as it is and the error NaN.
-    """
-    n = len(replicates)
-    if n < 2:
-        return value, np.full(np.shape(value), np.nan)
-    mean = replicates.mean(axis=0)
-    error = np.sqrt((n - 1) / n * ((replicates - mean) ** 2).sum(axis=0))
-    exact = np.ptp(replicates, axis=0) == 0  # spared the rounding
-    unbiased = np.where(exact, value, n * value - (n - 1) * mean)
-    return unbiased, np.where(exact, 0.0, error * statistics.student_factor(n))

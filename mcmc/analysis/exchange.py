@@ -12,7 +12,6 @@ Walkers are seen at the rows alone: with several rounds between two rows, trips 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ import xarray as xr
 from scipy.interpolate import PchipInterpolator
 
 from mcmc.analysis.statistics import student_factor
+from mcmc.ladder import rungs_wanted
 
 if TYPE_CHECKING:
     from mcmc.analysis.results import Results
@@ -333,24 +333,29 @@ def advice(found: Exchange, tune: str = "none", sees_all: bool = True) -> tuple[
     if len(found.beta) < 2 or not np.isfinite(found.rejection).all():
         return ()
     lines = [*_low_acceptance(found, tune), *_uneven(found, tune), *_few_trips(found)]
-    if sees_all and not (found.acceptance < LOW_ACCEPTANCE).any():
+    if sees_all and not (found.acceptance < _least_acceptance(tune)).any():
         lines += _held(found, tune)
     return tuple(lines)
 
 
+def _least_acceptance(tune: str) -> float:
+    return VERY_LOW_ACCEPTANCE if tune == "flow" else LOW_ACCEPTANCE
+
+
 def _low_acceptance(found: Exchange, tune: str) -> list[str]:
-    bad = np.flatnonzero(found.acceptance < (VERY_LOW_ACCEPTANCE if tune == "flow" else LOW_ACCEPTANCE))
+    least = _least_acceptance(tune)
+    bad = np.flatnonzero(found.acceptance < least)
     if not len(bad):
         return []
     worst, n_rungs = int(np.argmin(found.acceptance)), len(found.beta)
-    at_least = "at least " if found.rejection.max() > 1 - LOW_ACCEPTANCE else ""
+    at_least = "at least " if found.rejection.max() > 1 - LOW_ACCEPTANCE else ""  # a pair adds no more than 1
     needed = rungs_wanted(found.barrier)
     more = f"about {needed} rungs are wanted for acceptance 1/2, the ladder has {n_rungs}"
     if needed <= n_rungs:
         more = f"its {n_rungs} rungs are enough if they stand elsewhere{_tuning(tune)}"
     pairs = "a pair exchanges" if len(bad) == 1 else f"{len(bad)} pairs exchange"
     return [
-        f"{pairs} at less than {LOW_ACCEPTANCE:.0%}, worst between beta = {_pair(found, worst)} "
+        f"{pairs} at less than {least:.0%}, worst between beta = {_pair(found, worst)} "
         f"({found.acceptance[worst]:.2g}); barrier {at_least}{found.barrier:.3g}: {more}"
     ]
 
@@ -382,20 +387,14 @@ def _few_trips(found: Exchange) -> list[str]:
 def _held(found: Exchange, tune: str) -> list[str]:
     if found.rate >= HELD * found.predicted_rate:
         return []
-    falls = np.diff(found.flow)
-    if np.isnan(falls).all():
-        return []
-    where = _pair(found, int(np.nanargmin(falls)))
+    known = np.flatnonzero(~np.isnan(found.flow))  # both ends at least
+    steepest = int(np.argmax(np.abs(np.diff(found.flow[known]))))
+    where = " and ".join(f"{found.beta[rung]:.4g}" for rung in known[steepest : steepest + 2])
     more = "" if tune in ("flow", "") else "; ladder.tune = 'flow' puts more rungs there"
     return [
         f"round trips at {found.rate / found.predicted_rate:.2g} of the rate that the acceptances allow: walkers are "
         f"held, most of all between beta = {where}, where the flow falls: a transition, or slow moves{more}"
     ]
-
-
-def rungs_wanted(barrier: float) -> int:
-    """Rungs of a ladder with rejections of about 1/2, which makes the most of a given number of walkers."""
-    return max(2, math.ceil(2 * barrier) + 1)
 
 
 def _pair(found: Exchange, swap: int) -> str:

@@ -11,6 +11,7 @@ Quoted is mbar where energies are whole numbers: it takes all rows and has the l
 a part of the rows; there, integration is quoted over steps whose quadrature error (from leaving out every other rung)
 is below half the statistical one. Integration also bridges rungs that overlap too little for the others. Errors are a
 jackknife over blocks of time, quadrature errors added; differences between the ways are jackknifed as differences.
+Where series are too short for blocks, bounds are still checked, with the error of one effective sample on every rung.
 
 Across a first-order transition all ways can agree on a metastable branch. What contradicts it for Ising weights, where
 Z counts states: Z >= exp(-beta E) for every state that was seen (the teacher of noiseless data has E = 0), and s >= 0.
@@ -27,7 +28,7 @@ import xarray as xr
 from scipy import stats
 from scipy.special import gammaln
 
-from mcmc.analysis import energies, mbar, statistics
+from mcmc.analysis import energies, mbar, statistics, thermalisation
 from mcmc.analysis.energies import DOWN, DOWN_SQUARE, MEAN, SQUARE, UP, UP_SQUARE, Ladder
 from mcmc.analysis.statistics import Estimate
 
@@ -60,8 +61,9 @@ class Branch:
     n_blocks: np.ndarray
     """Blocks of time that the errors come from."""
     scores: dict[str, np.ndarray]
-    """By way, of a step to each rung from the one before: how many standard errors it is from mbar, (instances, rungs);
-    by "bound" and "entropy", by how many log Z is below its bound and the entropy below 0."""
+    """By way, of a step to each rung from the one before: how many standard errors it is from mbar, or where there is
+    no mbar from integration, (instances, rungs); by "bound" and "entropy", by how many log Z is below its bound and
+    the entropy below 0."""
     bound: np.ndarray
     """log Z cannot be below it (Ising weights; else NaN): -beta E of the lowest state seen by any copy."""
     from_cold: np.ndarray
@@ -69,6 +71,9 @@ class Branch:
     seen), integrated from there to hotter ones. Of planted copies a lower bound of log Z, as their states are some of
     all."""
     from_cold_error: np.ndarray
+    largest_error: dict[str, np.ndarray]
+    """What the errors of log_z, entropy and from_cold would be with one effective sample on every rung, and all of
+    them off in the same direction."""
     gaps: np.ndarray
     """Whether some instance has too little overlap between a rung and the next for all ways but integration."""
 
@@ -95,12 +100,12 @@ class FreeEnergy:
     @property
     def log_z(self) -> list[Estimate]:
         """ln Z of the first branch, mean over instances, by rung; NaN without a way to beta = 0."""
-        return _averages(self.branches[0].log_z, self.branches[0].log_z_error)
+        return statistics.averages(self.branches[0].log_z, self.branches[0].log_z_error)
 
     @property
     def entropy(self) -> list[Estimate]:
         """Entropy per weight of the first branch, mean over instances, by rung."""
-        return _averages(self.branches[0].entropy, self.branches[0].entropy_error)
+        return statistics.averages(self.branches[0].entropy, self.branches[0].entropy_error)
 
     @property
     def is_known(self) -> bool:
@@ -129,7 +134,7 @@ def free_energy(data: xr.Dataset, config: dict[str, Any]) -> FreeEnergy:
     beta = found[0][0].beta
     branches = [_branch(*one) for one in zip(names, groups, found, strict=True)]
     if len(groups) > 1:
-        apart = _contradicted(_score_of_energies(found[0], found[1]), two_sided=True)
+        apart = _contradicted(_score_of_energies(found[0], found[1]), two_sided=True) | _far_apart(found[0], found[1])
         kept = branches[:2] if apart.any() else branches[2:]
     else:
         apart, kept = np.zeros(len(beta), dtype=bool), branches
@@ -189,8 +194,10 @@ class _Instance(NamedTuple):
     beta: np.ndarray
     values: dict[str, np.ndarray]
     errors: dict[str, np.ndarray]
+    largest: dict[str, np.ndarray]
     n_blocks: np.ndarray
-    frozen: np.ndarray
+    deviation: np.ndarray
+    """Standard deviation of the energy."""
     bound: np.ndarray
     is_gap: np.ndarray
 
@@ -201,8 +208,10 @@ class _Plan(NamedTuple):
     up: np.ndarray
     down: np.ndarray
     """Whether these ways are trusted, by step: (rungs - 1,)."""
+    solved: np.ndarray
+    """Whether there is mbar, by step."""
     by_mbar: np.ndarray
-    """Whether mbar is quoted, not integration, by step."""
+    """Whether it is quoted, not integration, by step."""
     log_z_0: float
     """log Z(0); NaN if nothing leads there."""
     cold: int
@@ -218,10 +227,11 @@ def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float, 
     whole = ladder.moments.mean(axis=0)
     solution = solution_of(ladder)
     log_z_0 = log_states if mbar.reaches_zero(ladder) else np.nan
-    by_mbar = _is_better(ladder.merged(levels.max()), solution)
+    solved = np.arange(1, len(ladder.beta)) < np.isfinite(solution.log_z).sum()  # all are finite, or all but the first
+    by_mbar = solved & _is_better(ladder.merged(levels.max()))
     cold = _coldest_that_moves(ladder, own)
     is_trusted = (up / tau[:-1] >= MIN_ESS_STEP, down / tau[1:] >= MIN_ESS_STEP)
-    plan = _Plan(*is_trusted, by_mbar, log_z_0, cold, n_weights)
+    plan = _Plan(*is_trusted, solved, by_mbar, log_z_0, cold, n_weights)
 
     found = {level: _jackknifed(ladder.merged(level), solution, plan) for level in set(levels.tolist())}
     names = found[levels[0]][0]
@@ -239,14 +249,15 @@ def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float, 
     of_own = 0.0 - ladder.beta * own
     values["from_cold"] += of_own[plan.cold]
     values["from_cold"][plan.cold :], errors["from_cold"][plan.cold :] = of_own[plan.cold :], 0.0  # no estimate
-    _add_quadrature(errors, quadrature_errors(ladder, whole), plan)
+    deviation = np.sqrt(np.maximum(whole[:, SQUARE] - whole[:, MEAN] ** 2, 0.0))
+    largest = _largest_errors(ladder.beta, deviation, plan)
+    _add_quadrature(errors, largest, quadrature_errors(ladder, whole), plan)
     errors |= {f"visible {name}": errors[name].copy() for name in ("log_z", "entropy")}
     for name in {*names} - {"from_cold"}:
         errors[name][~moving] = np.nan
     n_blocks = np.array([ladder.merged(level).n_blocks for level in levels])
-    return _Instance(
-        ladder.beta, values, errors, n_blocks, ladder.low == ladder.high, bound, np.append(_gaps(ladder), False)
-    )
+    is_gap = np.append(_gaps(ladder), False)
+    return _Instance(ladder.beta, values, errors, largest, n_blocks, deviation, bound, is_gap)
 
 
 def _jackknifed(
@@ -255,9 +266,9 @@ def _jackknifed(
     """Values and errors of all that has some, from the blocks of the ladder."""
     whole = _quantities(ladder, ladder.moments.mean(axis=0), solution.log_z, plan)
     left_out = solution.merged(ladder.n_blocks).left_out
-    parts = _quantities(ladder, energies.left_out(ladder.moments), left_out, plan)
+    parts = _quantities(ladder, statistics.left_out(ladder.moments), left_out, plan)
     names = list(whole)
-    pair = energies.jackknife(np.array([whole[name] for name in names]), np.stack([parts[n] for n in names], axis=1))
+    pair = statistics.jackknife(np.array([whole[name] for name in names]), np.stack([parts[n] for n in names], axis=1))
     values, errors = (dict(zip(names, arrays, strict=True)) for arrays in pair)
     return values, errors
 
@@ -335,16 +346,13 @@ def _steps(ladder: Ladder, moments: np.ndarray, log_z: np.ndarray, plan: _Plan) 
     }
 
 
-def _is_better(ladder: Ladder, solution: mbar.Mbar) -> np.ndarray:
-    """Whether mbar is quoted, not integration: bool (rungs - 1,), False where there is no solution."""
-    n = len(ladder.beta) - 1
-    is_solved = np.zeros(n, dtype=bool)
-    is_solved[: len(solution.log_z) - 1] = not np.isnan(solution.log_z).any()
+def _is_better(ladder: Ladder) -> np.ndarray:
+    """Whether mbar, if there is a solution, is better than integration: bool (rungs - 1,)."""
     if ladder.is_whole:
-        return is_solved
-    whole, parts = ladder.moments.mean(axis=0), energies.left_out(ladder.moments)
-    _, error = energies.jackknife(_integrated(ladder, whole), _integrated(ladder, parts))
-    return is_solved & ~(np.abs(quadrature_errors(ladder, whole)) < error / 2)
+        return np.ones(len(ladder.beta) - 1, dtype=bool)
+    whole, parts = ladder.moments.mean(axis=0), statistics.left_out(ladder.moments)
+    _, error = statistics.jackknife(_integrated(ladder, whole), _integrated(ladder, parts))
+    return ~(np.abs(quadrature_errors(ladder, whole)) < error / 2)
 
 
 def _quantities(ladder: Ladder, moments: np.ndarray, log_z: np.ndarray, plan: _Plan) -> dict[str, np.ndarray]:
@@ -352,8 +360,8 @@ def _quantities(ladder: Ladder, moments: np.ndarray, log_z: np.ndarray, plan: _P
     steps = _steps(ladder, moments, log_z, plan)
     found = {way: _cumulated(steps[way]) for way in WAYS}
     for way in WAYS[:-1]:
-        step = steps[way] - steps["mbar"]
-        found[f"{way} - mbar"] = np.concatenate([np.zeros((*step.shape[:-1], 1)), step], axis=-1)
+        step = steps[way] - np.where(plan.solved, steps["mbar"], steps["integration"])
+        found[f"{way} apart"] = np.concatenate([np.zeros((*step.shape[:-1], 1)), step], axis=-1)
     from_first = _cumulated(np.where(plan.by_mbar, steps["mbar"], steps["integration"]))
     first = mbar.log_z_of_first_rung(ladder, moments, plan.log_z_0)
     found["energy"] = ladder.low + moments[..., MEAN]
@@ -369,19 +377,29 @@ def _coldest_that_moves(ladder: Ladder, lowest: float) -> int:
     return min(int(np.flatnonzero(moves).max(initial=-1)) + 1, len(moves) - 1)
 
 
-def _add_quadrature(errors: dict[str, np.ndarray], quadrature: np.ndarray, plan: _Plan) -> None:
+def _largest_errors(beta: np.ndarray, deviation: np.ndarray, plan: _Plan) -> dict[str, np.ndarray]:
+    """See Branch.largest_error. From standard deviations of the energy, (rungs,)."""
+    steps = np.diff(beta) / 2 * (deviation[1:] + deviation[:-1])
+    log_z = beta[0] * deviation[0] + _cumulated(steps)
+    return {
+        "log_z": log_z,
+        "entropy": (log_z + beta * deviation) / plan.n_weights,
+        "from_cold": np.abs(log_z - log_z[plan.cold]),
+    }
+
+
+def _add_quadrature(
+    errors: dict[str, np.ndarray], largest: dict[str, np.ndarray], quadrature: np.ndarray, plan: _Plan
+) -> None:
     """Adds what integration leaves out to the errors of all that comes from it."""
     step = np.append(0.0, quadrature)
     total, quoted = np.cumsum(step), np.cumsum(np.append(0.0, np.where(plan.by_mbar, 0.0, quadrature)))
-    terms = {
-        "integration": total,
-        "integration - mbar": step,
-        "log_z": quoted,
-        "entropy": quoted / plan.n_weights,
-        "from_cold": quoted - quoted[plan.cold],
-    }
-    for name, term in terms.items():
-        errors[name] = np.hypot(errors[name], term)
+    checked = np.where(np.append(True, plan.solved), 0.0, step)  # against integration
+    terms = {"integration": total, "integration apart": step, "up apart": checked, "down apart": checked}
+    of_quoted = {"log_z": quoted, "entropy": quoted / plan.n_weights, "from_cold": quoted - quoted[plan.cold]}
+    for some, added in ((errors, terms), (errors, of_quoted), (largest, of_quoted)):
+        for name, term in added.items():
+            some[name] = np.hypot(some[name], term)
 
 
 # --- all instances ---
@@ -396,10 +414,12 @@ def _branch(name: str, copies: np.ndarray, instances: list[_Instance]) -> Branch
 
     n_blocks = np.array([instance.n_blocks for instance in instances])
     bound = np.array([instance.bound for instance in instances])
-    scores = {way: _scores(values(f"{way} - mbar"), errors(f"{way} - mbar"), n_blocks) for way in WAYS[:-1]}
+    largest = {name: np.array([instance.largest[name] for instance in instances]) for name in instances[0].largest}
+    scores = {way: _scores(values(f"{way} apart"), errors(f"{way} apart"), n_blocks) for way in WAYS[:-1]}
     # copies that froze above the bound have no error bar, but they are just what it is to find
-    scores["bound"] = _scores(bound - values("log_z"), errors("visible log_z"), n_blocks)
-    scores["entropy"] = _scores(-values("entropy"), errors("visible entropy"), n_blocks)
+    for check, key, below in (("bound", "log_z", bound - values("log_z")), ("entropy", "entropy", -values("entropy"))):
+        visible = _scores(below, errors(f"visible {key}"), n_blocks)
+        scores[check] = np.fmax(visible, _divided(below, largest[key]))
     scores["entropy"][np.isnan(bound)] = np.nan  # where states are not counted it may have any sign
     return Branch(
         name=name,
@@ -415,21 +435,22 @@ def _branch(name: str, copies: np.ndarray, instances: list[_Instance]) -> Branch
         bound=bound,
         from_cold=values("from_cold"),
         from_cold_error=errors("from_cold"),
+        largest_error=largest,
         gaps=np.any([instance.is_gap for instance in instances], axis=0),
     )
-
-
-def _averages(values: np.ndarray, errors: np.ndarray) -> list[Estimate]:
-    return [statistics.average_over_instances(*column) for column in zip(values.T, errors.T, strict=True)]
 
 
 def _scores(differences: np.ndarray, errors: np.ndarray, n_blocks: np.ndarray) -> np.ndarray:
     """Differences in standard errors, as a normal variate that is as improbable as Student's; NaN if not known."""
     factors = np.array([statistics.student_factor(n) for n in range(int(n_blocks.max(initial=0)) + 1)])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.abs(differences) / (errors / factors[n_blocks])
-    t[(differences == 0) & ~np.isnan(errors)] = 0.0
+    t = _divided(np.abs(differences), errors / factors[n_blocks])
     return np.sign(differences) * stats.norm.isf(np.maximum(stats.t.sf(t, n_blocks - 1), 1e-300))
+
+
+def _divided(differences: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """In units of their errors; 0 / 0 is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((differences == 0) & ~np.isnan(errors), 0.0, differences / errors)
 
 
 def _contradicted(scores: np.ndarray, two_sided: bool) -> np.ndarray:
@@ -451,12 +472,23 @@ def _score_of_energies(ours: list[_Instance], theirs: list[_Instance]) -> np.nda
     """
 
     def errors(one: _Instance) -> np.ndarray:
-        return np.where(one.frozen, 0.0, one.errors["energy"])
+        return np.where(one.deviation == 0, 0.0, one.errors["energy"])
 
     difference = np.array([a.values["energy"] - b.values["energy"] for a, b in zip(ours, theirs, strict=True)])
     error = np.array([np.hypot(errors(a), errors(b)) for a, b in zip(ours, theirs, strict=True)])
     n_blocks = np.array([np.minimum(a.n_blocks, b.n_blocks) for a, b in zip(ours, theirs, strict=True)])
     return _scores(difference, error, n_blocks)
+
+
+def _far_apart(ours: list[_Instance], theirs: list[_Instance]) -> np.ndarray:
+    """Whether the mean energies of two groups of copies differ, in some instance, as no single state explains.
+
+    bool (rungs,). In standard deviations of the energy, so that it is seen however few the effective samples are.
+    """
+    pairs = list(zip(ours, theirs, strict=True))
+    difference = np.array([a.values["energy"] - b.values["energy"] for a, b in pairs])
+    within = np.array([(a.deviation**2 + b.deviation**2) / 2 for a, b in pairs])
+    return (difference**2 / 2 > (thermalisation.FAR_APART**2 - 1) * within).any(axis=0)  # R-hat beyond FAR_APART
 
 
 # --- what is told ---
@@ -466,7 +498,8 @@ def _notes(beta: np.ndarray, branches: list[Branch], apart: np.ndarray) -> list[
     notes = []
     if apart.any():
         notes.append(
-            "lnZ and s are those of the random starts, the planted copies differ from them; " + _where(beta, apart)
+            "lnZ and s are those of the random starts, the planted copies differ from them; "
+            + thermalisation.where(beta, apart)
         )
     if np.isnan(branches[0].log_z).any():
         notes.append(
@@ -477,7 +510,7 @@ def _notes(beta: np.ndarray, branches: list[Branch], apart: np.ndarray) -> list[
         of = {"": "", "random": " (random starts)", "teacher": " (planted copies)"}[branch.name]
         for line in _contradictions(branch):
             if line.rungs.any():
-                notes.append(f"{line.words}{of}; {_where(beta, line.rungs)}")
+                notes.append(f"{line.words}{of}; {thermalisation.where(beta, line.rungs)}")
     if apart.any() and np.isfinite(branches[0].log_z).any():
         notes += _comparison(beta, *branches)
     return notes
@@ -506,7 +539,7 @@ def _contradictions(branch: Branch) -> list[_Told]:
     return [
         _Told("rungs overlap too little: lnZ of the step to the next rung from integration alone", gaps),
         _Told(
-            f"ways to lnZ disagree ({named} against mbar) by more than {SIGMA:g} sigma on the step that ends here",
+            f"ways to lnZ disagree ({named}) by more than {SIGMA:g} sigma on the step from the hotter neighbour",
             rungs,
             is_disagreement=True,
         ),
@@ -525,12 +558,11 @@ def _contradictions(branch: Branch) -> list[_Told]:
 
 def _comparison(beta: np.ndarray, random: Branch, planted: Branch) -> list[str]:
     """What the planted copies say of the random ones: a lower bound of log Z, and where that is violated."""
-    scores = _scores(
-        planted.from_cold - random.log_z,
-        np.hypot(planted.from_cold_error, random.visible_error),
-        np.minimum(planted.n_blocks, random.n_blocks),
-    )
-    is_above = _contradicted(scores, two_sided=False)
+    above = planted.from_cold - random.log_z
+    errors = np.hypot(planted.from_cold_error, random.visible_error)
+    largest = planted.largest_error["from_cold"] + random.largest_error["log_z"]
+    scores = _scores(above, errors, np.minimum(planted.n_blocks, random.n_blocks))
+    is_above = _contradicted(np.fmax(scores, _divided(above, largest)), two_sided=False)
     notes = []
     if np.isfinite(planted.from_cold).all():
         bounds = ", ".join(f"{value:.4g}" for value in planted.from_cold.mean(axis=0))
@@ -538,16 +570,6 @@ def _comparison(beta: np.ndarray, random: Branch, planted: Branch) -> list[str]:
     if is_above.any():
         notes.append(
             "metastable, beyond the first-order line: lnZ of the random starts below that of the planted copies; "
-            + _where(beta, is_above)
+            + thermalisation.where(beta, is_above)
         )
     return notes
-
-
-def _where(beta: np.ndarray, rungs: np.ndarray) -> str:
-    """`beta = 0.5, 1 to 2`: three neighbours and more as a range."""
-    numbers = np.flatnonzero(rungs)
-    parts = []
-    for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
-        ends = [f"{beta[r]:.4g}" for r in run]
-        parts += ends if len(ends) < 3 else [f"{ends[0]} to {ends[-1]}"]
-    return "beta = " + ", ".join(parts)

@@ -133,8 +133,8 @@ def reaches_zero(ladder: Ladder) -> bool:
 def log_z_of_first_rung(ladder: Ladder, moments: np.ndarray, log_states: float) -> np.ndarray:
     """log Z at the first rung from log Z(0) = log_states and Z(0) / Z(beta) = <exp(beta E)>: moments (...) -> (...).
 
-    moments: (..., rungs, 6), as in Ladder.moments
+    moments: (..., rungs, 6), as in Ladder.moments; log_states: NaN where the first rung does not reach beta = 0
     """
-    if ladder.beta[0] == 0:
+    if ladder.beta[0] == 0 or np.isnan(log_states):  # out of reach <exp(beta E)> may hang on one row that is left out
         return np.full(moments.shape[:-2], log_states)
     return log_states - ladder.beta[0] * ladder.high[0] - np.log(moments[..., 0, DOWN])

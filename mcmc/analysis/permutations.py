@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
+from scipy.special import gammaln
 
 MAX_EXACT = 8  # units; the sums over subsets below grow as 2^n
 CHUNK = 4096  # matrices at a time
@@ -53,6 +54,20 @@ def aligned_series(dataset: xr.Dataset, config: dict[str, Any]) -> dict[str, xr.
         elif architecture == "tree-parity" and len(units) == 1:
             found[name] = alone.copy(data=aligned_signs(hidden))
     return found
+
+
+def log_n_images(machine: dict[str, Any]) -> float | None:
+    """ln of the number of states of Ising weights that do the same as a given one, by the symmetries above.
+
+    None where there are many more, or no finite number: linear units, real weights. `machine` is the table [model] with
+    all its keys, as `generalisation.machines` gives it.
+    """
+    n_units, architecture = machine["n_hidden"], machine["architecture"]
+    if machine["weights"] != "ising" or (n_units > 1 and machine["activation"] == "linear"):
+        return None
+    orders = 0.0 if architecture.startswith("tree-") else float(gammaln(n_units + 1))
+    signs = (n_units - 1) * np.log(2) if architecture.endswith("parity") else 0.0
+    return orders + signs
 
 
 def _aligned_layers(dataset: xr.Dataset, config: dict[str, Any]) -> dict[str, xr.DataArray]:

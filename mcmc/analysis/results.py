@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mcmc.analysis.free_energy import FreeEnergy
     from mcmc.analysis.summary import Summary
 
-_BYTES_AT_A_TIME = 1 << 28
-"""Of time series that `by_rungs` holds, unless one rung has more."""
+BYTES_AT_A_TIME = 1 << 28
+"""Of time series that are held together, unless one rung has more."""
 
 
 def load(path: str | PathLike[str]) -> Results:
@@ -75,7 +75,7 @@ class Results:
         kept = self.equilibrium() if names is None else self.equilibrium()[list(names)]
         n_bytes = sum(values.nbytes for values in kept.data_vars.values() if {"sample", "rung"} <= set(values.dims))
         n_rungs = kept.sizes["rung"]
-        step = max(1, min(n_rungs, n_rungs * _BYTES_AT_A_TIME // max(n_bytes, 1)))
+        step = max(1, min(n_rungs, n_rungs * BYTES_AT_A_TIME // max(n_bytes, 1)))
         for first in range(0, n_rungs, step):
             yield kept.isel(rung=slice(first, first + step)).load()
 
@@ -146,6 +146,12 @@ class Results:
         from mcmc.analysis.free_energy import free_energy
 
         return free_energy(self.equilibrium(), self.config)
+
+    def to_arviz(self) -> xr.DataTree:
+        """The rows after the burn-in as ArviZ takes them, chain = copy and draw = row; see `export.datatree`."""
+        from mcmc.analysis.export import datatree
+
+        return datatree(self)
 
     def plot(self, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
         """Draw the pictures of the run into `directory` (default: `plots` in the run's own); see `plots.plot`."""

@@ -80,7 +80,7 @@ def curves(results: Results, beta: np.ndarray | None = None) -> Curves:
     """
     data = results.equilibrium()
     log_states = log_n_states(results.config, int(data.attrs["n_weights"]))
-    copies = results.free_energy().branches[0].copies
+    copies = _copies(results)
     grid = None if beta is None else np.atleast_1d(np.asarray(beta, dtype=float))
     if grid is not None and not (np.isfinite(grid) & (grid >= 0)).all():
         raise ValueError(f"beta: got {beta}, expected finite numbers, 0 or more")
@@ -95,6 +95,12 @@ def curves(results: Results, beta: np.ndarray | None = None) -> Curves:
         pairs = zip(values[:, number].T, errors[:, number].T, strict=True)
         bands[name] = Band(*np.array([statistics.average_over_instances(*pair) for pair in pairs]).T)
     return Curves(beta=grid, **bands)
+
+
+def _copies(results: Results) -> np.ndarray:
+    """Of the first branch of the free energies, which need not be worked out where all copies start alike."""
+    start = results.dataset["start"].to_numpy()
+    return np.arange(len(start)) if (start == start[0]).all() else results.free_energy().branches[0].copies
 
 
 def default_grid(ladder: Ladder) -> np.ndarray:
@@ -112,7 +118,7 @@ def densities_of_states(results: Results, n_bins: int = N_BINS) -> list[DensityO
     data = results.equilibrium()
     n_weights = int(data.attrs["n_weights"])
     log_states = log_n_states(results.config, n_weights)
-    copies = results.free_energy().branches[0].copies
+    copies = _copies(results)
     return [
         _density(ladder, log_states, n_weights, n_bins)
         for (ladder,) in energies.ladders(data, results.config, [copies])
@@ -177,8 +183,8 @@ def _jackknifed(
     whole = quantities(solution.points.counts.sum(axis=0), first)
     if blocks.n_blocks < 2:
         return whole, np.full(whole.shape, np.nan)
-    firsts = mbar.log_z_of_first_rung(blocks, energies.left_out(blocks.moments), log_z_0)
-    value, error = energies.jackknife(whole, quantities(solution.weights_left_out(), firsts))
+    firsts = mbar.log_z_of_first_rung(blocks, statistics.left_out(blocks.moments), log_z_0)
+    value, error = statistics.jackknife(whole, quantities(solution.weights_left_out(), firsts))
     return value, error
 
 
@@ -189,6 +195,8 @@ def _density(ladder: Ladder, log_states: float, n_weights: int, n_bins: int) -> 
     solution = solution.merged(blocks.n_blocks)
     log_z_0 = log_states if mbar.reaches_zero(ladder) else np.nan
     energy, bins, width = _bins(ladder, solution.points.energy, n_bins)
+    if np.isnan(solution.log_z).any():
+        return DensityOfStates(energy, *np.full((4, len(energy)), np.nan))
     shift = np.full(len(energy), -np.inf)
     np.maximum.at(shift, bins, -solution.log_mixture)
     weights = np.zeros((len(bins), len(energy)))
@@ -203,11 +211,11 @@ def _density(ladder: Ladder, log_states: float, n_weights: int, n_bins: int) -> 
     log_g = log_density(total, mbar.log_z_of_first_rung(blocks, blocks.moments.mean(axis=0), log_z_0))
     error = np.full(log_g.shape, np.nan)
     if blocks.n_blocks > 1:
-        firsts = mbar.log_z_of_first_rung(blocks, energies.left_out(blocks.moments), log_z_0)
+        firsts = mbar.log_z_of_first_rung(blocks, statistics.left_out(blocks.moments), log_z_0)
         replicates = log_density(solution.weights_left_out(), firsts)
         is_seen = np.isfinite(replicates).all(axis=0)
         is_seen &= np.bincount(bins, weights=total) >= MIN_VISITS * max(np.nanmax(ladder.tau) / ladder.stride, 1.0)
-        log_g[is_seen], error[is_seen] = energies.jackknife(log_g[is_seen], replicates[:, is_seen])
+        log_g[is_seen], error[is_seen] = statistics.jackknife(log_g[is_seen], replicates[:, is_seen])
     return DensityOfStates(energy, log_g, error, log_g / n_weights, error / n_weights)
 
 

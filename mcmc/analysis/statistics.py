@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,8 @@ MIN_ROWS = 8
 ONE_SIGMA = stats.norm.cdf(1.0)
 MIN_ESS_DRIFT = 50  # in a bin of one chain; with fewer the test below cries wolf
 BLOCKS = 64  # of a jackknife: its error bar is then known to 9 %
-BLOCK_TAUS = 3  # shortest block in autocorrelation times
+BLOCK_TAUS = 6
+"""Shortest block in autocorrelation times: error bars of an AR(1) series are then 4 % too small, or less."""
 MAX_ROWS = 1 << 14
 """Rows of a chain that an autocorrelation is worked out of; the error of an error bar is then below 1 %."""
 MIN_BLOCKS = 8  # of all chains, at which blocking ends
@@ -126,6 +128,7 @@ def blocking(series: np.ndarray) -> Blocking:
     return Blocking(np.array(lengths), found, found / np.sqrt(2 * (n_blocks - 1)), error)
 
 
+@cache
 def student_factor(n: int) -> float:
     """By how much a one-sigma bar from `n` values must grow to cover 68 %: the 0.8413 quantile of Student's t."""
     return float(stats.t.ppf(ONE_SIGMA, n - 1)) if n >= 2 else np.nan
@@ -147,6 +150,11 @@ def errors_over_instances(means: np.ndarray, errors: np.ndarray) -> tuple[np.nda
     return thermal, np.std(means, axis=0, ddof=1) / np.sqrt(n) * student_factor(n)
 
 
+def averages(means: np.ndarray, errors: np.ndarray) -> list[Estimate]:
+    """`average_over_instances` of each column: (instances, columns) both."""
+    return [average_over_instances(*column) for column in zip(means.T, errors.T, strict=True)]
+
+
 def blocks(series: np.ndarray, tau: float) -> np.ndarray:
     """Cut (chains, rows) into (n_blocks, length) nearly independent blocks, the oldest rows left out if need be.
 
@@ -158,19 +166,34 @@ def blocks(series: np.ndarray, tau: float) -> np.ndarray:
     return series[:, n_rows - per_chain * length :].reshape(n_chains * per_chain, length)
 
 
-def jackknife(block_means: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
-    """A function of means, freed of its leading bias, and its standard error (Student's factor included).
+def left_out(blocks: np.ndarray) -> np.ndarray:
+    """Means over all blocks but one, for each: (blocks, ...) -> (blocks, ...), NaN for one block."""
+    n = len(blocks)
+    return (n * blocks.mean(axis=0) - blocks) / (n - 1) if n > 1 else np.full(blocks.shape, np.nan)
 
-    `block_means` is (n_blocks, n_moments); `statistic` maps (..., n_moments) to (...). One block gives the error NaN.
+
+def jackknife(value: np.ndarray, replicates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A value (...) freed of its leading bias, and its standard error, Student's factor included.
+
+    replicates: the same with one block left out, (blocks, ...). One block gives the value as it is and the error NaN.
     """
-    n = len(block_means)
-    total = block_means.mean(axis=0)
+    n = len(replicates)
     if n < 2:
-        return float(statistic(total)), np.nan
-    left_out = statistic((n * total - block_means) / (n - 1))
-    value = n * statistic(total) - (n - 1) * left_out.mean()
-    error = np.sqrt((n - 1) / n * np.sum((left_out - left_out.mean()) ** 2))
-    return float(value), float(error * student_factor(n))
+        return value, np.full(np.shape(value), np.nan)
+    mean = replicates.mean(axis=0)
+    error = np.sqrt((n - 1) / n * ((replicates - mean) ** 2).sum(axis=0))
+    exact = np.ptp(replicates, axis=0) == 0  # spared the rounding
+    unbiased = np.where(exact, value, n * value - (n - 1) * mean)
+    return unbiased, np.where(exact, 0.0, error * student_factor(n))
+
+
+def jackknife_of_means(block_means: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+    """`jackknife` of a function of means.
+
+    `block_means` is (blocks, moments); `statistic` maps (..., moments) to (...).
+    """
+    value, error = jackknife(statistic(block_means.mean(axis=0)), statistic(left_out(block_means)))
+    return float(value), float(error)
 
 
 def variance(series: np.ndarray, size: float) -> tuple[float, float]:
@@ -179,7 +202,7 @@ def variance(series: np.ndarray, size: float) -> tuple[float, float]:
         return float(np.var(series)), np.nan
     cut = blocks(series - series.mean(), series.size / size)
     moments = np.stack([cut.mean(axis=1), (cut**2).mean(axis=1)], axis=1)
-    return jackknife(moments, lambda m: m[..., 1] - m[..., 0] ** 2)
+    return jackknife_of_means(moments, lambda m: m[..., 1] - m[..., 0] ** 2)
 
 
 def binder_ratio(overlap: np.ndarray) -> Estimate:
@@ -199,13 +222,13 @@ def binder_ratio(overlap: np.ndarray) -> Estimate:
     _, errors, sizes = time_average(linear)
     thermal = float(np.sqrt(np.sum(errors**2)) / len(errors))
     if len(moments) > 1:
-        mean, sample = jackknife(moments, _binder)
+        mean, sample = jackknife_of_means(moments, _binder)
         return Estimate(mean, sample, thermal, sample)
     if np.isnan(sizes[0]):
         return Estimate(float(_binder(moments[0])), np.nan, np.nan, np.nan)
     tau = linear.size / sizes[0]
     means = np.stack([blocks(series[..., k], tau).mean(axis=-1) for k in (0, 1)], axis=-1)
-    mean, thermal = jackknife(means, _binder)
+    mean, thermal = jackknife_of_means(means, _binder)
     return Estimate(mean, thermal, thermal, np.nan)
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from mcmc.analysis import statistics, thermalisation
+from mcmc.analysis import export, statistics, thermalisation
 from mcmc.analysis.exchange import Exchange, Walkers, diagnose, exchange_rates, trips_of_ladders
+from mcmc.analysis.free_energy import FreeEnergy
 from mcmc.analysis.generalisation import generalisation_error
 from mcmc.analysis.permutations import aligned_series
 from mcmc.analysis.results import Results
 from mcmc.analysis.statistics import Estimate
 from mcmc.analysis.thermalisation import ALIGNED, VERDICTS, Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_DECIMALS = 6  # in the table
 MAX_WIDTH = 120
@@ -53,6 +57,8 @@ tau autocorrelation time of the energy in sweeps; ess effective samples (energy)
 accepted / proposed exchanges with the next rung; trips: times a walker went from the rung to the hottest one and back.
 (?) error cannot be told, - none."""
 
+ERRORS_APART = """\
+Errors apart: thermal (finite series) | sample to sample (finite number of instances, contains the thermal)"""
 
 LEGEND_OF_FREE_ENERGY = """\
 lnZ logarithm of the partition function, s entropy per weight: of states counted (Ising), or of the normalised prior."""
@@ -109,11 +115,26 @@ class Summary:
     notes: tuple[str, ...]
     """What the free energies say: what is missing, what not to believe; a line each."""
     exchange: Exchange = field(compare=False)  # of arrays
+    free_energy: FreeEnergy = field(compare=False)
 
     @property
     def verdict(self) -> str:
         """The worst verdict of all rungs."""
         return max((rung.verdict for rung in self.rungs), key=VERDICTS.index)
+
+    @property
+    def reasons(self) -> list[tuple[str, str, list[float]]]:
+        """Verdict, reason and the betas of the rungs that have both; in the order of the ladder."""
+        betas: dict[tuple[str, str], list[float]] = {}
+        for rung in self.rungs:
+            for reason in rung.reasons:
+                betas.setdefault((rung.verdict, reason), []).append(rung.beta)
+        return [(*told, where) for told, where in betas.items()]
+
+    def where(self, betas: list[float]) -> str:
+        """Some rungs in words, `beta = 0.5, 1 to 2`."""
+        ladder = np.array([rung.beta for rung in self.rungs])
+        return thermalisation.where(ladder, np.isin(ladder, betas))
 
     def __str__(self) -> str:
         return self.table()
@@ -122,19 +143,30 @@ class Summary:
 
     def table(self) -> str:
         """Aligned text: one line per rung, the errors of several instances apart, a legend, the verdict."""
-        estimates = self.rungs[0].estimates
-        names = [name for name in COLUMNS if name in estimates and ALIGNED.get(name) not in estimates]
-        rows = [_headings(names, self.rungs[0].step_size is not None), *(_cells(rung, names) for rung in self.rungs)]
+        rows = self.cells()
         parts = [self._head(), _aligned(rows)]
         if max(map(len, parts[-1].splitlines())) > MAX_WIDTH:  # estimates first, the rest below
-            stop = 1 + len(names)
+            stop = 1 + len(self._names())
             parts[-1:] = [_folded([row[:stop] for row in rows]), _folded([row[:1] + row[stop:] for row in rows])]
         if self.n_instances >= 2:
-            names = [name for name in names if name not in OF_SAMPLERS]
-            parts.append(
-                "Errors apart: thermal (finite series) | sample to sample (finite number of instances, contains the "
-                "thermal)\n" + _folded([["beta", *(COLUMNS[name] for name in names)], *self._errors_apart(names)])
-            )
+            parts.append(f"{ERRORS_APART}\n{_folded(self.cells_of_errors())}")
+        notes = [fill(note, MAX_WIDTH, subsequent_indent="  ") for note in self.notes]
+        parts += [part for part in (self.legend(), "\n".join(notes), self._closing()) if part]
+        return "\n\n".join(parts)
+
+    def cells(self) -> list[list[str]]:
+        """The cells of the table, by row; the first row is the headings."""
+        names = self._names()
+        return [_headings(names, self.rungs[0].step_size is not None), *(_cells(rung, names) for rung in self.rungs)]
+
+    def cells_of_errors(self) -> list[list[str]]:
+        """The same of the errors, thermal | sample to sample."""
+        names = [name for name in self._names() if name not in OF_SAMPLERS]
+        return [["beta", *(COLUMNS[name] for name in names)], *self._errors_apart(names)]
+
+    def legend(self) -> str:
+        """What the headings of the table mean."""
+        estimates = self.rungs[0].estimates
         legends = [LEGEND]
         if any(name in estimates for name in ALIGNED.values()):
             legends.append(LEGEND_ALIGNED)
@@ -142,9 +174,12 @@ class Summary:
             legends.append(LEGEND_OF_SAMPLERS)
         if "log_z" in estimates:
             legends.append(LEGEND_OF_FREE_ENERGY)
-        notes = [fill(note, MAX_WIDTH, subsequent_indent="  ") for note in self.notes]
-        parts += [part for part in ("\n".join(legends), "\n".join(notes), self._closing()) if part]
-        return "\n\n".join(parts)
+        return "\n".join(legends)
+
+    def _names(self) -> list[str]:
+        """The estimates that the table has."""
+        estimates = self.rungs[0].estimates
+        return [name for name in COLUMNS if name in estimates and ALIGNED.get(name) not in estimates]
 
     def _head(self) -> str:
         state = "" if self.complete else f" of {self.n_sweeps} (the run is not complete)"
@@ -162,20 +197,18 @@ class Summary:
             yield [f"{rung.beta:.4g}", *pairs]
 
     def _closing(self) -> str:
-        betas: dict[str, list[str]] = {}
-        for rung in self.rungs:
-            for reason in rung.reasons:
-                betas.setdefault(f"{rung.verdict}: {reason}", []).append(f"{rung.beta:.4g}")
-        reasons = [f"{reason}; beta = {', '.join(where)}" for reason, where in betas.items()]
+        reasons = [f"{verdict}: {reason}; {self.where(betas)}" for verdict, reason, betas in self.reasons]
         lines = [fill(reason, MAX_WIDTH, initial_indent="  ", subsequent_indent="    ") for reason in reasons]
         advice = [fill(f"Ladder: {line}", MAX_WIDTH, subsequent_indent="  ") for line in self.exchange.advice]
         return "\n".join([f"Verdict: {self.verdict}", *lines, *advice])
 
     def to_json_dict(self) -> dict[str, Any]:
-        """As `mcmc summary --json` prints it; what does not exist is left out, what cannot be told is None."""
-        rungs = {"verdict": self.verdict, "rungs": [_json_rung(rung) for rung in self.rungs]}
-        rungs["notes"] = list(self.notes)
-        return rungs | ({"exchange": _json_exchange(self.exchange)} if len(self.rungs) > 1 else {})
+        """As `mcmc summary --json` prints it; see export.py."""
+        return export.json_dict(self)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A pandas table, one row for each rung, by beta; columns (estimate, part), see `export.dataframe`."""
+        return export.dataframe(self)
 
 
 def summarise(results: Results) -> Summary:
@@ -197,6 +230,7 @@ def summarise(results: Results) -> Summary:
         complete=bool(attrs["complete"]),
         notes=results.free_energy().notes,
         exchange=exchange,
+        free_energy=results.free_energy(),
     )
 
 
@@ -320,30 +354,6 @@ def _step_sizes(data: xr.Dataset) -> list[float | None]:
 def _mean_of_known(values: np.ndarray) -> float | None:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else None
-
-
-def _json_rung(rung: Rung) -> dict[str, Any]:
-    plain = {
-        name: getattr(rung, name)
-        for name in ("tau", "ess", "r_hat", "step_size", "acceptance", "exchange_rate", "round_trips")
-    }
-    return {
-        "beta": rung.beta,
-        **{name: {k: _json_number(v) for k, v in e._asdict().items()} for name, e in rung.estimates.items()},
-        **{name: _json_number(value) for name, value in plain.items() if value is not None},
-        "verdict": rung.verdict,
-        "reasons": list(rung.reasons),
-    }
-
-
-def _json_exchange(found: Exchange) -> dict[str, Any]:
-    names = ("barrier", "barrier_error", "rate", "predicted_rate", "highest_rate")
-    numbers = {name: _json_number(getattr(found, name)) for name in names}
-    return numbers | {"round_trips": int(found.round_trips.sum()), "advice": list(found.advice)}
-
-
-def _json_number(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 def compact(mean: float, error: float) -> str:

@@ -22,7 +22,7 @@ Overlaps are those of aligned units where order or signs of units mean nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -32,6 +32,7 @@ from scipy import stats
 
 from mcmc.analysis import statistics
 from mcmc.analysis.generalisation import machines
+from mcmc.analysis.permutations import log_n_images
 
 VERDICTS = ("equilibrated", "not contradicted", "stuck")
 """From best to worst; the worst rung speaks for the run."""
@@ -178,11 +179,13 @@ def verdicts(
     against each rung, the one enough to call it stuck, the other enough not to call it equilibrated
     """
     out = []
+    if len(metastable):
+        pairs = zip(found, metastable, strict=True)
+        found = [replace(here, against=(*here.against, *more)) for here, more in pairs]
     for rung, here in enumerate(found):
-        against = (*here.against, *(metastable[rung] if len(metastable) else ()))
         doubts = tuple(inconsistent[rung]) if len(inconsistent) else ()
-        if against:
-            out.append(("stuck", against))
+        if here.against:
+            out.append(("stuck", here.against))
         elif here.short:
             out.append(("not contradicted", tuple(f"{TOO_SHORT}: {reason}" for reason in here.short)))
         elif setting.config.get("sampler", {}).get("method") in UNADJUSTED:
@@ -210,6 +213,16 @@ def _by_two_sides(rung: int, found: list[Evidence], setting: Setting, trips: np.
 def of_symmetric(series: dict[str, np.ndarray], name: str) -> str:
     """The overlap by which copies are compared: two that differ by a symmetry of their units are alike."""
     return ALIGNED[name] if ALIGNED.get(name) in series else name
+
+
+def where(beta: np.ndarray, rungs: np.ndarray) -> str:
+    """`beta = 0.5, 1 to 2`: of rungs (bool), three neighbours and more as a range."""
+    numbers = np.flatnonzero(rungs)
+    parts = []
+    for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
+        ends = [f"{beta[r]:.4g}" for r in run]
+        parts += ends if len(ends) < 3 else [f"{ends[0]} to {ends[-1]}"]
+    return "beta = " + ", ".join(parts)
 
 
 # --- what a series says of itself ---
@@ -444,21 +457,23 @@ def _energy_at_infinite_temperature(setting: Setting) -> float | None:
 def _teacher_may_outweigh(rung: int, found: list[Evidence], setting: Setting, unknown: bool = False) -> bool:
     """Whether the state of the teacher may have more than a small part of the weight of what was sampled elsewhere.
 
-    It has exp(-beta E), E of the teacher, and hardly more where one wrong weight costs many patterns: in machines of
-    Ising weights under error-count. `unknown` stands for other losses and machines, but for perceptrons of real
-    weights, which have one state alone. Not without a teacher, and not if all copies have been there.
+    It has exp(-beta E), E of the teacher, times the number of its images under the symmetries of the machine, and
+    hardly more where one wrong weight costs many patterns: in machines of Ising weights under error-count. `unknown`
+    stands for other losses and machines, but for perceptrons of real weights, which have one state alone. Not without
+    a teacher, and not if all copies have been there.
     """
     student, _ = machines(setting.config)
     if setting.config["data"]["source"] == "random" or found[rung].at_teacher:
         return False
-    if student["weights"] != "ising":
+    images = log_n_images(student)
+    if images is None:
         return unknown and student["architecture"] != "perceptron"
     log_z = log_z_of_branch(np.array([here.energy for here in found[: rung + 1]]), setting)
     if log_z is None:
         return unknown
     p, n = setting.config["data"].get("label_noise", 0.0), setting.n_patterns
     least = max(0.0, n * p - 3 * np.sqrt(n * p * (1 - p)))  # energy of the teacher, three standard deviations below
-    return not (log_z > SMALL_WEIGHT - setting.beta[rung] * least).all()
+    return not (log_z > SMALL_WEIGHT + images - setting.beta[rung] * least).all()
 
 
 def log_z_of_branch(energies: np.ndarray, setting: Setting) -> np.ndarray | None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mcmc._version import __version__
-from mcmc.cli.scans import merge, plot_scan, scan
+from mcmc.cli.scans import merge, plot_scan, report_scan, scan
 from mcmc.cli.slurm import slurm
 from mcmc.cli.status import no_run, status
 from mcmc.cli.verify import verify
@@ -157,6 +157,33 @@ def plot(directory: Path, output: Path | None, file_format: str) -> None:
         paths = plot_scan(scan, directory, output or directory / "plots", file_format)
     for path in paths:
         click.echo(path)
+
+
+@mcmc.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Default: report.html in DIR.")
+def report(directory: Path, output: Path | None) -> None:
+    """One HTML page of a run: verdict, tables, pictures, run file; of a scan, its tasks. Prints its path.
+
+    The page needs no other file and no network.
+    """
+    from mcmc import config, farm
+
+    path = directory / "report.html" if output is None else output
+    if path.is_dir():
+        raise ConfigError(f"-o: got {path}, which is a directory, expected a file")
+    if not path.parent.is_dir() and output is not None:
+        raise ConfigError(f"-o: got {path}, expected a file in a directory that exists")
+    scan = farm.load(directory)
+    if scan is not None:
+        report_scan(scan, directory, path)
+    else:
+        results = _results(directory)
+        from mcmc.analysis import report
+
+        settings = config.settings(config.loads(results.dataset.attrs["run_toml"]))
+        report.write(results, path, settings)
+    click.echo(path)
 
 
 @mcmc.command()

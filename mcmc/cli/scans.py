@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,10 @@ from mcmc.cli.status import no_run, state_of
 from mcmc.errors import ConfigError, DivergenceError, StorageError
 
 if TYPE_CHECKING:
-    from mcmc.scan import Scan
+    import xarray as xr
+
+    from mcmc.analysis.summary import Summary
+    from mcmc.scan import Scan, Task
 
 _EPILOG = """\b
 A scan file is a run file with a table of axes:
@@ -135,7 +139,7 @@ def merge(directories: tuple[Path, ...], output: Path | None) -> None:
 def plot_scan(scan: Scan, directory: Path, output: Path, file_format: str) -> list[Path]:
     """Writes the pictures of the tasks that are complete; the paths written. Says which other tasks there are."""
     from mcmc import analysis, farm, merging
-    from mcmc.analysis import plots, scans
+    from mcmc.analysis import plots
 
     summaries, missing, warnings = {}, [], []
     for task, status in zip(scan.tasks, farm.statuses(scan, directory), strict=True):
@@ -152,6 +156,41 @@ def plot_scan(scan: Scan, directory: Path, output: Path, file_format: str) -> li
         raise StorageError(f"{directory}: no task is complete yet{''.join(f'; {line}' for line in warnings[:1])}")
     for warning in warnings + merging.warnings_of(scan, missing):
         click.echo(f"mcmc: warning: {warning}", err=True)
+    return plots.save(plots.scans.figures(_table(scan, summaries)), output, file_format)
+
+
+def report_scan(scan: Scan, directory: Path, path: Path) -> None:
+    """Writes the report of a scan to `path`; a task without results, or with damaged ones, says so there."""
+    from mcmc import analysis, farm
+    from mcmc.analysis import plots, report
+
+    def task_of(task: Task, state: str) -> report.Task:
+        settings = {scan.labels[key]: str(scan.value(task, key)) for key in scan.keys}
+        try:
+            results = analysis.load(directory / task.name)
+            scan.check_run(task, directory / task.name, results.dataset.attrs["run_toml"])
+            return report.Task(settings, task.name, state, results.summary(), "")
+        except (ConfigError, StorageError) as error:
+            return report.Task(settings, task.name, state, None, "" if state == "new" else str(error))
+
+    states = [state_of(status, time.time()) for status in farm.statuses(scan, directory)]
+    tasks = [task_of(*each) for each in zip(scan.tasks, states, strict=True)]
+    complete = {
+        task.position: found.summary
+        for task, found in zip(scan.tasks, tasks, strict=True)
+        if found.state == "complete" and found.summary is not None
+    }
+    pictures = {}
+    if complete:
+        with suppress(ConfigError):  # of a single point there are none
+            pictures = plots.scans.figures(_table(scan, complete))
+    report.write_scan(directory, tasks, pictures, scan.text, path)
+
+
+def _table(scan: Scan, summaries: Mapping[tuple[int, ...], Summary]) -> xr.Dataset:
+    """The summaries of some tasks, by position, along the axes of the scan."""
+    from mcmc import merging
+    from mcmc.analysis import scans
+
     values = {name: (joined.dims[0], joined.values) for name, joined in merging.coordinates(scan).items()}
-    table = scans.table(merging.dimensions(scan), values, summaries)
-    return plots.save(plots.scans.figures(table), output, file_format)
+    return scans.table(merging.dimensions(scan), values, summaries)

@@ -111,7 +111,8 @@ def _scan_lines(scan: Scan, found: Sequence[Mapping[str, Any]], now: float) -> I
     for task, status, state in zip(scan.tasks, found, states, strict=True):
         if state == "running":
             fraction = 100 * (status.get("sweep") or 0) / max(status.get("sweeps") or 1, 1)
-            yield state, f"{task.name}: {fraction:.1f} %, {', '.join(status.get('hosts') or ['?'])}"
+            what = f", {status['message']}" if status.get("message") else ""
+            yield state, f"{task.name}: {fraction:.1f} %, {', '.join(status.get('hosts') or ['?'])}{what}"
 
 
 def _seconds_left(found: Sequence[Mapping[str, Any]], states: Sequence[str]) -> float | None:

@@ -1,0 +1,148 @@
+"""Franz-Parisi potentials: runs at fixed overlap against enumeration of all states, and the study in runs/.
+
+Limits are 4 sigma of the thermal errors (t of some 30 blocks and more): a right program with a fresh seed fails a test
+once in some hundred times. Seeds are fixed. A wrong beta and a wrong reference must fail.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.special import logsumexp
+
+import mcmc
+from enumeration import all_states
+from mcmc.analysis import Results
+from mcmc.analysis.franz_parisi import potential
+
+N = 15
+BETA = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
+BASE = {
+    "seed": 8,
+    "model": {"n_inputs": N, "loss": {"name": "error-count"}},
+    "data": {"source": "random", "alpha": 1.2, "n_instances": 3},
+    "ladder": {"beta": BETA, "n_copies": 2},
+    "schedule": {"sweeps": 6000, "burn_in": 500, "measure_every": 2},
+}
+DIFFER = (1, 4, 7, 11)
+
+
+def at_overlap(n_differ: int, constraint: dict[str, object]) -> dict[str, object]:
+    return BASE | {"constraint": constraint | {"overlap": (N - 2 * n_differ) / N}}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, list[Results]]:
+    """Random labels: one run without constraint, and some at overlaps with its second copy at beta = 1."""
+    directory = tmp_path_factory.mktemp("franz-parisi")
+    free = mcmc.run(BASE | {"output": {"weights_every": 6000}}, directory / "free", quiet=True)
+    reference = {"reference": "run", "path": str(directory / "free"), "copy": 1, "beta": 1.0}
+    return free, [mcmc.run(at_overlap(d, reference), directory / f"differ-{d}", quiet=True) for d in DIFFER]
+
+
+def group(results: Results) -> xr.Dataset:
+    """Data and references of a run."""
+    with xr.open_dataset(results.path / "results.h5", engine="h5netcdf", group="data") as data:
+        return data.load()
+
+
+def exact(data: xr.Dataset, references: np.ndarray, beta: float) -> np.ndarray:
+    """V by enumeration, for each reference (instances, weights): (instances, DIFFER)."""
+    states = all_states(N)
+    found = []
+    for inputs, labels, reference in zip(data["inputs"].values, data["labels"].values, references, strict=True):
+        energy = ((states @ inputs.T.astype(int)) * labels < 0).sum(axis=1)  # N is odd: no ties
+        differ = (states != reference).sum(axis=1)
+        log_z = [logsumexp(-beta * energy[differ == d]) for d in DIFFER]
+        found.append((logsumexp(-beta * energy) - np.array(log_z)) / N)
+    return np.array(found)
+
+
+def test_agrees_with_enumeration(runs: tuple[Results, list[Results]]) -> None:
+    free, constrained = runs
+    data = group(constrained[0])
+    references = data["reference"].values
+    last = free.weights().isel(snapshot=-1, copy=1, rung=BETA.index(1.0))
+    np.testing.assert_array_equal(references, last.transpose("instance", "weight"))
+    for results in constrained[1:]:
+        np.testing.assert_array_equal(group(results)["reference"].values, references)
+    for beta in (0.5, 1.5):
+        found = potential(free, constrained[::-1], beta)
+        differ = np.array(DIFFER)[::-1]
+        np.testing.assert_allclose(found.overlap, (N - 2 * differ) / N)
+        assert ((found.errors > 0) & (found.errors < 0.01)).all()
+
+        def sigmas(found=found, beta=beta, references=references) -> np.ndarray:
+            return np.abs(found.instances - exact(data, references, beta)[:, ::-1]) / found.errors
+
+        assert sigmas().max() < 4
+        assert sigmas(beta=beta * 1.1).max() > 6
+        assert sigmas(references=np.roll(references, 1, axis=0)).max() > 6
+        means = found.instances.mean(axis=0)
+        np.testing.assert_allclose([each.mean for each in found.average], means)
+    at_zero = potential(free, constrained, 0.0)  # by counting alone
+    np.testing.assert_allclose(at_zero.instances, exact(data, references, 0.0)[:, ::-1], atol=1e-12)
+    assert (at_zero.errors == 0).all()
+
+
+def test_runs_that_do_not_belong_together(runs: tuple[Results, list[Results]]) -> None:
+    free, constrained = runs
+
+    def changed(results: Results, table: str, **values: object) -> Results:
+        other = Results(results.dataset, results.path)
+        other.config = results.config | {table: results.config.get(table, {}) | values}
+        return other
+
+    wrong = [
+        (free, [], 1.0, "expected one without and some with it"),
+        (constrained[0], constrained, 1.0, "expected one without and some with it"),
+        (free, constrained, 1.1, "got beta = 1.1, expected one of 0, 0.25, "),
+        (free, [free], 1.0, "expected the constraint of"),
+        (changed(free, "data", alpha=1.3), constrained, 1.0, "expected the seed, model and data of"),
+        (free, [constrained[0], changed(constrained[1], "constraint", copy=0)], 1.0, "expected the constraint of"),
+        (free, [constrained[0], constrained[0]], 1.0, "got overlap 0.866667 once more"),
+    ]
+    for unrestricted, others, beta, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            potential(unrestricted, others, beta)
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "runs")
+    return importlib.import_module("franz_parisi")
+
+
+def test_study(study: ModuleType, tmp_path: Path) -> None:
+    """Of noiseless teachers: probabilities add up to 1, and are those of the run without constraint."""
+    tables = BASE | {
+        "data": {"source": "teacher", "alpha": 2.0, "n_instances": 3},
+        "ladder": {"beta": BETA[:5], "n_copies": 2},
+    }
+    long, short = ({"sweeps": sweeps, "burn_in": 500, "measure_every": sweeps // 3000} for sweeps in (60000, 3000))
+    mcmc.run(tables | {"schedule": long}, tmp_path / "free", quiet=True)
+    for n_differ in range(1, 8):
+        constraint = {"reference": "teacher", "overlap": (N - 2 * n_differ) / N}
+        restricted = tables | {"constraint": constraint, "schedule": short}
+        mcmc.run(restricted, tmp_path / f"{n_differ}", quiet=True)
+    ((alpha, (free, found)),) = study.read(tmp_path).items()
+    assert alpha == 2.0
+    assert len(found.overlap) == 7
+    rows = free.equilibrium()["teacher_overlap"].isel(rung=BETA.index(1.0))
+    below_zero = float((rows < 0).mean())  # at this size there is more than overlaps above 0
+    total = study.total_probability(found)
+    error = N * np.mean(np.exp(-N * found.instances) * found.errors, axis=0).sum()  # at most, of ln Z in common
+    assert abs(total.mean + below_zero - 1) < 4 * error
+    assert error < 0.02 < below_zero
+    overlap, of_histogram = study.histogram(free)
+    expected = dict(zip(found.overlap.round(9), found.instances.mean(axis=0), strict=True))
+    seen = [(expected[q], value) for q, value in zip(overlap.round(9), of_histogram, strict=True) if q in expected]
+    assert len(seen) >= 5
+    measured, counted = np.array(seen).T
+    np.testing.assert_allclose(counted, measured, atol=0.02)
+    assert np.abs(counted[1:] - measured[:-1]).max() > 0.04
