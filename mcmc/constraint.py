@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mcmc import data
 from mcmc.errors import ConfigError
-from mcmc.priors import FixedOverlap, attainable, unpack
+from mcmc.priors import FixedOverlap, n_differ, unpack
 from mcmc.storage import RunDirectory
 
 if TYPE_CHECKING:
@@ -82,13 +82,7 @@ def load(
         source, given = f"the sample of {config.constraint_path} that the checkpoint holds", reference
     elif asked.reference == "run":
         source, given = _from_run(config, n_weights, n_instances, data_fingerprint)
-    n_differ = attainable(asked.overlap, n_weights)
-    if n_differ in (0, n_weights):
-        raise ConfigError(
-            f"constraint.overlap: got {asked.overlap}, expected one nearer to 0: at n_weights = {n_weights} it "
-            "leaves a single state, and there is nothing to sample"
-        )
-    return Constraint(n_weights, n_differ, source, given)
+    return Constraint(n_weights, n_differ(asked.overlap, n_weights), source, given)
 
 
 def _from_file(path: Path, n_weights: int, n_instances: int) -> NDArray[np.int8]:

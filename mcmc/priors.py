@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mcmc.errors import ConfigError
 from mcmc.kernels.random import CONSTRAINED, WEIGHTS, normals, stream_key, uniforms64, words
 from mcmc.kernels.sums import products
 
@@ -137,6 +138,17 @@ def constrained(seed: int) -> int:
 def attainable(overlap: float, n_weights: int) -> int:
     """The number of weights that differ at the attainable overlap nearest to `overlap`, halves rounded up."""
     return math.floor(n_weights * (1 - overlap) / 2 + 0.5)
+
+
+def n_differ(overlap: float, n_weights: int) -> int:
+    """`attainable`, for a run: ConfigError where that leaves a single state."""
+    found = attainable(overlap, n_weights)
+    if found in (0, n_weights):
+        raise ConfigError(
+            f"constraint.overlap: got {overlap}, expected one nearer to 0: at n_weights = {n_weights} it "
+            "leaves a single state, and there is nothing to sample"
+        )
+    return found
 
 
 @dataclass(frozen=True)
