@@ -198,6 +198,26 @@ def test_two_time_correlations() -> None:
     np.testing.assert_array_equal(figure.axes[2].lines[1].get_ydata(), values.mean(axis=(0, 1))[3, 1, 1:])
 
 
+@pytest.mark.parametrize(
+    ("starts", "of_copies", "of_pairs"),
+    [
+        ("random random random", 1, 1),
+        ("teacher teacher teacher", 1, 1),
+        ("random random teacher", 2, 1),
+        ("random random teacher teacher", 2, 2),
+        ("random teacher", 2, 1),
+    ],
+)
+def test_both_starts_are_apart(starts: str, of_copies: int, of_pairs: int) -> None:
+    """A line by start and rung; of pairs from the same start, or of the only ones there are."""
+    data = synthetic(n_samples=50, n_copies=len(starts.split()), beta=(0.5, 1.0))
+    data["start"] = ("copy", starts.split())
+    figure = plots.thermalisation(Results(data))
+    lines = [len(ax.containers) for ax in figure.axes[:3]]
+    assert lines == [2 * of_copies, 2 * of_pairs, 2 * of_copies]
+    assert len(figure.axes[0].get_legend().get_texts()) == 2
+
+
 def test_last_ends() -> None:
     """Walkers 0, 1, 2 by rung (rows) in time (columns): 1 from the hot end, 2 from the cold one, 0 from neither."""
     walker = np.array([[0, 1, 1, 1], [1, 0, 0, 2], [2, 2, 2, 0]])
