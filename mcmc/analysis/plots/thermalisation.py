@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mcmc.analysis import statistics
-from mcmc.analysis.permutations import aligned_series
+from mcmc.analysis.permutations import SOURCES, aligned_series
 from mcmc.analysis.plots.style import (
     GREEN,
     GREY,
@@ -98,7 +98,7 @@ def _binned(
 
     Overlaps are those of pairs from the same start, or else of all pairs, called random.
     """
-    wanted = [name for name in ("energy", *ALIGNED, *_UNITS) if name in results.dataset]
+    wanted = [name for name in ("energy", *ALIGNED, *SOURCES) if name in results.dataset]
     data = results.dataset[wanted].isel(rung=[rung]).load()
     series = {name: data[name] for name in names}
     aligned = aligned_series(data, results.config)
@@ -116,10 +116,6 @@ def _binned(
             some = chains[:, start == side]
             # pairs share copies, so they are no independent chains: their mean is one
             yield name, side, *_logarithmic_bins(sweeps, some.mean(axis=1, keepdims=True) if is_pair else some)
-
-
-_UNITS = ("hidden_overlap", "hidden_teacher_overlap", "second_layer", "teacher_second_layer")
-"""What aligned overlaps are made of."""
 
 
 def _logarithmic_bins(sweeps: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
