@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -360,9 +361,14 @@ def test_a_scan_tells_of_pilots(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "_STRETCH", 1e-9)
         assert run_command([*command, "--walltime", "0.01"]) == 75
-    assert status(out / "seed=11")["message"].startswith("pilot run 1: stopped by walltime")
+    found = status(out / "seed=11")
+    assert found["message"].startswith("pilot run 1: stopped by walltime")
     assert run_command(["status", str(out)]) == 0
     assert "1 stopped" in capsys.readouterr().out
+    going_on = {"state": "running", "heartbeat": time.time(), "message": "pilot run 1: sweep 2 of 128, 8 rungs"}
+    RunDirectory(out / "seed=11").write_status(found | going_on)
+    assert run_command(["status", str(out)]) == 0
+    assert f"seed=11: 0.0 %, {found['hosts'][0]}, pilot run 1: sweep 2 of 128, 8 rungs\n" in capsys.readouterr().out
     for name in ("merge", "verify"):
         assert run_command([name, str(out)]) == 3
         assert capsys.readouterr().err.startswith(f"mcmc: error: {out}: no task is complete yet")
