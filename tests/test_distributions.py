@@ -244,6 +244,19 @@ def test_stabilities_give_the_energy(machine: str, tmp_path: Path, monkeypatch: 
         assert law.probability.mean[below].sum() == pytest.approx(energy, abs=1e-12)
 
 
+@pytest.mark.parametrize("margin", [0.5, -0.7])
+def test_bins_end_at_the_margin(margin: float, tmp_path: Path) -> None:
+    """Of real weights: what lies below is the energy without another grid; it would not be with edges elsewhere."""
+    short = {"schedule": {"sweeps": 900, "burn_in": 100, "measure_every": 10}}
+    model = {"weights": "spherical", "loss": {"name": "error-count", "margin": margin}}
+    results = run(tmp_path, model, **short)
+    rows = results.dataset.swap_dims(sample="sweep").sel(sweep=results.weights()["sweep"].to_numpy()[2:])
+    for rung, law in enumerate(distributions.stabilities(results)):
+        energy = rows["energy"].isel(rung=rung).mean().item() / results.dataset.attrs["n_patterns"]
+        assert law.probability.mean[law.value < margin].sum() == pytest.approx(energy, abs=1e-12)
+        assert (np.abs(law.value - margin) > 0.49 * law.width).all()
+
+
 def test_enumerated_stabilities(tmp_path: Path) -> None:
     """P(D) of each instance, its mean over states by enumeration; the other temperature is the negative control."""
     results = run(tmp_path, {})

@@ -164,8 +164,9 @@ def test_log_z_of_the_picture_is_that_of_the_run(results: Results) -> None:
 def test_density_of_states_is_below_that_of_all(results: Results) -> None:
     """s(e) is that of part of the 2^n states, up to errors, and has the lowest energy at its left end."""
     ax = plots.density_of_states(results).axes[0]
-    curves = [line for line in ax.lines if len(line.get_xdata()) > 2 and line.get_marker() in ("None", None)]
+    curves = [line for line in ax.lines if line.get_linestyle() == ":"]
     assert len(curves) == 2
+    assert min(len(line.get_xdata()) for line in curves) > 10
     assert max(line.get_ydata().max() for line in curves) < np.log(2)
     lowest = sorted(line.get_xdata()[0] for line in ax.lines if line.get_marker() == "v")
     np.testing.assert_allclose(lowest, np.sort(results.free_energy().lowest_energy) / 21)
@@ -196,6 +197,26 @@ def test_two_time_correlations() -> None:
     check(figure)
     assert [len(ax.lines) for ax in figure.axes] == [2, 2, 2]
     np.testing.assert_array_equal(figure.axes[2].lines[1].get_ydata(), values.mean(axis=(0, 1))[3, 1, 1:])
+
+
+@pytest.mark.parametrize(
+    ("starts", "of_copies", "of_pairs"),
+    [
+        ("random random random", 1, 1),
+        ("teacher teacher teacher", 1, 1),
+        ("random random teacher", 2, 1),
+        ("random random teacher teacher", 2, 2),
+        ("random teacher", 2, 1),
+    ],
+)
+def test_both_starts_are_apart(starts: str, of_copies: int, of_pairs: int) -> None:
+    """A line by start and rung; of pairs from the same start, or of the only ones there are."""
+    data = synthetic(n_samples=50, n_copies=len(starts.split()), beta=(0.5, 1.0))
+    data["start"] = ("copy", starts.split())
+    figure = plots.thermalisation(Results(data))
+    lines = [len(ax.containers) for ax in figure.axes[:3]]
+    assert lines == [2 * of_copies, 2 * of_pairs, 2 * of_copies]
+    assert len(figure.axes[0].get_legend().get_texts()) == 2
 
 
 def test_last_ends() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from mcmc.analysis import statistics
 from mcmc.analysis.energies import COUNTING_LOSSES
 from mcmc.analysis.generalisation import machines
-from mcmc.analysis.permutations import aligned_series
+from mcmc.analysis.permutations import SOURCES, aligned_series
 from mcmc.analysis.results import Results
 from mcmc.analysis.reweighting import Band
 from mcmc.analysis.thermalisation import ALIGNED
@@ -34,11 +34,11 @@ MAX_BINS = 1000
 """Of what has no lattice, and a few wild values."""
 MAX_MACHINES = 256
 """Snapshots on a rung, of all copies of an instance, whose stabilities are taken."""
+MIN_BLOCKS = 4
+"""With fewer blocks of time there is no error."""
 
 _BLOCKS = 64
 """Of time, before they are joined to blocks of BLOCK_TAUS autocorrelation times."""
-MIN_BLOCKS = 4
-"""With fewer there is no error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def distributions(results: Results) -> dict[str, list[Distribution]]:
     """
     config = results.config
     found: dict[str, list[Distribution]] = {}
-    for some in results.by_rungs():
+    for some in results.by_rungs([name for name in ("energy", *ALIGNED, *SOURCES) if name in results.dataset]):
         series = {name: some[name] for name in ("energy", *ALIGNED) if name in some}
         for name, values in aligned_series(some, config).items():
             series |= {name: values} if name in ALIGNED.values() else {}
@@ -89,9 +89,9 @@ def distributions(results: Results) -> dict[str, list[Distribution]]:
 def stabilities(results: Results) -> list[Distribution]:
     """Law of the stabilities D = y f of the patterns on each rung, from snapshots of the weights after the burn-in.
 
-    Of the symmetric loss, for which labels play no part, that of the outputs f. Up to MAX_MACHINES snapshots of an
-    instance, evenly spaced. Raises ConfigError without snapshots, without stored data (output.store_data, a run that
-    goes on) or for labels that are not +-1.
+    Of the symmetric loss, for which labels play no part, that of the outputs f. Bins of reals end at the margin. Up to
+    MAX_MACHINES snapshots of an instance, evenly spaced. Raises ConfigError without snapshots, without stored data
+    (output.store_data, a run that goes on) or for labels that are not +-1.
     """
     weights = results.weights()
     weights = weights.isel(snapshot=weights["sweep"].to_numpy() > int(results.dataset.attrs["burn_in"]))
@@ -101,7 +101,8 @@ def stabilities(results: Results) -> list[Distribution]:
     weights = weights.isel(snapshot=np.arange(kept) * weights.sizes["snapshot"] // kept)
     by_rung = weights.transpose("rung", "instance", "copy", "snapshot", "weight").to_numpy()
     student, _ = machines(results.config)
-    is_symmetric = results.config["model"]["loss"]["name"] == "symmetric"
+    loss = results.config["model"]["loss"]
+    is_symmetric, margin = loss["name"] == "symmetric", float(loss.get("margin", 0.0))
     found: list[list[_Counts]] = [[] for _ in by_rung]
     grids: list[_Grid] = []
     for number, (patterns, labels) in enumerate(results.patterns()):
@@ -120,7 +121,7 @@ def stabilities(results: Results) -> list[Distribution]:
         for r, here in enumerate(by_rung[:, number]):
             outputs = signs * machine.output(inputs, here)  # (copies, snapshots, patterns)
             if number == 0:
-                grids.append(_grid(outputs, sites))
+                grids.append(_grid(outputs, sites, margin))
             found[r].append(_counts(outputs, _tau(outputs.mean(axis=-1)), grids[r]))
     return [_joined(*one) for one in zip(weights["beta"].to_numpy().tolist(), grids, found, strict=True)]
 
@@ -157,11 +158,15 @@ class _Sites(NamedTuple):
     group: int = 1
 
 
-def _grid(values: np.ndarray, sites: _Sites | None) -> _Grid:
-    """Bins of a fifth of a standard deviation of some values, as a rule, on their lattice if they have one."""
+def _grid(values: np.ndarray, sites: _Sites | None, edge: float = 0.0) -> _Grid:
+    """Bins of a fifth of a standard deviation of some values, as a rule, on their lattice if they have one.
+
+    edge: where reals are to have one, at +-edge, unless a bin is wider
+    """
     width = float(values.std()) / BINS_PER_SIGMA
     if sites is None:
-        return _Grid(1.0, 0.0, max(width, float(np.ptp(values)) / MAX_BINS) or 1.0)
+        width = max(width, float(np.ptp(values)) / MAX_BINS) or 1.0
+        return _Grid(1.0, 0.0, abs(edge) / np.ceil(abs(edge) / width) if abs(edge) >= width else width)
     together = sites.group * max(1, int(width * sites.scale / (2 * sites.group)))
     if sites.n % 2 == 0 and sites.group == 1:  # with a site at 0, whose bin is to be symmetric
         together -= 1 - together % 2

@@ -25,6 +25,8 @@ from scipy.special import gammaln
 
 MAX_EXACT = 8  # units; the sums over subsets below grow as 2^n
 CHUNK = 4096  # matrices at a time
+SOURCES = ("hidden_overlap", "hidden_teacher_overlap", "second_layer", "teacher_second_layer")
+"""The variables that `aligned_series` is made of."""
 UNITS = ("hidden", "hidden_b", "teacher_hidden")  # the dimensions of overlaps of units
 
 

@@ -137,8 +137,7 @@ def student_factor(n: int) -> float:
 def average_over_instances(means: np.ndarray, errors: np.ndarray) -> Estimate:
     """Average of `means` (n,), each with the thermal error `errors` (n,), over the n instances."""
     thermal, sample = map(float, errors_over_instances(means, errors))
-    mean = float(np.mean(means))
-    return Estimate(mean, sample, thermal, sample) if len(means) >= 2 else Estimate(mean, thermal, thermal, np.nan)
+    return Estimate(float(np.mean(means)), sample if len(means) >= 2 else thermal, thermal, sample)
 
 
 def errors_over_instances(means: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,12 +16,13 @@ from mcmc.analysis.plots.free_energies import density_of_states, free_energy
 from mcmc.analysis.plots.ladder import ladder
 from mcmc.analysis.plots.observables import overview
 from mcmc.analysis.plots.series import traces, two_time
-from mcmc.analysis.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, STYLE
+from mcmc.analysis.plots.style import BETA, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, STYLE
 from mcmc.analysis.plots.thermalisation import thermalisation
 from mcmc.analysis.results import Results
 from mcmc.errors import ConfigError
 
 __all__ = [
+    "BETA",
     "BLUE",
     "FORMATS",
     "GREEN",

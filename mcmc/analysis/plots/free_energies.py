@@ -52,13 +52,13 @@ def free_energy(results: Results) -> Figure | None:
 def density_of_states(results: Results) -> Figure | None:
     """Microcanonical entropy s(e) of some instances, the lowest energy seen, and s = 0, below which no state is.
 
-    None without a way to beta = 0, or too few samples for error bars.
+    None without a way to beta = 0.
     """
     summary, free = results.summary(), results.free_energy()
     if not free.is_known:
         return None
     found = reweighting.densities_of_states(results)
-    shown = [density for density in found if np.isfinite(density.error).any()][:SHOWN_INSTANCES]
+    shown = [density for density in found if np.isfinite(density.log_g).any()][:SHOWN_INSTANCES]
     if not shown:
         return None
     figure, axes = panels(1, 1)
@@ -67,6 +67,7 @@ def density_of_states(results: Results) -> Figure | None:
     for number, (density, colour) in enumerate(zip(shown, colours, strict=True)):
         e = density.energy / summary.n_patterns
         known = np.isfinite(density.error)
+        ax.plot(e, density.entropy, color=colour, ls=":", lw=1)
         band(ax, e[known], density.entropy[known], density.entropy_error[known], color=colour, lw=1)
         label = "lowest energy seen" if number == 0 else None
         ax.plot(e[0], density.entropy[0], "v", color=RED, mec="black", mew=0.5, label=label, zorder=3)
@@ -75,7 +76,8 @@ def density_of_states(results: Results) -> Figure | None:
     ax.set(xlabel="energy per pattern $e = E/P$", ylabel="microcanonical entropy $s(e)$ per weight (nats)")
     ax.legend()
     lines = "one instance" if len(shown) == 1 else f"{len(shown)} of {len(found)} instances, a line each"
-    figure.suptitle(f"{title(results, summary, short=True)}\n{lines}; bands: one-sigma thermal errors", fontsize=10)
+    words = f"{lines}; bands: one-sigma thermal errors,\nunknown where dotted: too few samples"
+    figure.suptitle(f"{title(results, summary, short=True)}\n{words}", fontsize=10)
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mcmc.analysis import statistics
-from mcmc.analysis.permutations import aligned_series
+from mcmc.analysis.permutations import SOURCES, aligned_series
 from mcmc.analysis.plots.style import (
     GREEN,
     GREY,
@@ -46,11 +47,12 @@ def thermalisation(results: Results) -> Figure:
     figure, axes = panels(2 if len(names) > 1 else 1, 2)
     of_series = dict(zip(names, axes.ravel(), strict=False))
     shown = some_rungs(len(summary.rungs), SHOWN_RUNGS)
+    first = min(results.dataset["start"].to_numpy().astype(str))
     for rung, colour in zip(shown, rung_colours(len(shown)), strict=True):
         for name, start, sweeps, means, errors in _binned(results, rung, names):
             scale = summary.n_patterns if name == "energy" else 1
             style, fill = STARTS[start]
-            label = beta_label(summary.rungs[rung].beta) if start == "random" else None
+            label = beta_label(summary.rungs[rung].beta) if name == "energy" and start == first else None
             of_series[name].errorbar(
                 sweeps, means / scale, errors / scale, fmt=style, fillstyle=fill, color=colour, lw=0.8, label=label
             )
@@ -92,25 +94,28 @@ def _verdicts(ax: Axes, summary: Summary) -> None:
 def _binned(
     results: Results, rung: int, names: list[str]
 ) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Name, start, and times, means and thermal errors of the bins (n,); q of all pairs counts as random."""
-    wanted = [name for name in ("energy", *ALIGNED, *_UNITS) if name in results.dataset]
+    """Name, start, and times, means and thermal errors of the bins (n,).
+
+    Overlaps are those of pairs from the same start, or else of all pairs, called random.
+    """
+    wanted = [name for name in ("energy", *ALIGNED, *SOURCES) if name in results.dataset]
     data = results.dataset[wanted].isel(rung=[rung]).load()
     series = {name: data[name] for name in names}
     aligned = aligned_series(data, results.config)
     series |= {name: aligned[ALIGNED[name]] for name in names if ALIGNED.get(name) in aligned}
     sweeps = data["sweep"].to_numpy()
-    start = results.dataset["start"].to_numpy().astype(str)
+    of_copies = results.dataset["start"].to_numpy().astype(str)
+    of_pairs = np.array([a if a == b else "apart" for a, b in combinations(of_copies, 2)])
+    if (of_pairs == "apart").all():  # one copy from each start
+        of_pairs = np.array(["random"] * len(of_pairs))
     for name, values in series.items():
         chains = by_rung(values)[0]
-        if "pair" in values.dims:
-            yield name, "random", *_logarithmic_bins(sweeps, chains.mean(axis=1, keepdims=True))
-        else:
-            for side in sorted(set(start)):
-                yield name, side, *_logarithmic_bins(sweeps, chains[:, start == side])
-
-
-_UNITS = ("hidden_overlap", "hidden_teacher_overlap", "second_layer", "teacher_second_layer")
-"""What aligned overlaps are made of."""
+        is_pair = "pair" in values.dims
+        start = of_pairs if is_pair else of_copies
+        for side in sorted(set(start) - {"apart"}):
+            some = chains[:, start == side]
+            # pairs share copies, so they are no independent chains: their mean is one
+            yield name, side, *_logarithmic_bins(sweeps, some.mean(axis=1, keepdims=True) if is_pair else some)
 
 
 def _logarithmic_bins(sweeps: np.ndarray, chains: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
