@@ -29,7 +29,7 @@ from mcmc import ladder
 from mcmc.architectures import ACTIVATIONS, ARCHITECTURES, Architecture
 from mcmc.errors import ConfigError, StorageError
 from mcmc.losses import LARGEST, LOSSES
-from mcmc.priors import PRIORS, Gaussian, Prior
+from mcmc.priors import PRIORS, Gaussian, Prior, attainable
 from mcmc.samplers import CONTINUOUS, SAMPLERS
 from mcmc.samplers.base import Sampler as Method
 from mcmc.samplers.preconditioners import PRECONDITIONERS
@@ -806,6 +806,8 @@ def _check_constraint(config: Config, given: Mapping[str, Any]) -> None:
             raise ConfigError(f"constraint.{key}: got {_show(given[key])}, allowed only with {allowed}")
     if reference == "teacher" and config.data.source == "random":
         _refuse("constraint.reference", reference, "another: data.source = 'random' has no teacher")
+    if config.n_weights is not None:
+        attainable(constraint.overlap, config.n_weights)
     _check_pair_flips(config)
 
 

@@ -83,11 +83,6 @@ def load(
     elif asked.reference == "run":
         source, given = _from_run(config, n_weights, n_instances, data_fingerprint)
     n_differ = attainable(asked.overlap, n_weights)
-    if n_differ in (0, n_weights):
-        raise ConfigError(
-            f"constraint.overlap: got {asked.overlap}, expected one nearer to 0: at n_weights = {n_weights} it "
-            "leaves a single state, and there is nothing to sample"
-        )
     return Constraint(n_weights, n_differ, source, given)
 
 

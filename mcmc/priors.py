@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mcmc.errors import ConfigError
 from mcmc.kernels.random import CONSTRAINED, WEIGHTS, normals, stream_key, uniforms64, words
 from mcmc.kernels.sums import products
 
@@ -135,8 +136,17 @@ def constrained(seed: int) -> int:
 
 
 def attainable(overlap: float, n_weights: int) -> int:
-    """The number of weights that differ at the attainable overlap nearest to `overlap`, halves rounded up."""
-    return math.floor(n_weights * (1 - overlap) / 2 + 0.5)
+    """The number of weights that differ at the attainable overlap nearest to `overlap`, halves rounded up.
+
+    Raises ConfigError where that is a single state.
+    """
+    n_differ = math.floor(n_weights * (1 - overlap) / 2 + 0.5)
+    if n_differ in (0, n_weights):
+        raise ConfigError(
+            f"constraint.overlap: got {overlap}, expected one nearer to 0: at n_weights = {n_weights} it leaves a "
+            "single state, and there is nothing to sample"
+        )
+    return n_differ
 
 
 @dataclass(frozen=True)

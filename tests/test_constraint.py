@@ -215,10 +215,18 @@ def test_every_pair_has_the_same_share_of_the_uniforms(n_agree: int, n_differ: i
 
 
 @pytest.mark.parametrize(
-    ("overlap", "n", "n_differ"), [(0.5, 101, 25), (0.0, 5, 3), (1.0, 5, 0), (-1.0, 5, 5), (0.2, 10, 4), (0.99, 11, 0)]
+    ("overlap", "n", "n_differ"), [(0.5, 101, 25), (0.0, 5, 3), (0.6, 5, 1), (-0.6, 5, 4), (0.2, 10, 4)]
 )
 def test_the_nearest_attainable_overlap(overlap: float, n: int, n_differ: int) -> None:
     assert attainable(overlap, n) == n_differ
+
+
+@pytest.mark.parametrize(("overlap", "n"), [(1.0, 5), (-1.0, 5), (0.99, 11), (0.529, 2)])
+def test_a_single_state_is_refused(overlap: float, n: int) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"constraint\.overlap: got {overlap}, .* n_weights = {n} it leaves a single"
+    ):
+        attainable(overlap, n)
 
 
 def test_initial_states_are_uniform_and_addressed() -> None:
