@@ -70,11 +70,13 @@ def version_1(tmp_path: Path) -> Path:
 
 
 def test_results_of_version_1_are_read(version_1: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the numbers that the summary of that time told."""
+    """With the numbers that the summary of that time told, but for heat capacities: their blocks are longer now."""
     assert make.digests(version_1 / "results.h5") == json.loads((version_1 / "digests.json").read_text())
     assert run_command(["summary", str(version_1), "--json"]) == 0
     rungs = json.loads(capsys.readouterr().out)["rungs"]
-    for name, means in json.loads((version_1 / "summary.json").read_text()).items():
+    told = json.loads((version_1 / "summary.json").read_text())
+    assert told.pop("heat_capacity")
+    for name, means in told.items():
         np.testing.assert_allclose([rung[name]["mean"] for rung in rungs], means, rtol=1e-14)
     assert run_command(["status", str(version_1)]) == 0
 

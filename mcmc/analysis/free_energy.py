@@ -35,6 +35,9 @@ from mcmc.analysis.statistics import Estimate
 WAYS = ("integration", "up", "down", "mbar")
 MIN_ESS_STEP = 50
 """Effective samples that reweighting a rung to its neighbour must leave."""
+MAX_SKEWNESS = 0.3
+"""Of the mean of the Boltzmann factors of that: where it is more, a tail that was not seen is missing in the error bar
+too. The median over instances counts, for those that saw less of the tail than others would be chosen one by one."""
 MIN_ROWS_LINK = 100
 """Rows, correlated or not, that the better one of the two directions must leave for mbar to use both rungs."""
 SIGMA = 4.0
@@ -196,6 +199,8 @@ class _Instance(NamedTuple):
     errors: dict[str, np.ndarray]
     largest: dict[str, np.ndarray]
     n_blocks: np.ndarray
+    skewness: dict[str, np.ndarray]
+    """Of the ways "up" and "down", by step: (rungs - 1,)."""
     deviation: np.ndarray
     """Standard deviation of the energy."""
     bound: np.ndarray
@@ -222,15 +227,16 @@ class _Plan(NamedTuple):
 def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float, own: float) -> _Instance:
     """lowest: energy of a state that Z counts; own: of one of this branch; NaN where Z does not count."""
     levels = ladder.levels()
-    up, down = _rows_of_steps(ladder)
-    tau = np.where(np.isnan(ladder.tau), 1.0, ladder.tau)
+    up, down = _kept_in_steps(ladder)
+    sizes = ladder.n_copies * ladder.n_rows / np.where(np.isnan(ladder.tau), 1.0, ladder.tau)
+    skewness = {"up": _skewness(up, sizes[:-1]), "down": _skewness(down, sizes[1:])}
     whole = ladder.moments.mean(axis=0)
     solution = solution_of(ladder)
     log_z_0 = log_states if mbar.reaches_zero(ladder) else np.nan
     solved = np.arange(1, len(ladder.beta)) < np.isfinite(solution.log_z).sum()  # all are finite, or all but the first
     by_mbar = solved & _is_better(ladder.merged(levels.max()))
     cold = _coldest_that_moves(ladder, own)
-    is_trusted = (up / tau[:-1] >= MIN_ESS_STEP, down / tau[1:] >= MIN_ESS_STEP)
+    is_trusted = (up * sizes[:-1] >= MIN_ESS_STEP, down * sizes[1:] >= MIN_ESS_STEP)
     plan = _Plan(*is_trusted, solved, by_mbar, log_z_0, cold, n_weights)
 
     found = {level: _jackknifed(ladder.merged(level), solution, plan) for level in set(levels.tolist())}
@@ -257,7 +263,7 @@ def _instance(ladder: Ladder, n_weights: int, log_states: float, lowest: float, 
         errors[name][~moving] = np.nan
     n_blocks = np.array([ladder.merged(level).n_blocks for level in levels])
     is_gap = np.append(_gaps(ladder), False)
-    return _Instance(ladder.beta, values, errors, largest, n_blocks, deviation, bound, is_gap)
+    return _Instance(ladder.beta, values, errors, largest, n_blocks, skewness, deviation, bound, is_gap)
 
 
 def _jackknifed(
@@ -273,21 +279,30 @@ def _jackknifed(
     return values, errors
 
 
-def _rows_of_steps(ladder: Ladder) -> tuple[np.ndarray, np.ndarray]:
-    """How many rows reweighting the rungs of each step leaves, up from the hotter, down from the colder: (rungs - 1,).
+def _kept_in_steps(ladder: Ladder) -> tuple[np.ndarray, np.ndarray]:
+    """Which part of the rows reweighting the rungs of each step leaves, up from the hotter, down from the colder.
 
-    (sum of weights)^2 / sum of their squares (Kish).
+    (sum of weights)^2 / sum of their squares / rows (Kish): (rungs - 1,) twice.
     """
     m = ladder.moments.mean(axis=0)
-    rows = ladder.n_copies * ladder.n_rows
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 of what is out of reach
-        up, down = m[:, UP] ** 2 / m[:, UP_SQUARE] * rows, m[:, DOWN] ** 2 / m[:, DOWN_SQUARE] * rows
+        up, down = m[:, UP] ** 2 / m[:, UP_SQUARE], m[:, DOWN] ** 2 / m[:, DOWN_SQUARE]
     return np.nan_to_num(up[:-1]), np.nan_to_num(down[1:])
+
+
+def _skewness(kept: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Of the mean of Boltzmann factors, by `_kept_in_steps` and the effective samples before.
+
+    As if the factors were lognormal, as those of normal energies are, of relative variance 1/kept - 1.
+    """
+    with np.errstate(divide="ignore"):
+        return (1 / kept + 2) * np.sqrt(np.maximum(1 / kept - 1, 0.0) / sizes)
 
 
 def _gaps(ladder: Ladder) -> np.ndarray:
     """Whether two neighbours overlap too little to compare their rows: bool (rungs - 1,)."""
-    return np.maximum(*_rows_of_steps(ladder)) < min(MIN_ROWS_LINK, ladder.n_copies * ladder.n_rows / 2)
+    rows = ladder.n_copies * ladder.n_rows
+    return rows * np.maximum(*_kept_in_steps(ladder)) < min(MIN_ROWS_LINK, rows / 2)
 
 
 def solution_of(ladder: Ladder) -> mbar.Mbar:
@@ -421,10 +436,16 @@ def _branch(name: str, copies: np.ndarray, instances: list[_Instance]) -> Branch
         visible = _scores(below, errors(f"visible {key}"), n_blocks)
         scores[check] = np.fmax(visible, _divided(below, largest[key]))
     scores["entropy"][np.isnan(bound)] = np.nan  # where states are not counted it may have any sign
+    ways = {way: (values(way), errors(way)) for way in WAYS}
+    for way in ("up", "down"):
+        skewed = np.median([instance.skewness[way] for instance in instances], axis=0) > MAX_SKEWNESS
+        scores[way][:, 1:][:, skewed] = np.nan
+        for found in ways[way]:
+            found[:, 1:][:, np.logical_or.accumulate(skewed)] = np.nan
     return Branch(
         name=name,
         copies=copies,
-        ways={way: (values(way), errors(way)) for way in WAYS},
+        ways=ways,
         log_z=values("log_z"),
         log_z_error=errors("log_z"),
         visible_error=errors("visible log_z"),

@@ -431,7 +431,7 @@ def _what_trips_lack(rung: int, found: list[Evidence], setting: Setting, trips: 
     elif rung != hottest and trips[rung, :, 1].min() < MIN_LATE_TRIPS:
         yield "hardly any round trip in the last half of a ladder"
     elif _teacher_may_outweigh(rung, found, setting, unknown=True):
-        yield "round trips do not find what must be nucleated, as a better state at a teacher may be"
+        yield "round trips do not find what must be nucleated: a better state, as at a teacher, is not excluded"
 
 
 def _mixes(here: Evidence, setting: Setting, rung: int) -> bool:
@@ -460,10 +460,11 @@ def _teacher_may_outweigh(rung: int, found: list[Evidence], setting: Setting, un
     It has exp(-beta E), E of the teacher, times the number of its images under the symmetries of the machine, and
     hardly more where one wrong weight costs many patterns: in machines of Ising weights under error-count. `unknown`
     stands for other losses and machines, but for perceptrons of real weights, which have one state alone. Not without
-    a teacher, and not if all copies have been there.
+    a teacher, not at a fixed overlap with it, and not if all copies have been there.
     """
     student, _ = machines(setting.config)
-    if setting.config["data"]["source"] == "random" or found[rung].at_teacher:
+    is_excluded = setting.config.get("constraint", {}).get("reference") == "teacher"
+    if setting.config["data"]["source"] == "random" or is_excluded or found[rung].at_teacher:
         return False
     images = log_n_images(student)
     if images is None:
