@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -214,7 +215,7 @@ int clock_gettime(clockid_t which, struct timespec *now)
 {
     static atomic_long looks = 0;
     static const long jumps[] = {0, 315360000, -630720000, 86400, -3600, 946080000, -86400, 7};
-    int result = REAL(clock_gettime)(which, now);
+    int result = (int)syscall(SYS_clock_gettime, which, now); /* dlsym may free memory, and sanitizers ask when they free some */
     if (clock_jumps && which == CLOCK_REALTIME)
         now->tv_sec += jumps[atomic_fetch_add(&looks, 1) % (long)(sizeof jumps / sizeof *jumps)];
     return result;
