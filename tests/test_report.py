@@ -326,3 +326,28 @@ def test_scan(tmp_path: Path) -> None:
     assert len(page.images) == 1  # the map of alpha and name
     assert text in page.texts["pre"]
     assert RunDirectory(out / "alpha=1.0,name=hinge").run_toml() is None  # only looked at
+
+
+def test_a_scan_of_several_units_has_the_overlaps_of_their_best_order() -> None:
+    """As the tables of its runs; of units taken one by one the copies would look unlike."""
+    found = Results(synthetic(architecture="committee", n_hidden=3, n_weights=303)).summary()
+    task = report.Task({"seed": "1"}, "seed=1", "complete", found, "")
+    page = Page(report.of_scan(Path("scan"), [task], {}, "[scan]\n"))
+    ((names, row),) = page.tables
+    headings, *_, coldest = found.cells()
+    for name in ("E/P", "q_al", "R_al"):
+        assert row[names.index(name)] == coldest[headings.index(name)]
+    assert not {"q", "R"} & set(names)
+
+
+@pytest.mark.parametrize(("method", "doubt"), [("langevin", "biased by its step size"), ("metropolis", "")])
+def test_what_is_not_proven_is_a_doubt(method: str, doubt: str) -> None:
+    """Two starts that agree, at one beta with ln Z, in several instances: nothing else is to be doubted."""
+    data = synthetic(n_instances=3, n_copies=4, beta=(0.0,), n_samples=2000)
+    data["start"] = ("copy", ["random", "random", "teacher", "teacher"])
+    data.attrs["run_toml"] += f'[sampler]\nmethod = "{method}"\n'
+    results = Results(data)
+    assert results.summary().verdict == ("not contradicted" if doubt else "equilibrated")
+    text = Page(report.of_run(results)).text
+    assert ("Nothing known to doubt." in text) == (not doubt)
+    assert not doubt or f"Not proven to be in equilibrium at beta = 0: the method is {doubt}" in text

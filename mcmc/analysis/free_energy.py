@@ -97,8 +97,10 @@ class FreeEnergy:
     """By rung, what is impossible in equilibrium."""
     inconsistent: tuple[tuple[str, ...], ...]
     """By rung, which ways disagree."""
-    notes: tuple[str, ...]
+    doubts: tuple[str, ...]
     """What is missing and what not to believe, a line each."""
+    bounds: tuple[str, ...]
+    """What else is known of log Z, a line each."""
 
     @property
     def log_z(self) -> list[Estimate]:
@@ -109,6 +111,11 @@ class FreeEnergy:
     def entropy(self) -> list[Estimate]:
         """Entropy per weight of the first branch, mean over instances, by rung."""
         return statistics.averages(self.branches[0].entropy, self.branches[0].entropy_error)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that there is to say, a line each."""
+        return self.doubts + self.bounds
 
     @property
     def is_known(self) -> bool:
@@ -149,7 +156,8 @@ def free_energy(data: xr.Dataset, config: dict[str, Any]) -> FreeEnergy:
         np.array(at_zero),
         metastable=_by_rung(line for line in told if line.is_impossible),
         inconsistent=_by_rung(line for line in told if line.is_disagreement),
-        notes=tuple(_notes(beta, kept, apart)),
+        doubts=tuple(_doubts(beta, kept, apart)),
+        bounds=tuple(_bounds(*kept) if len(kept) > 1 else ()),
     )
 
 
@@ -515,7 +523,7 @@ def _far_apart(ours: list[_Instance], theirs: list[_Instance]) -> np.ndarray:
 # --- what is told ---
 
 
-def _notes(beta: np.ndarray, branches: list[Branch], apart: np.ndarray) -> list[str]:
+def _doubts(beta: np.ndarray, branches: list[Branch], apart: np.ndarray) -> list[str]:
     notes = []
     if apart.any():
         notes.append(
@@ -533,7 +541,12 @@ def _notes(beta: np.ndarray, branches: list[Branch], apart: np.ndarray) -> list[
             if line.rungs.any():
                 notes.append(f"{line.words}{of}; {thermalisation.where(beta, line.rungs)}")
     if apart.any() and np.isfinite(branches[0].log_z).any():
-        notes += _comparison(beta, *branches)
+        is_above = _is_above(*branches)
+        if is_above.any():
+            notes.append(
+                "metastable, beyond the first-order line: lnZ of the random starts below that of the planted copies; "
+                + thermalisation.where(beta, is_above)
+            )
     return notes
 
 
@@ -577,20 +590,17 @@ def _contradictions(branch: Branch) -> list[_Told]:
     ]
 
 
-def _comparison(beta: np.ndarray, random: Branch, planted: Branch) -> list[str]:
-    """What the planted copies say of the random ones: a lower bound of log Z, and where that is violated."""
+def _is_above(random: Branch, planted: Branch) -> np.ndarray:
+    """Whether the lower bound of log Z from planted copies is above that of the random ones: bool (rungs,)."""
     above = planted.from_cold - random.log_z
     errors = np.hypot(planted.from_cold_error, random.visible_error)
     largest = planted.largest_error["from_cold"] + random.largest_error["log_z"]
     scores = _scores(above, errors, np.minimum(planted.n_blocks, random.n_blocks))
-    is_above = _contradicted(np.fmax(scores, _divided(above, largest)), two_sided=False)
-    notes = []
-    if np.isfinite(planted.from_cold).all():
-        bounds = ", ".join(f"{value:.4g}" for value in planted.from_cold.mean(axis=0))
-        notes.append(f"lower bounds of lnZ from the planted copies, integrated from the coldest rung: {bounds}")
-    if is_above.any():
-        notes.append(
-            "metastable, beyond the first-order line: lnZ of the random starts below that of the planted copies; "
-            + thermalisation.where(beta, is_above)
-        )
-    return notes
+    return _contradicted(np.fmax(scores, _divided(above, largest)), two_sided=False)
+
+
+def _bounds(random: Branch, planted: Branch) -> list[str]:
+    if not np.isfinite(planted.from_cold).all() or np.isnan(random.log_z).all():
+        return []
+    bounds = ", ".join(f"{value:.4g}" for value in planted.from_cold.mean(axis=0))
+    return [f"lower bounds of lnZ from the planted copies, integrated from the coldest rung: {bounds}"]

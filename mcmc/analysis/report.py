@@ -27,8 +27,8 @@ from mcmc.analysis.markup import Child, class_of, document, element, items, pict
 from mcmc.analysis.plots import figures
 from mcmc.analysis.results import Results
 from mcmc.analysis.statistics import Estimate
-from mcmc.analysis.summary import ERRORS_APART, Summary, compact
-from mcmc.analysis.thermalisation import VERDICTS
+from mcmc.analysis.summary import COLUMNS, ERRORS_APART, Summary, compact
+from mcmc.analysis.thermalisation import ALIGNED, VERDICTS, is_trusted
 from mcmc.reading import read_log, read_status
 
 Pictures = Mapping[str, tuple[Figure, str]]
@@ -36,6 +36,14 @@ Pictures = Mapping[str, tuple[Figure, str]]
 
 LOG_LINES = 200
 """Of run.log, the last ones."""
+OF_TASKS = {"energy_per_pattern", *ALIGNED, *ALIGNED.values(), "entropy"}
+"""Estimates in the table of a scan, as far as its runs show them."""
+_REFERENCES = {
+    "magnetisation": "all +1, the magnetisation,",
+    "teacher": "the teacher",
+    "run": "a sample of another run",
+    "file": "weights from a file",
+}
 _R_HAT = re.compile(r" \(R-hat ([^)]*)\)")
 MEANING = {
     "stuck": "a test says that the run is not in equilibrium: what is stuck must not be believed.",
@@ -110,11 +118,13 @@ def _in_words(results: Results, summary: Summary) -> Iterator[str]:
         exchange = f"exchange every {every} sweeps" if every > 1 else "exchange every sweep" if every else "no exchange"
         rungs = f"{len(betas)} inverse temperatures from {min(betas):.4g} to {max(betas):.4g}, {exchange}"
     method = results.config.get("sampler", {}).get("method", "metropolis")
-    yield f"Sampled by {method} from P(w) ∝ P0(w) exp(−β E(w)), at {rungs};"
+    by = "Metropolis moves, and by waiting times where flips are rare," if method == "auto" else method
+    yield f"Sampled by {by} from P(w) ∝ P0(w) exp(−β E(w)), at {rungs};"
     yield f"instances of the disorder: {summary.n_instances}, copies of each: {summary.n_copies}."
     constraint = results.config.get("constraint")
     if constraint:
-        yield f"Overlap with {constraint['reference']} fixed to {constraint['overlap']:g}."
+        reference = _REFERENCES.get(constraint["reference"], constraint["reference"])
+        yield f"The overlap with {reference} is fixed, to the possible value nearest to {constraint['overlap']:g}."
     yield (
         f"Sweeps: {schedule['sweeps']}, of which {schedule.get('burn_in', 0)} are burn-in; "
         f"{summary.n_samples} rows after it, one every {schedule.get('measure_every', 1)} sweeps."
@@ -186,7 +196,12 @@ def _doubts(summary: Summary) -> Iterator[Child]:
         lines.append(f"Errors at {summary.where(short)} are guesses: the run is too short.")
     if summary.n_instances == 1:
         lines.append("One instance of the disorder: errors are thermal, and say nothing of other instances.")
-    lines += [f"Free energy: {note}." for note in summary.notes]
+    lines += [
+        f"Not proven to be in equilibrium at {summary.where(betas)}: {reason}."
+        for verdict, reason, betas in _reasons(summary)
+        if verdict == "not contradicted" and is_trusted((verdict, (reason,)))
+    ]
+    lines += [f"Free energy: {doubt}." for doubt in summary.free_energy.doubts]
     lines += [f"Ladder: {line}." for line in summary.exchange.advice]
     yield element("h3", "When not to believe it")
     yield items(lines) or element("p", "Nothing known to doubt.")
@@ -203,6 +218,7 @@ def _free_energy(found: FreeEnergy) -> Iterator[Child]:
         "lnZ cannot be below the bound, −β E of the lowest state seen. The errors of several instances are those from "
         "sample to sample, which the ways share; what they differ by is judged by errors of its own.",
     )
+    yield from (element("p", f"{bound[0].upper()}{bound[1:]}.") for bound in found.bounds)
     for branch in found.branches:
         if len(found.branches) > 1:
             starts = {"random": "Copies from random starts", "teacher": "Copies from the teacher"}[branch.name]
@@ -353,11 +369,13 @@ def of_scan(directory: Path, tasks: Sequence[Task], pictures: Pictures, scan_tom
         f"mcmc report {directory}/TASK writes the page of a task, with its pictures; mcmc merge {directory} joins all.",
     ]
     keys = list(tasks[0].settings)
-    estimates = {"energy_per_pattern": "E/P", "overlap": "q", "teacher_overlap": "R", "entropy": "s"}
-    rows = [[*(keys or ["task"]), "state", "verdict", "rungs to trust", "coldest beta", *estimates.values(), "doubts"]]
+    shown = {name for task in tasks if task.summary is not None for name in task.summary.columns()}
+    estimates = [name for name in COLUMNS if name in shown & OF_TASKS]
+    headings = [COLUMNS[name] for name in estimates]
+    rows = [[*(keys or ["task"]), "state", "verdict", "rungs to trust", "coldest beta", *headings, "doubts"]]
     for task in tasks:
         first = [task.settings[key] for key in keys] or [task.directory]
-        rows.append([*first, task.state, *_row_of_task(task, list(estimates))])
+        rows.append([*first, task.state, *_row_of_task(task, estimates)])
     return document(
         _title(directory),
         f"A scan of {len(tasks)} runs.",
@@ -376,7 +394,7 @@ def _row_of_task(task: Task, estimates: Sequence[str]) -> list[str]:
     coldest = max(task.summary.rungs, key=lambda rung: rung.beta)
     trusted = sum(rung.is_trusted for rung in task.summary.rungs)
     cells = [
-        compact(coldest.estimates[name].mean, coldest.estimates[name].error) if name in coldest.estimates else ""
+        compact(coldest.estimates[name].mean, coldest.estimates[name].error) if name in task.summary.columns() else ""
         for name in estimates
     ]
     doubts = "; ".join(reason for verdict, reason, _ in _reasons(task.summary) if verdict == "stuck")

@@ -146,7 +146,7 @@ class Summary:
         rows = self.cells()
         parts = [self._head(), _aligned(rows)]
         if max(map(len, parts[-1].splitlines())) > MAX_WIDTH:  # estimates first, the rest below
-            stop = 1 + len(self._names())
+            stop = 1 + len(self.columns())
             parts[-1:] = [_folded([row[:stop] for row in rows]), _folded([row[:1] + row[stop:] for row in rows])]
         if self.n_instances >= 2:
             parts.append(f"{ERRORS_APART}\n{_folded(self.cells_of_errors())}")
@@ -156,12 +156,12 @@ class Summary:
 
     def cells(self) -> list[list[str]]:
         """The cells of the table, by row; the first row is the headings."""
-        names = self._names()
+        names = self.columns()
         return [_headings(names, self.rungs[0].step_size is not None), *(_cells(rung, names) for rung in self.rungs)]
 
     def cells_of_errors(self) -> list[list[str]]:
         """The same of the errors, thermal | sample to sample."""
-        names = [name for name in self._names() if name not in OF_SAMPLERS]
+        names = [name for name in self.columns() if name not in OF_SAMPLERS]
         return [["beta", *(COLUMNS[name] for name in names)], *self._errors_apart(names)]
 
     def legend(self) -> str:
@@ -176,8 +176,8 @@ class Summary:
             legends.append(LEGEND_OF_FREE_ENERGY)
         return "\n".join(legends)
 
-    def _names(self) -> list[str]:
-        """The estimates that the table has."""
+    def columns(self) -> list[str]:
+        """The estimates that the table shows: overlaps are aligned ones where order or signs of units mean nothing."""
         estimates = self.rungs[0].estimates
         return [name for name in COLUMNS if name in estimates and ALIGNED.get(name) not in estimates]
 
