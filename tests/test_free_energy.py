@@ -221,6 +221,15 @@ def test_contradictions_are_reasons_of_the_verdicts(backwards: bool) -> None:
         assert set(told[beta]) <= set(reasons)
 
 
+def test_skewed_weights_are_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step by 1.5 standard deviations of the energy: where the tail is missing, so is its part of the error."""
+    data = spins.spins(np.random.default_rng(3), np.array([0.0, 0.43]), n_instances=300, n_rows=1500)
+    assert found(data).doubts == ()
+    assert np.isnan(found(data).branches[0].ways["up"][0][:, 1]).all()
+    monkeypatch.setattr(free_energy, "MAX_SKEWNESS", np.inf)
+    assert "ways to lnZ disagree (up" in found(data).doubts[0]
+
+
 def test_small_contradictions_add_up_over_instances() -> None:
     """A shift that no single instance of short runs can tell."""
     beta = BETA.copy()

@@ -264,6 +264,16 @@ def test_images_of_the_teacher_count() -> None:
     assert found == [False, True]
 
 
+def test_a_fixed_overlap_excludes_the_teacher_but_not_its_images() -> None:
+    """Two units of a parity machine turned round are the teacher again, at another overlap with it."""
+    parity = copy.deepcopy(ERROR_COUNT)
+    parity["model"] |= {"architecture": "tree-parity", "n_hidden": 4}
+    for config, may in ((ERROR_COUNT, False), (parity, True)):
+        fixed = config | {"constraint": {"reference": "teacher", "overlap": 0.0}}
+        where = Setting(np.array([4.0]), np.zeros(2, dtype=bool), 52, 208, fixed)
+        assert thermalisation._teacher_may_outweigh(0, [hot(energy=80.0)], where, unknown=True) is may
+
+
 def test_trips_of_ladders() -> None:
     """A walker that goes up and down eight times, but not in the last half."""
     here = np.array([0, 1] * 8 + [0] * 16)

@@ -4,7 +4,8 @@ What has a lattice is binned on it: an integer energy has a bin of its own, and 
 MOST_EXACT Ising weights. Bins of more weights have as many overlaps each, because others would show the lattice as
 waves, and an even number of them: on +-1 inputs, fields of weights that differ in an even number of places are equal
 modulo 4, so that even d are more frequent than odd ones, far more at low temperatures. Bins of what is real are a fifth
-of a standard deviation wide. Bins of overlaps and stabilities are symmetric about 0, of even n about 1/n.
+of a standard deviation wide. Bins of overlaps and stabilities are symmetric about 0, of even n about -1/n; the last one
+may hold fewer.
 
 Thermal errors are from blocks of time, all copies and pairs together, several autocorrelation times long.
 """

@@ -388,7 +388,7 @@ def _held(found: Exchange, tune: str) -> list[str]:
     if found.rate >= HELD * found.predicted_rate:
         return []
     known = np.flatnonzero(~np.isnan(found.flow))  # both ends at least
-    steepest = int(np.argmax(np.abs(np.diff(found.flow[known]))))
+    steepest = int(np.argmin(np.diff(found.flow[known]) * np.sign(np.diff(found.beta[known]))))
     where = " and ".join(f"{found.beta[rung]:.4g}" for rung in known[steepest : steepest + 2])
     more = "" if tune in ("flow", "") else "; ladder.tune = 'flow' puts more rungs there"
     return [

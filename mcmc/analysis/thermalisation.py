@@ -460,13 +460,13 @@ def _teacher_may_outweigh(rung: int, found: list[Evidence], setting: Setting, un
     It has exp(-beta E), E of the teacher, times the number of its images under the symmetries of the machine, and
     hardly more where one wrong weight costs many patterns: in machines of Ising weights under error-count. `unknown`
     stands for other losses and machines, but for perceptrons of real weights, which have one state alone. Not without
-    a teacher, not at a fixed overlap with it, and not if all copies have been there.
+    a teacher, not at a fixed overlap with it where it has no other image, and not if all copies have been there.
     """
     student, _ = machines(setting.config)
-    is_excluded = setting.config.get("constraint", {}).get("reference") == "teacher"
+    images = log_n_images(student)
+    is_excluded = setting.config.get("constraint", {}).get("reference") == "teacher" and images == 0
     if setting.config["data"]["source"] == "random" or is_excluded or found[rung].at_teacher:
         return False
-    images = log_n_images(student)
     if images is None:
         return unknown and student["architecture"] != "perceptron"
     log_z = log_z_of_branch(np.array([here.energy for here in found[: rung + 1]]), setting)
