@@ -376,19 +376,11 @@ def _cells(rung: Rung, names: list[str]) -> list[str]:
     rates = ["-" if rate is None else f"{rate:.2g}" for rate in (rung.acceptance, rung.exchange_rate)]
     if rung.step_size is not None:
         rates.insert(0, f"{rung.step_size:.3g}")
-    trips = "-" if rung.round_trips is None else _in_five_characters(rung.round_trips)
-    return [
-        f"{rung.beta:.4g}",
-        *estimates,
-        _in_five_characters(rung.tau),
-        _in_five_characters(rung.ess),
-        *rates,
-        trips,
-        rung.verdict,
-    ]
+    trips = "-" if rung.round_trips is None else _narrow(rung.round_trips)
+    return [f"{rung.beta:.4g}", *estimates, _narrow(rung.tau), _narrow(rung.ess), *rates, trips, rung.verdict]
 
 
-def _in_five_characters(value: float) -> str:
+def _narrow(value: float) -> str:
     """A positive number in five characters."""
     if np.isnan(value):
         return "?"

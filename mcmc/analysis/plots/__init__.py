@@ -78,7 +78,8 @@ PICTURES = {
         overlaps, "Laws of the overlap of two copies and of that with the teacher, on a few rungs and on all."
     ),
     "free_energy": Picture(
-        free_energy, "Free energy, entropy and heat capacity, measured and reweighted between the rungs, with bounds."
+        free_energy,
+        "Free energy and entropy on the rungs, with bounds; between the rungs these and the heat capacity, reweighted.",
     ),
     "density_of_states": Picture(
         density_of_states, "Microcanonical entropy against energy, with the lowest energy that was seen."

@@ -134,7 +134,7 @@ def _walkers(ax: Axes, results: Results, found: Exchange) -> None:
     n_shown = int(min(n_rows, max(COLUMNS, SHOWN_TRIPS * trip)))
     step = -(-n_shown // COLUMNS)
     rows = np.arange(n_rows - n_shown, n_rows, step)
-    some = data.isel(sample=rows)
+    some = data.isel(sample=slice(n_rows - n_shown, None, step))
     sweeps, walker = some["sweep"].to_numpy(), some["walker"].transpose("rung", "sample").to_numpy()
     ax.set(xlabel="time (sweeps)", ylabel="rung (instance 0, copy 0)")
     if len(rows) == 1:

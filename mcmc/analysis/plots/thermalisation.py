@@ -80,6 +80,7 @@ def thermalisation(results: Results) -> Figure:
 def _verdicts(ax: Axes, summary: Summary) -> None:
     """Effective samples and round trips by rung, marked by the verdict."""
     rungs = summary.rungs
+    ax.set_yscale("symlog", linthresh=1, linscale=0.3)  # which has a place for none
     for verdict, (colour, marker) in VERDICTS.items():
         some = [rung for rung in rungs if rung.verdict == verdict]
         if some:
@@ -89,7 +90,6 @@ def _verdicts(ax: Axes, summary: Summary) -> None:
     if trips:
         ax.plot(*zip(*trips, strict=True), "d-", color=GREEN, lw=0.8, ms=4, label="round trips to the hottest rung")
     ax.axhline(MIN_ESS, color=GREY, ls=":", label=f"{MIN_ESS} samples")
-    ax.set_yscale("symlog", linthresh=1, linscale=0.3)  # which has a place for none
     ax.set(ylim=(-0.2, None), ylabel="effective samples, round trips")
     beta_axis(ax, [rung.beta for rung in rungs])
     ax.legend()
