@@ -23,7 +23,7 @@ from scipy.special import entr, gammaln, logsumexp
 import mcmc
 from mcmc.analysis import Results, plots
 from mcmc.analysis.franz_parisi import Potential, potential
-from mcmc.analysis.statistics import Estimate, average_over_instances
+from mcmc.analysis.statistics import Estimate, average_over_instances, averages
 
 BETA = 1.0
 CLOSE_UP = 2.33
@@ -77,9 +77,8 @@ def theory(free: Results) -> tuple[np.ndarray, np.ndarray]:
 
 def of_both_parities(found: Potential) -> tuple[np.ndarray, list[Estimate]]:
     """V averaged over neighbouring overlaps, an even and an odd number of weights that differ, and their middles."""
-    pairs = [(each[:, 1:] + each[:, :-1]) / 2 for each in (found.instances, found.errors)]
-    averages = [average_over_instances(*pair) for pair in zip(*(each.T for each in pairs), strict=True)]
-    return (found.overlap[1:] + found.overlap[:-1]) / 2, averages
+    pairs = ((each[:, 1:] + each[:, :-1]) / 2 for each in (found.instances, found.errors))
+    return (found.overlap[1:] + found.overlap[:-1]) / 2, averages(*pairs)
 
 
 def picture(found: dict[float, tuple[Results, Potential]]) -> Figure:
@@ -95,8 +94,8 @@ def picture(found: dict[float, tuple[Results, Potential]]) -> Figure:
             raw.errorbar(*points, fmt="o", color=plots.ORANGE, mfc=face, lw=0.8, ms=4, label=f"{name} number differ")
         raw.plot(*histogram(free), "x", color="black", ms=4, mew=0.8, zorder=3, label=r"$-\ln P(R)/n$, no constraint")
         for (alpha, (free, each)), colour in zip(found.items(), (plots.BLUE, plots.ORANGE, plots.GREEN), strict=True):
-            overlap, averages = of_both_parities(each)
-            means, errors = np.array([(average.mean, average.error) for average in averages]).T
+            overlap, estimates = of_both_parities(each)
+            means, errors = np.array([(estimate.mean, estimate.error) for estimate in estimates]).T
             averaged.errorbar(overlap, means, errors, fmt="o", color=colour, ms=4, label=rf"$\alpha = {alpha:g}$")
             averaged.plot(*theory(free), color=colour)
         averaged.plot([], [], "-", color=plots.GREY, label="replica symmetry")

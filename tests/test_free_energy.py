@@ -196,11 +196,15 @@ def test_wrong_beta_of_one_rung_is_found(rung: int) -> None:
 
 
 def verdicts(data: xr.Dataset) -> dict[float, tuple[str, tuple[str, ...]]]:
-    """Of the summary, by beta; walkers stay on their rungs, and overlaps say nothing."""
+    """Of the summary, by beta."""
+    return {rung.beta: (rung.verdict, rung.reasons) for rung in Results(completed(data)).summary().rungs}
+
+
+def completed(data: xr.Dataset) -> xr.Dataset:
+    """With all that a summary needs: walkers stay on their rungs, and overlaps say nothing."""
     energy = data["energy"]
     walker = xr.zeros_like(energy, int) + np.arange(energy.sizes["rung"])
-    data = data.assign(walker=walker, acceptance=xr.full_like(energy, 0.25), teacher_overlap=xr.zeros_like(energy))
-    return {rung.beta: (rung.verdict, rung.reasons) for rung in Results(data).summary().rungs}
+    return data.assign(walker=walker, acceptance=xr.full_like(energy, 0.25), teacher_overlap=xr.zeros_like(energy))
 
 
 @pytest.mark.parametrize("backwards", [False, True])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from dataclasses import replace
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +15,17 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 import mcmc
-from mcmc.analysis import Results, plots
+import spins
+from mcmc.analysis import Results, distributions, plots
+from mcmc.analysis.markup import class_of
 from mcmc.analysis.plots.ladder import last_ends
-from mcmc.analysis.plots.style import edges
-from mcmc.analysis.plots.thermalisation import _logarithmic_bins
+from mcmc.analysis.plots.style import VERDICTS, edges
+from mcmc.analysis.plots.thermalisation import _logarithmic_bins, _verdicts
 from mcmc.analysis.statistics import time_average
-from mcmc.errors import ConfigError
+from mcmc.cli import run_command
+from mcmc.errors import ConfigError, StorageError
 from synthetic import ar1, synthetic
+from test_free_energy import completed, metastable
 
 CASES = {
     "usual": {"n_instances": 3, "disorder": 1.0},
@@ -222,7 +230,157 @@ def test_both_starts_are_apart(starts: str, of_copies: int, of_pairs: int) -> No
 def test_last_ends() -> None:
     """Walkers 0, 1, 2 by rung (rows) in time (columns): 1 from the hot end, 2 from the cold one, 0 from neither."""
     walker = np.array([[0, 1, 1, 1], [1, 0, 0, 2], [2, 2, 2, 0]])
-    assert last_ends(walker).tolist() == [[1, 1, 1, 1], [0, 1, 1, 2], [2, 2, 2, 2]]
+    found = last_ends(walker, np.arange(4), walker[0], walker[-1])
+    assert found.tolist() == [[1, 1, 1, 1], [0, 1, 1, 2], [2, 2, 2, 2]]
+
+
+@pytest.mark.parametrize("n_rungs", [2, 5])
+def test_last_ends_between_the_rows_that_are_shown_count(n_rungs: int) -> None:
+    """Of every seventh row the same as of all; a diagram of these rows alone has others."""
+    rng = np.random.default_rng(n_rungs)
+    walker = np.array([rng.permutation(n_rungs) for _ in range(200)], dtype=np.uint16).T
+    now, last = np.zeros(n_rungs, dtype=int), []
+    for column in walker.T:
+        now[column[0]], now[column[-1]] = 1, 2
+        last.append(now[column])
+    rows = np.arange(3, 200, 7)
+    expected = np.array(last).T[:, rows]
+    np.testing.assert_array_equal(last_ends(walker[:, rows], rows, walker[0], walker[-1]), expected)
+    some = walker[:, rows]
+    of_these = last_ends(some, np.arange(len(rows)), some[0], some[-1])
+    assert (of_these != expected).any() == (n_rungs > 2)
+
+
+def test_the_diagram_of_walkers_looks_at_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that is visited between two of the rows that are shown."""
+    data = synthetic(n_samples=8, burn_in=0)
+    data["walker"][:] = np.array([0, 1, 2])
+    data["walker"][0, 5, 0] = np.array([1, 0, 2])  # rows 0, 4 are shown
+    monkeypatch.setattr(import_module("mcmc.analysis.plots.ladder"), "COLUMNS", 2)
+    diagram = plots.ladder(Results(data)).axes[-1]
+    (mesh,) = diagram.collections
+    assert np.array(mesh.get_array()).reshape(3, 2).tolist() == [[1, 1], [0, 0], [2, 2]]
+    data["walker"][0, 5, 0], data["walker"][0, 3, 0] = np.array([0, 1, 2]), np.array([1, 0, 2])
+    diagram = plots.ladder(Results(data)).axes[-1]
+    (mesh,) = diagram.collections
+    assert np.array(mesh.get_array()).reshape(3, 2).tolist() == [[1, 1], [0, 1], [2, 2]]
+    texts = [text.get_text() for text in diagram.get_legend().get_texts()]
+    assert texts == ["at neither end yet", "last at the hot end", "last at the cold end"]
+
+
+def test_a_single_row_has_no_way_of_walkers() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        diagram = plots.ladder(Results(synthetic(n_samples=1))).axes[-1]
+    assert [text.get_text() for text in diagram.texts] == ["a single row"]
+
+
+def test_colours_of_the_rungs_are_those_of_the_bar() -> None:
+    """Of uneven steps, too: where the bar says a beta, it has the colour of that rung's histogram."""
+    beta = (0.1, 0.2, 0.3, 1.6)
+    figure = plots.energies(Results(synthetic(n_samples=100, beta=beta)))
+    (bar,) = [ax._colorbar for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert [tick.get_text() for tick in bar.ax.get_yticklabels()] == [f"{each:.4g}" for each in beta]
+    curves = [to_rgba(line.get_color()) for line in figure.axes[0].lines]
+    np.testing.assert_allclose(bar.mappable.to_rgba(bar.get_ticks()), curves)
+
+
+def faces(ax: Any) -> dict[bool, list[float]]:
+    """Where on the axis of beta the symbols with error bars are open, and where not."""
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for container in ax.containers:
+        points = container.lines[0]
+        if points is not None and points.get_marker() == "o":
+            is_open = to_rgba(points.get_markerfacecolor()) == to_rgba("white")
+            found[is_open] += points.get_xdata().tolist()
+    return found
+
+
+@pytest.mark.parametrize("order", [slice(None, None, 4), slice(None, None, -4)], ids=["increasing", "decreasing"])
+def test_free_energies_that_are_not_trusted_have_open_symbols(order: slice) -> None:
+    """On the cold rungs of a metastable run, in all panels."""
+    results = Results(completed(metastable(both=False).isel(rung=order)))
+    expected: dict[bool, list[float]] = {False: [], True: []}
+    for rung in results.summary().rungs:
+        expected[not rung.is_trusted].append(rung.beta)
+    expected = {is_open: sorted(betas) for is_open, betas in expected.items()}
+    assert all(expected.values())
+    for ax in plots.free_energy(results).axes:
+        assert {is_open: sorted(betas) for is_open, betas in faces(ax).items()} == expected
+
+
+def test_heat_capacity_of_two_branches_is_that_of_one() -> None:
+    """That of all copies, which has the distance between the branches in it, is not drawn."""
+    figure = plots.free_energy(Results(completed(metastable(both=True))))
+    of_z, _, of_c = figure.axes
+    assert sum(map(len, faces(of_z).values())) == 33
+    assert of_c.containers == []
+    assert of_c.get_title() == "random start alone"
+    assert len(of_c.lines) == 1
+
+
+@pytest.mark.parametrize(("loss", "has_line"), [("error-count", True), ("symmetric", True), ("square", False)])
+def test_states_are_counted_where_energies_are_whole(loss: str, has_line: bool) -> None:
+    """Else exp(n s) is a density of states, and 0 no bound."""
+    data = spins.spins(np.random.default_rng(3), np.linspace(0, 2, 5), noise=0.0 if has_line else 0.3)
+    data.attrs["run_toml"] = data.attrs["run_toml"].replace("error-count", loss)
+    ax = plots.density_of_states(Results(completed(data))).axes[0]
+    assert ("$s = 0$: one state" in [line.get_label() for line in ax.lines]) == has_line
+
+
+@pytest.mark.parametrize(
+    ("loss", "lines"),
+    [
+        ('name = "error-count"', [0.0]),
+        ('name = "hinge"\nmargin = 0.5', [0.5]),
+        ('name = "symmetric"\nmargin = 0.7', [-0.7, 0.7]),
+        ('name = "square"', []),
+    ],
+)
+def test_margins(loss: str, lines: list[float], results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    laws = distributions.stabilities(results)
+    monkeypatch.setattr(distributions, "stabilities", lambda _: laws)
+    data = synthetic(n_samples=10, beta=(1.0,), n_copies=1)
+    data.attrs["run_toml"] = data.attrs["run_toml"].replace('name = "error-count"', loss)
+    ax = plots.stabilities(Results(data)).axes[0]
+    assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"] == lines
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("", "", ""),
+        ("sweeps = 1000", "sweeps = 1000\nannealing = { beta = 0.1 }", ", annealed: at other betas"),
+        ("beta = [1.0]", 'beta = [1.0]\ntune = "barrier"', ", in which the ladder was tuned: at other betas"),
+    ],
+)
+def test_burn_in_at_other_betas_is_told(old: str, new: str, words: str) -> None:
+    data = synthetic(n_samples=20)
+    data.attrs["run_toml"] = data.attrs["run_toml"].replace(old, new, 1)
+    results = Results(data)
+    assert plots.traces(results).axes[-1].get_xlabel().endswith(f"shaded: burn-in{words}")
+    assert plots.thermalisation(results).get_suptitle().endswith(f"shaded: burn-in{words}")
+    none = Results(synthetic(n_samples=20, burn_in=0))
+    assert "burn-in" not in plots.traces(none).axes[-1].get_xlabel() + plots.thermalisation(none).get_suptitle()
+
+
+def test_no_round_trip_is_not_one() -> None:
+    summary = Results(synthetic(n_samples=20)).summary()
+    rungs = [replace(rung, round_trips=trips) for rung, trips in zip(summary.rungs, (None, 0, 1), strict=True)]
+    ax = Figure().subplots()
+    _verdicts(ax, replace(summary, rungs=rungs))
+    (line,) = [line for line in ax.lines if str(line.get_label()).startswith("round trips")]
+    assert line.get_ydata().tolist() == [0, 1]
+    bottom, none, one = ax.transAxes.inverted().transform(
+        ax.transData.transform([(1.0, ax.get_ylim()[0]), (1.0, 0), (1.0, 1)])
+    )[:, 1]
+    assert bottom < none < one - 0.05
+
+
+def test_verdicts_have_the_same_colours_on_the_page() -> None:
+    css = resources.files("mcmc").joinpath("templates/report.css").read_text()
+    found = dict(re.findall(r"\.verdict\.([\w-]+) \{ border-color: (#\w+);", css))
+    assert found == {class_of(verdict): colour.lower() for verdict, (colour, _) in VERDICTS.items()}
 
 
 def test_edges_are_halfway() -> None:
@@ -237,3 +395,34 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="format: got 'gif'"):
         results.plot(tmp_path / "new", format="gif")
     assert not (tmp_path / "new").exists()
+
+
+def no_room(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_file_for_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine")
+    for directory in (path, path / "below"):
+        with pytest.raises(ConfigError, match=r"directory: got .*, expected a directory"):
+            plots.save({}, directory)
+    assert run_command(["plot", str(tmp_path), "-o", str(path)]) == 2
+    told = f"-o: got {path}, which is a file, expected a directory"
+    assert capsys.readouterr().err == f"mcmc: error: {told}\n"
+    assert path.read_text() == "mine"
+
+
+def test_disks_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture is the old one or the new one."""
+    found = {"empty": (Figure(figsize=(1, 1)), "")}
+    (path,) = plots.save(found, tmp_path / "plots")
+    path.write_text("before")
+    for call, told in (("os.replace", "cannot write"), ("os.mkdir", "cannot make")):
+        directory = path.parent if call == "os.replace" else tmp_path / "new"
+        with monkeypatch.context() as patch:
+            patch.setattr(call, no_room)
+            with pytest.raises(StorageError, match=f"{told}: No space left"):
+                plots.save(found, directory)
+    assert list(tmp_path.rglob("*")) == [path.parent, path]
+    assert path.read_text() == "before"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from mcmc import analysis
 from mcmc.analysis import Results, plots, scans
 from mcmc.analysis.statistics import student_factor
 from mcmc.analysis.summary import Summary
@@ -121,9 +122,11 @@ def test_the_map_has_the_values_of_the_table(summary: Summary) -> None:
 
 
 def test_a_single_point_is_no_scan(summary: Summary) -> None:
-    table = table_of(replace(summary, rungs=summary.rungs[:1]), {"alpha": [1.0]})
-    with pytest.raises(ConfigError, match="single point"):
-        plots.scans.figures(table)
+    """Nor are several seeds of one."""
+    for seeds in ([1], [1, 2]):
+        table = table_of(replace(summary, rungs=summary.rungs[:1]), {"alpha": [1.0], "seed": seeds})
+        with pytest.raises(ConfigError, match="single point, seeds apart, and one rung"):
+            plots.scans.figures(table)
 
 
 SCAN = """seed = 1
@@ -161,6 +164,18 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     told = capsys.readouterr()
     assert told.out.split() == [str(out / "plots" / name) for name in ("scan_maps.png", "scan_curves.png")]
     assert "1 of 3 tasks are not complete: alpha=1\n" in told.err
+    load = analysis.load
+
+    def load_some(directory: Path) -> Results:
+        if directory.name == "alpha=0.5":
+            raise ConfigError(f"{directory}: no samples")
+        return load(directory)
+
+    monkeypatch.setattr(analysis, "load", load_some)
+    assert run_command(["plot", str(out)]) == 0
+    told = capsys.readouterr()
+    assert told.out
+    assert "alpha=0.5: no samples\n" in told.err
     for task in out.glob("alpha=*"):
         (task / "status.json").unlink()
     assert run_command(["plot", str(out)]) == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -171,6 +173,15 @@ def test_drift_has_its_error_rate_and_power(shape: tuple[int, ...]) -> None:
     assert np.mean(np.array(p_values) < 0.05) < 0.11
     relaxing = ar1(rng, 0.8, shape) + 4 * np.exp(-np.arange(shape[-1]) / (shape[-1] / 4))
     assert statistics.drift_probability(relaxing) < 1e-3
+
+
+def test_mean_of_known() -> None:
+    values = np.array([[1.0, np.nan, 3.0], [np.nan, np.nan, np.nan]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(statistics.mean_of_known(values, axis=1), [2.0, np.nan])
+        assert statistics.mean_of_known(values) == 2.0
+        assert np.isnan(statistics.mean_of_known(values[1]))
 
 
 def test_drift_of_frozen_and_short_series() -> None:

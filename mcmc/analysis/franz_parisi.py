@@ -39,8 +39,7 @@ class Potential:
     @property
     def average(self) -> list[Estimate]:
         """V by overlap, mean over instances."""
-        pairs = zip(self.instances.T, self.errors.T, strict=True)
-        return [statistics.average_over_instances(*pair) for pair in pairs]
+        return statistics.averages(self.instances, self.errors)
 
 
 def potential(free: Results, constrained: Sequence[Results], beta: float) -> Potential:

@@ -6,16 +6,14 @@ construction, and so a templating library would be one dependency more for nothi
 
 from __future__ import annotations
 
-import io
 from base64 import b64encode
 from collections.abc import Sequence
 from importlib import resources
 from xml.etree.ElementTree import Element, tostring
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from mcmc.analysis.plots import STYLE
+from mcmc.analysis.plots import drawn
 
 LARGEST_SVG = 300_000
 """Bytes of a picture from which on it is a bitmap."""
@@ -81,19 +79,11 @@ def picture(figure: Figure, caption: str) -> Element:
 
     As an image, not as elements of the page, where ids and styles of several pictures would meet.
     """
-    image = _saved(figure, "svg", metadata={"Date": None})
-    kind = "svg+xml"
+    image, kind = drawn(figure, "svg"), "svg+xml"
     if len(image) > LARGEST_SVG:
-        image, kind = _saved(figure, "png"), "png"
+        image, kind = drawn(figure, "png"), "png"
     source = f"data:image/{kind};base64,{b64encode(image).decode()}"
     return element("figure", element("img", src=source, alt=caption), element("figcaption", caption))
-
-
-def _saved(figure: Figure, format: str, **how: dict[str, None]) -> bytes:
-    buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format=format, **how)
-    return buffer.getvalue()
 
 
 def document(title: str, subtitle: str, sections: dict[str, Sequence[Child]]) -> bytes:

@@ -92,8 +92,7 @@ def curves(results: Results, beta: np.ndarray | None = None) -> Curves:
     values, errors = (np.array(part) for part in zip(*found, strict=True))  # (instances, curves, points)
     bands = {}
     for number, name in enumerate(_CURVES):
-        pairs = zip(values[:, number].T, errors[:, number].T, strict=True)
-        bands[name] = Band(*np.array([statistics.average_over_instances(*pair) for pair in pairs]).T)
+        bands[name] = Band(*np.array(statistics.averages(values[:, number], errors[:, number])).T)
     return Curves(beta=grid, **bands)
 
 

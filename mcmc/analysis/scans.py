@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from mcmc.analysis.statistics import student_factor
+from mcmc.analysis.statistics import mean_of_known, student_factor
 from mcmc.analysis.summary import COLUMNS, Summary
 from mcmc.analysis.thermalisation import VERDICTS
 
@@ -66,7 +66,7 @@ def over_seeds(table: xr.Dataset) -> xr.Dataset:
         elif (of := name.removesuffix("_error")) != name and of in table:
             merged = _errors(table[of].transpose(*table["beta"].dims).to_numpy(), values, axis)
         else:
-            merged = _mean_of_known(values, axis)
+            merged = mean_of_known(values, axis)
         rest[name] = (rest["beta"].dims, merged)
     return rest.set_coords("beta")
 
@@ -77,16 +77,10 @@ def coldest(table: xr.Dataset) -> xr.Dataset:
     return table.isel(rung=last)
 
 
-def _mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis)
-
-
 def _errors(means: np.ndarray, errors: np.ndarray, axis: int) -> np.ndarray:
     n = (~np.isnan(means)).sum(axis=axis)
-    squares = np.nansum((means - np.expand_dims(_mean_of_known(means, axis), axis)) ** 2, axis=axis)
+    squares = np.nansum((means - np.expand_dims(mean_of_known(means, axis), axis)) ** 2, axis=axis)
     factors = np.array([student_factor(k) for k in range(int(n.max(initial=0)) + 1)])
     with np.errstate(divide="ignore", invalid="ignore"):
         of_spread = np.sqrt(squares / (n - 1) / n) * factors[n]
-    return np.where(n == 1, _mean_of_known(np.where(np.isnan(means), np.nan, errors), axis), of_spread)
+    return np.where(n == 1, mean_of_known(np.where(np.isnan(means), np.nan, errors), axis), of_spread)

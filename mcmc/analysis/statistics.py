@@ -154,6 +154,13 @@ def averages(means: np.ndarray, errors: np.ndarray) -> list[Estimate]:
     return [average_over_instances(*column) for column in zip(means.T, errors.T, strict=True)]
 
 
+def mean_of_known(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """Mean of the numbers that are not NaN, NaN where there is none; without a warning."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return values.sum(axis=axis, where=known) / known.sum(axis=axis)
+
+
 def blocks(series: np.ndarray, tau: float) -> np.ndarray:
     """Cut (chains, rows) into (n_blocks, length) nearly independent blocks, the oldest rows left out if need be.
 

@@ -254,21 +254,20 @@ def _rungs(results: Results) -> tuple[list[Rung], Exchange]:
         series = _series(some, results.config)
         walkers.add(some)
         steps = _step_sizes(some)
-        acceptance = [_mean_of_known(values) for values in by_rung(some["acceptance"])]
+        acceptance = statistics.mean_of_known(by_rung(some["acceptance"]), axis=(1, 2, 3))
         for r, beta in enumerate(some["beta"].to_numpy()):
             here = {name: values[r] for name, values in series.items()}
             estimates, sizes = _estimates(here, float(beta), setting.n_weights, setting.n_patterns)
             found.append(thermalisation.evidence(here, sizes, float(beta), setting))
-            tau = _mean_of_known(interval * here["energy"][0].size / sizes)
             rungs.append(
                 Rung(
                     beta=float(beta),
                     estimates=estimates,
-                    tau=np.nan if tau is None else tau,
+                    tau=float(statistics.mean_of_known(interval * here["energy"][0].size / sizes)),
                     ess=float(np.nansum(sizes)),
                     r_hat=found[-1].r_hat,
                     step_size=steps[r],
-                    acceptance=acceptance[r],
+                    acceptance=None if np.isnan(acceptance[r]) else float(acceptance[r]),
                     exchange_rate=rates[len(rungs)],
                     round_trips=None,
                     verdict="",
@@ -351,11 +350,6 @@ def _step_sizes(data: xr.Dataset) -> list[float | None]:
     return data["step_size"].transpose("rung", "instance").to_numpy().mean(axis=1).tolist()
 
 
-def _mean_of_known(values: np.ndarray) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else None
-
-
 def compact(mean: float, error: float) -> str:
     """`0.2165(12)`: the error in units of the last digits, two of them; `0.25(?)` if it is not known."""
     if not np.isfinite(mean):
@@ -382,11 +376,11 @@ def _cells(rung: Rung, names: list[str]) -> list[str]:
     rates = ["-" if rate is None else f"{rate:.2g}" for rate in (rung.acceptance, rung.exchange_rate)]
     if rung.step_size is not None:
         rates.insert(0, f"{rung.step_size:.3g}")
-    trips = "-" if rung.round_trips is None else _short(rung.round_trips)
-    return [f"{rung.beta:.4g}", *estimates, _short(rung.tau), _short(rung.ess), *rates, trips, rung.verdict]
+    trips = "-" if rung.round_trips is None else _narrow(rung.round_trips)
+    return [f"{rung.beta:.4g}", *estimates, _narrow(rung.tau), _narrow(rung.ess), *rates, trips, rung.verdict]
 
 
-def _short(value: float) -> str:
+def _narrow(value: float) -> str:
     """A positive number in five characters."""
     if np.isnan(value):
         return "?"

@@ -150,6 +150,8 @@ def plot(directory: Path, output: Path | None, file_format: str) -> None:
     """Pictures of a run, or of the runs of a scan that are complete; prints their paths."""
     from mcmc import farm
 
+    if output is not None and output.exists() and not output.is_dir():
+        raise ConfigError(f"-o: got {output}, which is a file, expected a directory")
     scan = farm.load(directory)
     if scan is None:
         paths = _results(directory).plot(output, file_format)

@@ -138,20 +138,19 @@ def merge(directories: tuple[Path, ...], output: Path | None) -> None:
 
 def plot_scan(scan: Scan, directory: Path, output: Path, file_format: str) -> list[Path]:
     """Writes the pictures of the tasks that are complete; the paths written. Says which other tasks there are."""
-    from mcmc import analysis, farm, merging
+    from mcmc import merging
     from mcmc.analysis import plots
 
     summaries, missing, warnings = {}, [], []
-    for task, status in zip(scan.tasks, farm.statuses(scan, directory), strict=True):
-        if status.get("state") != "complete":
+    for task, state in _states(scan, directory):
+        if state != "complete":
             missing.append(task.name)
             continue
-        try:
-            results = analysis.load(directory / task.name)
-            scan.check_run(task, directory / task.name, results.dataset.attrs["run_toml"])
-            summaries[task.position] = results.summary()
-        except StorageError as error:
-            warnings.append(str(error))
+        summary, problem = _summary(scan, task, directory)
+        if summary is None:
+            warnings.append(problem)
+        else:
+            summaries[task.position] = summary
     if not summaries:
         raise StorageError(f"{directory}: no task is complete yet{''.join(f'; {line}' for line in warnings[:1])}")
     for warning in warnings + merging.warnings_of(scan, missing):
@@ -161,30 +160,40 @@ def plot_scan(scan: Scan, directory: Path, output: Path, file_format: str) -> li
 
 def report_scan(scan: Scan, directory: Path, path: Path) -> None:
     """Writes the report of a scan to `path`; a task without results, or with damaged ones, says so there."""
-    from mcmc import analysis, farm
     from mcmc.analysis import plots, report
 
-    def task_of(task: Task, state: str) -> report.Task:
+    tasks, complete = [], {}
+    for task, state in _states(scan, directory):
         settings = {scan.labels[key]: str(scan.value(task, key)) for key in scan.keys}
-        try:
-            results = analysis.load(directory / task.name)
-            scan.check_run(task, directory / task.name, results.dataset.attrs["run_toml"])
-            return report.Task(settings, task.name, state, results.summary(), "")
-        except (ConfigError, StorageError) as error:
-            return report.Task(settings, task.name, state, None, "" if state == "new" else str(error))
-
-    states = [state_of(status, time.time()) for status in farm.statuses(scan, directory)]
-    tasks = [task_of(*each) for each in zip(scan.tasks, states, strict=True)]
-    complete = {
-        task.position: found.summary
-        for task, found in zip(scan.tasks, tasks, strict=True)
-        if found.state == "complete" and found.summary is not None
-    }
+        summary, problem = _summary(scan, task, directory)
+        tasks.append(report.Task(settings, task.name, state, summary, "" if state == "new" else problem))
+        if state == "complete" and summary is not None:
+            complete[task.position] = summary
     pictures = {}
     if complete:
         with suppress(ConfigError):  # of a single point there are none
             pictures = plots.scans.figures(_table(scan, complete))
     report.write_scan(directory, tasks, pictures, scan.text, path)
+
+
+def _states(scan: Scan, directory: Path) -> Iterator[tuple[Task, str]]:
+    """Every task of the scan with its state."""
+    from mcmc import farm
+
+    for task, status in zip(scan.tasks, farm.statuses(scan, directory), strict=True):
+        yield task, state_of(status, time.time())
+
+
+def _summary(scan: Scan, task: Task, directory: Path) -> tuple[Summary | None, str]:
+    """The summary of a task, or why there is none."""
+    from mcmc import analysis
+
+    try:
+        results = analysis.load(directory / task.name)
+        scan.check_run(task, directory / task.name, results.dataset.attrs["run_toml"])
+        return results.summary(), ""
+    except (ConfigError, StorageError) as error:
+        return None, str(error)
 
 
 def _table(scan: Scan, summaries: Mapping[tuple[int, ...], Summary]) -> xr.Dataset:

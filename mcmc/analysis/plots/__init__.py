@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from mcmc import sealed
 from mcmc.analysis.plots import scans
 from mcmc.analysis.plots.distributions import energies, overlaps, stabilities
 from mcmc.analysis.plots.free_energies import density_of_states, free_energy
@@ -35,6 +37,7 @@ __all__ = [
     "STYLE",
     "Picture",
     "density_of_states",
+    "drawn",
     "energies",
     "figures",
     "free_energy",
@@ -75,7 +78,8 @@ PICTURES = {
         overlaps, "Laws of the overlap of two copies and of that with the teacher, on a few rungs and on all."
     ),
     "free_energy": Picture(
-        free_energy, "Free energy, entropy and heat capacity, measured and reweighted between the rungs, with bounds."
+        free_energy,
+        "Free energy and entropy on the rungs, with bounds; between the rungs these and the heat capacity, reweighted.",
     ),
     "density_of_states": Picture(
         density_of_states, "Microcanonical entropy against energy, with the lowest energy that was seen."
@@ -100,8 +104,8 @@ def figures(results: Results) -> dict[str, tuple[Figure, str]]:
 
     A figure can be saved as it is, in any format of matplotlib. Raises ConfigError without samples after the burn-in.
     """
-    drawn = ((name, picture.draw(results), picture.caption) for name, picture in PICTURES.items())
-    return {name: (figure, caption) for name, figure, caption in drawn if figure is not None}
+    found = ((name, picture.draw(results), picture.caption) for name, picture in PICTURES.items())
+    return {name: (figure, caption) for name, figure, caption in found if figure is not None}
 
 
 def plot(results: Results, directory: str | PathLike[str] | None = None, format: str = "png") -> list[Path]:
@@ -110,7 +114,8 @@ def plot(results: Results, directory: str | PathLike[str] | None = None, format:
     format: one of FORMATS
 
     `directory` is made if need be; default: `plots` in the run's own. Raises ConfigError without samples after the
-    burn-in, for another format, and for results in memory without `directory`.
+    burn-in, for another format, if `directory` is a file, and for results in memory without one; StorageError if the
+    disk fails.
     """
     if format not in FORMATS:
         raise ConfigError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}")
@@ -122,16 +127,37 @@ def plot(results: Results, directory: str | PathLike[str] | None = None, format:
 
 
 def save(found: Mapping[str, tuple[Figure, str]], directory: Path, format: str = "png") -> list[Path]:
-    """Write figures, those of `figures` or of `scans.figures`, one file each; the paths written. As `plot`."""
+    """Write figures, those of `figures` or of `scans.figures`, one file each, whole or not at all; the paths written.
+
+    `directory` is made if need be. Raises ConfigError for another format than FORMATS and if `directory` is a file,
+    StorageError if the disk fails.
+    """
     if format not in FORMATS:
         raise ConfigError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}")
-    directory.mkdir(parents=True, exist_ok=True)
+    _make(directory)
     paths = []
     for name, (figure, _) in found.items():
         paths.append(directory / f"{name}.{format}")
-        with mpl.rc_context(STYLE):
-            figure.savefig(paths[-1], metadata=_UNDATED.get(format))
+        picture = drawn(figure, format)
+        sealed.write_atomically(paths[-1], lambda file, picture=picture: file.write(picture), durable=False)
     return paths
+
+
+def drawn(figure: Figure, format: str) -> bytes:
+    """The contents of the file of a figure, the same each time."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format=format, metadata=_UNDATED.get(format))
+    return buffer.getvalue()
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"directory: got {directory}, which is a file or in one, expected a directory") from None
+    except OSError as error:
+        raise sealed.cannot("make", directory, error) from error
 
 
 _UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}

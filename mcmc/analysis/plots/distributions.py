@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
 from mcmc.analysis import distributions
@@ -29,6 +29,7 @@ from mcmc.analysis.results import Results
 from mcmc.errors import ConfigError
 
 CURVES = 5
+TICKS = 9
 SYMBOLS = {
     "overlap": ("q", "overlap of two copies"),
     "aligned_overlap": ("q", "overlap of two copies, units aligned"),
@@ -76,8 +77,7 @@ def energies(results: Results) -> Figure | None:
     axes[0, 0].set(xlabel="energy $E$ of instance 0", ylabel="probability per unit of energy")
     axes[0, 0].set_ylim(bottom=0)
     if len(beta) > 1:
-        scale = ScalarMappable(Normalize(beta[0], beta[-1]), mpl.colors.ListedColormap(rung_colours(256)))
-        figure.colorbar(scale, ax=axes[0, 0], label=r"$\beta$ (1/energy)")
+        _bar_of_rungs(figure, axes[0, 0], [law.beta for law in by_rung])
         middles = (beta[1:] + beta[:-1]) / 2
         axes[0, 1].plot(middles, found.overlap, "o-", color=BLUE, label="common area of the histograms")
         if np.isfinite(found.acceptance).any():
@@ -101,12 +101,23 @@ def stabilities(results: Results) -> Figure | None:
     _curves(ax, by_rung)
     margin = loss.get("margin", 0.0)
     is_symmetric = loss["name"] == "symmetric"
-    for line in (-margin, margin) if is_symmetric else (margin,):
+    sides = {"symmetric": (-margin, margin), "square": ()}  # the square loss has no margin
+    for line in sides.get(loss["name"], (margin,)):
         ax.axvline(line, color=GREY, ls="--", lw=1, label=rf"margin $\kappa$ = {margin:g}" if line == margin else None)
     ax.set(xlabel="output $f$" if is_symmetric else r"stability $\Delta = y f$ of the patterns", ylabel="density")
     ax.legend()
     figure.suptitle(f"{title(results, results.summary(), short=True)}\nbands: one-sigma errors", fontsize=10)
     return figure
+
+
+def _bar_of_rungs(figure: Figure, ax: Axes, beta: list[float]) -> None:
+    """A colour bar with a field for each rung, however far apart they are, and the betas of some."""
+    n = len(beta)
+    scale = ScalarMappable(BoundaryNorm(np.arange(n + 1) - 0.5, n), ListedColormap(rung_colours(n)))
+    bar = figure.colorbar(scale, ax=ax, label=r"$\beta$ (1/energy) of the rung")
+    ticks = some_rungs(n, TICKS)
+    bar.set_ticks(ticks, labels=[f"{beta[rung]:.4g}" for rung in ticks])
+    bar.ax.yaxis.minorticks_off()
 
 
 def _curves(ax: Axes, by_rung: list[Distribution]) -> None:

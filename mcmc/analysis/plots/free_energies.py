@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mcmc.analysis import reweighting, statistics
+from mcmc.analysis.energies import COUNTING_LOSSES
 from mcmc.analysis.free_energy import FreeEnergy
-from mcmc.analysis.plots.style import BLUE, GREY, ORANGE, PURPLE, RED, STYLE, band, beta_axis, errorbars, panels, title
+from mcmc.analysis.plots.style import (
+    BLUE,
+    GREY,
+    OPEN_SYMBOLS,
+    ORANGE,
+    PURPLE,
+    RED,
+    STYLE,
+    are_trusted,
+    band,
+    beta_axis,
+    errorbars,
+    errorbars_of,
+    panels,
+    title,
+)
 from mcmc.analysis.results import Results
 
 BRANCHES = {
@@ -31,11 +45,15 @@ def free_energy(results: Results) -> Figure | None:
     curves, n = reweighting.curves(results), summary.n_weights
     figure, axes = panels(1, 3)
     of_z, of_s, of_c = axes[0]
-    _branches(of_z, of_s, found, n)
+    order = np.argsort([rung.beta for rung in summary.rungs], kind="stable")
+    _branches(of_z, of_s, found, n, are_trusted(summary)[order])
     band(of_z, curves.beta, curves.log_z.mean / n, curves.log_z.error / n, color=BLUE, lw=0.8)
     band(of_s, curves.beta, curves.entropy.mean, curves.entropy.error, color=BLUE, lw=0.8)
     band(of_c, curves.beta, curves.heat_capacity.mean, curves.heat_capacity.error, color=PURPLE, lw=0.8)
-    errorbars(of_c, summary, "heat_capacity", "", PURPLE, "o", joined=False)
+    if len(found.branches) == 1:  # the energy of all copies would vary by the distance of the branches, too
+        errorbars_of(of_c, summary, "heat_capacity", "", PURPLE, "o", joined=False)
+    else:
+        of_c.set_title(f"{BRANCHES[found.branches[0].name][0]} alone", fontsize=10)
     of_z.set_ylabel(r"$\ln Z / N$")
     of_s.set_ylabel("entropy $s$ per weight (nats)")
     of_c.set_ylabel(r"heat capacity $\beta^2\,\mathrm{Var}(E)/N$")
@@ -43,14 +61,14 @@ def free_energy(results: Results) -> Figure | None:
         beta_axis(ax, found.beta)
     for ax in (of_z, of_s):
         ax.legend()
-    words = "curves: reweighted from all rungs; bars and bands: one-sigma errors; open symbols: stuck or too short"
+    words = f"curves: reweighted from all rungs; bars and bands: one-sigma errors; {OPEN_SYMBOLS}"
     figure.suptitle(f"{title(results, summary)}\n{words}", fontsize=10)
     return figure
 
 
 @mpl.rc_context(STYLE)
 def density_of_states(results: Results) -> Figure | None:
-    """Microcanonical entropy s(e) of some instances, the lowest energy seen, and s = 0, below which no state is.
+    """Microcanonical entropy s(e) of some instances, the lowest energy seen, and where states are counted s = 0.
 
     None without a way to beta = 0.
     """
@@ -71,7 +89,8 @@ def density_of_states(results: Results) -> Figure | None:
         band(ax, e[known], density.entropy[known], density.entropy_error[known], color=colour, lw=1)
         label = "lowest energy seen" if number == 0 else None
         ax.plot(e[0], density.entropy[0], "v", color=RED, mec="black", mew=0.5, label=label, zorder=3)
-    if results.config["model"].get("weights", "ising") == "ising":
+    model = results.config["model"]
+    if model.get("weights", "ising") == "ising" and model["loss"]["name"] in COUNTING_LOSSES:  # else g is a density
         ax.axhline(0, color=GREY, ls="--", lw=1, label="$s = 0$: one state")
     ax.set(xlabel="energy per pattern $e = E/P$", ylabel="microcanonical entropy $s(e)$ per weight (nats)")
     ax.legend()
@@ -81,24 +100,24 @@ def density_of_states(results: Results) -> Figure | None:
     return figure
 
 
-def _branches(of_z: Axes, of_s: Axes, found: FreeEnergy, n: int) -> None:
+def _branches(of_z: Axes, of_s: Axes, found: FreeEnergy, n: int, is_trusted: np.ndarray) -> None:
     """Points on the rungs, averages over instances, and what log Z and entropy cannot be below."""
+    beta = found.beta
     for branch in found.branches:
         label, colour, marker = BRANCHES[branch.name]
-        style = {"fmt": marker, "color": colour, "ms": 4, "label": label}
-        _points(of_z, found.beta, branch.log_z / n, branch.log_z_error / n, **style)
-        _points(of_s, found.beta, branch.entropy, branch.entropy_error, **style)
+        points = is_trusted, colour, marker, label
+        errorbars(of_z, beta, *_averages(branch.log_z / n, branch.log_z_error / n), *points, size=4)
+        errorbars(of_s, beta, *_averages(branch.entropy, branch.entropy_error), *points, size=4)
         if branch.name == "teacher":
-            style |= {"fmt": "--", "label": "lower bound: at teacher, from the cold end"}
-            _points(of_z, found.beta, branch.from_cold / n, branch.from_cold_error / n, **style)
+            mean, error = _averages(branch.from_cold / n, branch.from_cold_error / n)
+            label = "lower bound: at teacher, from the cold end"
+            of_z.errorbar(beta, mean, np.nan_to_num(error), fmt="--", color=colour, label=label)
     bound = found.branches[0].bound.mean(axis=0) / n
     if np.isfinite(bound).all():  # Ising weights, whose states are counted
-        of_z.plot(found.beta, bound, color=GREY, ls=":", label=r"bound: $-\beta E$ of the lowest state")
+        of_z.plot(beta, bound, color=GREY, ls=":", label=r"bound: $-\beta E$ of the lowest state")
         of_s.axhline(0, color=GREY, ls="--", lw=1, label="$s = 0$: one state")
 
 
-def _points(ax: Axes, beta: np.ndarray, values: np.ndarray, errors: np.ndarray, fmt: str, **style: Any) -> None:
-    """Averages over instances of values with thermal errors, (instances, rungs) each."""
-    points = [statistics.average_over_instances(*pair) for pair in zip(values.T, errors.T, strict=True)]
-    mean, error = np.array([(point.mean, point.error) for point in points]).T
-    ax.errorbar(beta, mean, np.nan_to_num(error), fmt=fmt, **style)
+def _averages(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Means over instances and errors of values with thermal errors, (instances, rungs) each: (2, rungs)."""
+    return np.array([estimate[:2] for estimate in statistics.averages(values, errors)]).T

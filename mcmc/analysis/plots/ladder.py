@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from mcmc.analysis import statistics
 from mcmc.analysis.exchange import Exchange
 from mcmc.analysis.plots.style import (
     BLUE,
@@ -24,7 +25,7 @@ from mcmc.analysis.plots.style import (
     title,
 )
 from mcmc.analysis.results import Results
-from mcmc.analysis.summary import Summary
+from mcmc.analysis.summary import Summary, by_rung
 
 COLUMNS = 1500
 """Of the replica-time diagram; more than a picture can show."""
@@ -95,10 +96,7 @@ def _moves(ax: Axes, results: Results) -> None:
     ax.set(ylabel="moves accepted / proposed", ylim=(0, 1.02))
     means = []
     for some in results.by_rungs(["acceptance"]):
-        values = some["acceptance"].transpose("rung", "instance", "copy", "sample").to_numpy()
-        known = ~np.isnan(values)
-        with np.errstate(invalid="ignore"):
-            means.append(np.nansum(values, axis=-1) / known.sum(axis=-1))
+        means.append(statistics.mean_of_known(by_rung(some["acceptance"]), axis=-1))
     each = np.concatenate(means).reshape(results.dataset.sizes["rung"], -1).T
     if np.isnan(each).all():
         nothing(ax, "no accept step")
@@ -124,7 +122,7 @@ def _mixing(figure: Figure, ax: Axes, found: Exchange) -> None:
 
 # --- replica-time diagram ---
 
-_ENDS = {"neither end yet": "#dddddd", "the hot end": ORANGE, "the cold end": BLUE}
+_ENDS = {"at neither end yet": "#dddddd", "last at the hot end": ORANGE, "last at the cold end": BLUE}
 """Where a walker was last."""
 
 
@@ -135,15 +133,21 @@ def _walkers(ax: Axes, results: Results, found: Exchange) -> None:
     trip = 1 / (found.rate * found.lag) if found.rate and found.lag else np.inf
     n_shown = int(min(n_rows, max(COLUMNS, SHOWN_TRIPS * trip)))
     step = -(-n_shown // COLUMNS)
+    rows = np.arange(n_rows - n_shown, n_rows, step)
     some = data.isel(sample=slice(n_rows - n_shown, None, step))
     sweeps, walker = some["sweep"].to_numpy(), some["walker"].transpose("rung", "sample").to_numpy()
+    ax.set(xlabel="time (sweeps)", ylabel="rung (instance 0, copy 0)")
+    if len(rows) == 1:
+        nothing(ax, "a single row")
+        return
+    at_hot, at_cold = (data["walker"].isel(rung=end).to_numpy() for end in (0, -1))
     middles = (sweeps[1:] + sweeps[:-1]) / 2
     edges = np.concatenate([sweeps[:1], middles, sweeps[-1:]])
     n_rungs = len(walker)
     ax.pcolormesh(
         edges,
         np.arange(n_rungs + 1) - 0.5,
-        last_ends(walker),
+        last_ends(walker, rows, at_hot, at_cold),
         cmap=ListedColormap(list(_ENDS.values())),
         vmin=0,
         vmax=len(_ENDS) - 1,
@@ -153,20 +157,26 @@ def _walkers(ax: Axes, results: Results, found: Exchange) -> None:
     rung_of = np.argsort(walker, axis=0)  # each column is a permutation
     ax.step(sweeps, rung_of[walker[-1, -1]], where="mid", color="black", lw=0.9)
     ax.grid(False)
-    ax.set(xlabel="time (sweeps)", ylabel="rung (instance 0, copy 0)", xlim=(edges[0], edges[-1]))
+    ax.set_xlim(edges[0], edges[-1])
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    patches = [Patch(color=colour, alpha=0.75, label=f"last at {end}") for end, colour in _ENDS.items()]
+    patches = [Patch(color=colour, alpha=0.75, label=end) for end, colour in _ENDS.items()]
     ax.legend(handles=patches, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(patches))
 
 
-def last_ends(walker: np.ndarray) -> np.ndarray:
-    """At which end the walker on a rung was last: 1 hot (rung 0), 2 cold, 0 at neither yet; uint8 (rungs, samples).
+def last_ends(walker: np.ndarray, rows: np.ndarray, at_hot: np.ndarray, at_cold: np.ndarray) -> np.ndarray:
+    """At which end the walker on a rung was last: 1 hot, 2 cold, 0 at neither yet; int (rungs, samples).
 
-    walker: which one sits on the rung, (rungs, samples)
+    walker: which one sits on the rung at some rows, (rungs, samples); rows: which ones these are, (samples,)
+    at_hot, at_cold: which one sits at the ends of the ladder, at every row of the run, (rows,)
     """
-    n_rungs, n_rows = walker.shape
-    rung_of = np.argsort(walker, axis=0)
-    ends = np.where(rung_of == 0, 1, np.where(rung_of == n_rungs - 1, 2, 0))  # by walker
-    rows = np.maximum.accumulate(np.where(ends > 0, np.arange(n_rows), 0), axis=1)
-    last = np.take_along_axis(ends, rows, axis=1).astype(np.uint8)
-    return np.take_along_axis(last, walker, axis=0)
+    hot, cold = (_last_visits(walker, rows, at_end) for at_end in (at_hot, at_cold))
+    return np.where(hot > cold, 1, np.where(cold > hot, 2, 0))
+
+
+def _last_visits(walker: np.ndarray, rows: np.ndarray, at_end: np.ndarray) -> np.ndarray:
+    """The last row, up to that of the sample, at which the walker was at the end; -1 if there is none."""
+    n_rows = len(at_end)
+    visits = np.sort(at_end.astype(np.int64) * n_rows + np.arange(n_rows))  # by walker, then by time
+    now = walker.astype(np.int64) * n_rows + rows
+    found = visits[np.searchsorted(visits, now, side="right") - 1]  # before the first of all: the last, later than now
+    return np.where((found <= now) & (found // n_rows == walker), found % n_rows, -1)

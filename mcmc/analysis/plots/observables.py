@@ -5,7 +5,18 @@ from __future__ import annotations
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from mcmc.analysis.plots.style import BLUE, GREEN, ORANGE, PURPLE, STYLE, beta_axis, errorbars, title
+from mcmc.analysis.plots.style import (
+    BLUE,
+    GREEN,
+    OPEN_SYMBOLS,
+    ORANGE,
+    PURPLE,
+    STYLE,
+    are_trusted,
+    beta_axis,
+    errorbars_of,
+    title,
+)
 from mcmc.analysis.results import Results
 from mcmc.analysis.summary import ALIGNED
 
@@ -33,12 +44,12 @@ def overview(results: Results) -> Figure:
     figure = Figure(figsize=(1.0 + 4.0 * n_columns, 0.6 + 3.4 * n_rows))
     for ax, (label, lines) in zip(figure.subplots(n_rows, n_columns).ravel(), drawn, strict=True):
         for name, legend, colour, marker in lines:
-            errorbars(ax, summary, name, legend, colour, marker)
+            errorbars_of(ax, summary, name, legend, colour, marker)
         beta_axis(ax, [rung.beta for rung in summary.rungs])
         ax.set_ylabel(label)
         if label == "overlap":
             ax.legend()
     bars = "thermal, this one instance" if summary.n_instances == 1 else "sample to sample, thermal noise included"
-    doubt = "; open symbols: stuck or too short" if not all(rung.is_trusted for rung in summary.rungs) else ""
+    doubt = "" if are_trusted(summary).all() else f"; {OPEN_SYMBOLS}"
     figure.suptitle(f"{title(results, summary)}\none-sigma error bars: {bars}{doubt}", fontsize=10)
     return figure

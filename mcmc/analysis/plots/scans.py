@@ -16,10 +16,12 @@ from matplotlib.patches import Patch
 from mcmc.analysis import scans
 from mcmc.analysis.plots.style import (
     BETA,
+    OPEN_SYMBOLS,
     STYLE,
     VERDICTS,
     beta_label,
     edges,
+    errorbars,
     is_logarithmic,
     panels,
     rung_colours,
@@ -45,13 +47,13 @@ def figures(table: xr.Dataset) -> dict[str, tuple[Figure, str]]:
     """Pictures of `scans.table`: name -> figure and a caption of one sentence; means over seeds.
 
     Maps if there are two axes with several points, beta being the last of them; of more the others stay at their first
-    point, and beta at the coldest one. Curves if beta is the second axis, or there is one. Raises ConfigError for a
-    single point.
+    point, and beta at the coldest one. Curves if beta is the second axis, or there is one. Raises ConfigError where
+    no axis but that of seeds has several points.
     """
     found = scans.over_seeds(table)
     axes = [dim for dim in found["beta"].dims if found.sizes[dim] > 1]
     if not axes:
-        raise ConfigError("scan: has a single point, expected an axis with several")
+        raise ConfigError("scan: got a single point, seeds apart, and one rung, expected an axis with several points")
     pictures: dict[str, tuple[Callable[..., Figure], str]] = {}
     if len(axes) > 1:
         pictures["scan_maps"] = maps, f"Observables and verdicts over {_word(axes[0])} and {_word(axes[1])}."
@@ -98,24 +100,21 @@ def maps(table: xr.Dataset, axes: list[str], where: str) -> Figure:
 
 @mpl.rc_context(STYLE)
 def curves(table: xr.Dataset, axes: list[str], where: str) -> Figure:
-    """Each quantity with error bars against the first axis, at some betas; open symbols: stuck or too short."""
+    """Each quantity with error bars against the first axis, at some betas."""
     x = axes[0]
     names = _quantities(table)
     figure, drawn = _layout(len(names))
     for ax, name in zip(drawn, names, strict=True):
         for line, label, colour in _lines(table, axes):
             at = line["beta"].to_numpy() if x == "rung" else _points(table, x)[0]
-            mean, error = line[name].to_numpy(), np.nan_to_num(line[f"{name}_error"].to_numpy())
-            trusted = line["is_trusted"].to_numpy()
-            ax.plot(at, mean, color=colour, lw=0.8, alpha=0.6)
-            for which, face in ((trusted, colour), (~trusted, "white")):
-                ax.errorbar(at[which], mean[which], error[which], fmt="o", color=colour, mfc=face)
+            mean, error, trusted = (line[each].to_numpy() for each in (name, f"{name}_error", "is_trusted"))
+            errorbars(ax, at, mean, error, trusted, colour, joined=True)
             ax.plot([], [], "o-", color=colour, label=label)
         _axis(ax.xaxis, table, x)
         ax.set_ylabel(QUANTITIES[name])
     if len(axes) > 1:
         figure.legend(*drawn[0].get_legend_handles_labels(), loc="outside right upper")
-    figure.suptitle("; ".join(part for part in (where, "open symbols: stuck or too short") if part), fontsize=10)
+    figure.suptitle("; ".join(part for part in (where, OPEN_SYMBOLS) if part), fontsize=10)
     return figure
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from mcmc.analysis.plots.style import STYLE, beta_label, rung_colours, some_rungs, title
+from mcmc.analysis.plots.style import STYLE, beta_label, burn_in_in_words, rung_colours, some_rungs, title
 from mcmc.analysis.results import Results
 
 TRACE_POINTS = 1500  # per line; more than a picture can show
@@ -35,7 +35,7 @@ def traces(results: Results) -> Figure:
             ax.axvspan(0, burn_in, color="#bbbbbb", alpha=0.35, lw=0)
         ax.set(ylabel=label, xlim=(0, sweep[-1]))
     axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    axes[-1].set_xlabel("time (sweeps)" + ("; shaded: burn-in" if burn_in > 0 else ""))
+    axes[-1].set_xlabel("time (sweeps)" + (f"; {burn_in_in_words(results)}" if burn_in > 0 else ""))
     figure.suptitle(f"{title(results, summary)}\ninstance 0", fontsize=10)
     return figure
 

@@ -39,19 +39,46 @@ VERDICTS = {"equilibrated": (BLUE, "o"), "not contradicted": (ORANGE, "^"), "stu
 BETA = r"inverse temperature $\beta$ (1/energy)"
 
 
+OPEN_SYMBOLS = "open symbols: stuck or too short"
+"""What `errorbars` means by them."""
+
+
 def errorbars(
+    ax: Axes,
+    x: np.ndarray,
+    mean: np.ndarray,
+    error: np.ndarray,
+    is_trusted: np.ndarray,
+    colour: Any,
+    marker: str = "o",
+    label: str | None = None,
+    joined: bool = False,
+    size: float | None = None,
+) -> None:
+    """Points with error bars where there are some, (points,) each; open symbols where they are not to be believed.
+
+    joined: by a line; size: of the symbols, in points
+    """
+    if joined:
+        ax.plot(x, mean, color=colour, lw=0.8, alpha=0.6)
+    error = np.nan_to_num(error)
+    style = {"fmt": marker, "color": colour, "ms": size}
+    for which, face in ((is_trusted, colour), (~is_trusted, "white")):
+        told = label if which[0] else None
+        ax.errorbar(x[which], mean[which], error[which], mfc=face, label=told, **style)
+
+
+def errorbars_of(
     ax: Axes, summary: Summary, name: str, legend: str, colour: str, marker: str, joined: bool = True
 ) -> None:
-    """Means with error bars, joined by a line; rungs that are not to be believed have open symbols."""
-    beta = np.array([rung.beta for rung in summary.rungs])
-    mean = np.array([rung.estimates[name].mean for rung in summary.rungs])
-    error = np.nan_to_num([rung.estimates[name].error for rung in summary.rungs])
-    good = np.array([rung.is_trusted for rung in summary.rungs])
-    if joined:
-        ax.plot(beta, mean, color=colour, lw=0.8, alpha=0.6)
-    for which, face in ((good, colour), (~good, "white")):
-        label = legend if which[0] else None
-        ax.errorbar(beta[which], mean[which], error[which], fmt=marker, color=colour, mfc=face, label=label)
+    """`errorbars` of an estimate of the summary, against beta."""
+    rungs = [(rung.beta, *rung.estimates[name][:2]) for rung in summary.rungs]
+    errorbars(ax, *np.array(rungs).T, are_trusted(summary), colour, marker, legend, joined)
+
+
+def are_trusted(summary: Summary) -> np.ndarray:
+    """Which rungs are to be believed: bool (rungs,)."""
+    return np.array([rung.is_trusted for rung in summary.rungs])
 
 
 def spread(ax: Axes, beta: np.ndarray, values: np.ndarray, colour: str) -> None:
@@ -110,6 +137,16 @@ def panels(n_rows: int, n_columns: int) -> tuple[Figure, np.ndarray]:
     """A figure of equal panels, and these: (n_rows, n_columns)."""
     figure = Figure(figsize=(1.0 + 4.0 * n_columns, 0.6 + 3.4 * n_rows))
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
+
+
+def burn_in_in_words(results: Results) -> str:
+    """What is shaded, and that a burn-in which changes the rungs was at other betas than those in the legend."""
+    config = results.config
+    if "annealing" in config["schedule"]:
+        return "shaded: burn-in, annealed: at other betas"
+    if config["ladder"].get("tune", "none") != "none":
+        return "shaded: burn-in, in which the ladder was tuned: at other betas"
+    return "shaded: burn-in"
 
 
 def title(results: Results, summary: Summary, short: bool = False) -> str:

@@ -19,6 +19,7 @@ from mcmc.analysis.plots.style import (
     VERDICTS,
     beta_axis,
     beta_label,
+    burn_in_in_words,
     panels,
     rung_colours,
     some_rungs,
@@ -47,6 +48,7 @@ def thermalisation(results: Results) -> Figure:
     figure, axes = panels(2 if len(names) > 1 else 1, 2)
     of_series = dict(zip(names, axes.ravel(), strict=False))
     shown = some_rungs(len(summary.rungs), SHOWN_RUNGS)
+    burn_in = int(results.dataset.attrs["burn_in"])
     first = min(results.dataset["start"].to_numpy().astype(str))
     for rung, colour in zip(shown, rung_colours(len(shown)), strict=True):
         for name, start, sweeps, means, errors in _binned(results, rung, names):
@@ -59,7 +61,6 @@ def thermalisation(results: Results) -> Figure:
     for name, ax in of_series.items():
         aligned = ", units aligned" if ALIGNED.get(name) in summary.rungs[0].estimates else ""
         ax.set(xscale="log", xlabel="time (sweeps)", ylabel=LABELS[name] + aligned)
-        burn_in = int(results.dataset.attrs["burn_in"])
         if burn_in > 0:
             ax.axvspan(ax.get_xlim()[0], burn_in, color="#bbbbbb", alpha=0.35, lw=0)
     verdicts = axes.ravel()[len(names)]
@@ -67,7 +68,9 @@ def thermalisation(results: Results) -> Figure:
     for ax in axes.ravel()[len(names) + 1 :]:
         ax.set_axis_off()
     axes[0, 0].legend()
-    words = "means over the time since half as many sweeps, thermal errors; shaded: burn-in"
+    words = "means over the time since half as many sweeps, thermal errors"
+    if burn_in > 0:
+        words += f"; {burn_in_in_words(results)}"
     if "teacher" in results.dataset["start"]:
         words += "; open symbols: started at the teacher"
     figure.suptitle(f"{title(results, summary)}\n{words}", fontsize=10)
@@ -77,16 +80,17 @@ def thermalisation(results: Results) -> Figure:
 def _verdicts(ax: Axes, summary: Summary) -> None:
     """Effective samples and round trips by rung, marked by the verdict."""
     rungs = summary.rungs
+    ax.set_yscale("symlog", linthresh=1, linscale=0.3)  # which has a place for none
     for verdict, (colour, marker) in VERDICTS.items():
         some = [rung for rung in rungs if rung.verdict == verdict]
         if some:
-            sizes = np.maximum([rung.ess for rung in some], 1)  # frozen ones have none
-            ax.plot([rung.beta for rung in some], sizes, marker, color=colour, ms=7, label=f"samples, {verdict}")
-    trips = [(rung.beta, max(rung.round_trips, 1)) for rung in rungs if rung.round_trips is not None]
+            points = [rung.beta for rung in some], [rung.ess for rung in some]
+            ax.plot(*points, marker, color=colour, ms=7, label=f"samples, {verdict}")
+    trips = [(rung.beta, rung.round_trips) for rung in rungs if rung.round_trips is not None]
     if trips:
         ax.plot(*zip(*trips, strict=True), "d-", color=GREEN, lw=0.8, ms=4, label="round trips to the hottest rung")
     ax.axhline(MIN_ESS, color=GREY, ls=":", label=f"{MIN_ESS} samples")
-    ax.set(yscale="log", ylim=(0.8, None), ylabel="effective samples, round trips (1: none)")
+    ax.set(ylim=(-0.2, None), ylabel="effective samples, round trips")
     beta_axis(ax, [rung.beta for rung in rungs])
     ax.legend()
 
