@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from mcmc import analysis
 from mcmc.analysis import Results, plots, scans
@@ -21,6 +22,8 @@ from synthetic import synthetic
 Axes = dict[str, list[float] | list[str]]
 ALPHA: Axes = {"alpha": [0.5, 1.0, 2.0]}
 SEEDS: Axes = {"seed": [1, 2, 3]}
+TUNED = ((0.5, 0.9, 1.5), (0.5, 1.1, 1.5), (0.5, 0.8, 1.1, 1.5))
+"""Ladders of three seeds."""
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +49,25 @@ def with_energy(summary: Summary, energy: float, verdict: str = "equilibrated") 
     return replace(summary, rungs=rungs)
 
 
-def table_of(summary: Summary, axes: Axes, missing: tuple[tuple[int, ...], ...] = ()) -> xr.Dataset:
-    """The energy counts the points, 0, 1, ... in the order of the grid."""
+def with_ladder(summary: Summary, beta: tuple[float, ...]) -> Summary:
+    """The rungs at other betas, the last one as often as it takes."""
+    rungs = [replace(summary.rungs[min(n, len(summary.rungs) - 1)], beta=at) for n, at in enumerate(beta)]
+    return replace(summary, rungs=rungs)
+
+
+def table_of(
+    summary: Summary,
+    axes: Axes,
+    missing: tuple[tuple[int, ...], ...] = (),
+    ladders: tuple[tuple[float, ...], ...] = (),
+) -> xr.Dataset:
+    """The energy counts the points, 0, 1, ... in the order of the grid; points of the last axis have `ladders`."""
     positions = list(product(*(range(len(values)) for values in axes.values())))
-    found = {at: with_energy(summary, number) for number, at in enumerate(positions) if at not in missing}
+    found = {
+        at: with_energy(with_ladder(summary, ladders[at[-1]]) if ladders else summary, number)
+        for number, at in enumerate(positions)
+        if at not in missing
+    }
     return scans.table(list(axes), {name: (name, np.array(values)) for name, values in axes.items()}, found)
 
 
@@ -87,6 +105,107 @@ def test_coldest_of_ladders_of_their_own(summary: Summary) -> None:
     assert set(plots.scans.figures(table)) == {"scan_maps", "scan_curves"}
 
 
+def test_over_seeds_leaves_out_rungs_of_different_betas(summary: Summary) -> None:
+    """Rung 0 has one beta in all seeds; rungs 1 and 2 have not, rung 3 is there in one seed of three."""
+    found = scans.over_seeds(table_of(summary, ALPHA | SEEDS, ladders=TUNED))
+    assert found["energy_per_pattern"].isel(rung=0).to_numpy().tolist() == [1, 4, 7]
+    np.testing.assert_array_equal(found["beta"], np.tile([0.5, np.nan, np.nan, np.nan], (3, 1)))
+    rest = found.isel(rung=slice(1, None))
+    assert all(rest[name].isnull().all() for name in ("energy_per_pattern", "energy_per_pattern_error", "overlap"))
+    assert (rest["verdict"] == -1).all()
+    assert found["verdict"].dtype == np.int8
+    assert not rest["is_trusted"].any()
+
+
+def test_common_ladders(summary: Summary) -> None:
+    """Betas may differ by rounding; a seed without a run has no ladder, one with a shorter ladder another one."""
+
+    def is_common(*ladders: tuple[float, ...], missing: tuple[tuple[int, ...], ...] = ()) -> bool:
+        return scans.has_common_ladders(table_of(summary, SEEDS, missing, ladders))
+
+    assert is_common((0.1, 0.3), (0.1, 0.1 + 0.2), (0.1, 0.3))
+    assert is_common((0.1, 0.3), (0.1, 0.3), (0.1, 0.4), missing=((2,),))
+    assert not is_common((0.1, 0.3), (0.1, 0.3), (0.1, 0.301))
+    assert not is_common((0.1, 0.3), (0.1, 0.3), (0.1,))
+    assert scans.has_common_ladders(table_of(summary, ALPHA, (), TUNED))
+
+
+def test_ends_of_tuned_ladders(summary: Summary) -> None:
+    """Each seed's own coldest rung, wherever it is in its ladder, then means; a missing seed changes nothing."""
+    table = table_of(summary, ALPHA | SEEDS, missing=((1, 0),), ladders=TUNED)
+    table["energy_per_pattern"][:, 2, 3] = 100.0
+    found = scans.over_seeds(scans.ends(table))
+    assert found["rung"].to_numpy().tolist() == ["hottest", "coldest"]
+    np.testing.assert_array_equal(found["beta"], np.tile([0.5, 1.5], (3, 1)))
+    np.testing.assert_allclose(found["energy_per_pattern"], [[1, 101 / 3], [4.5, 52], [7, 113 / 3]])
+    spread = student_factor(2) * 96 / 2  # of 4 and 100: standard deviation 96 / sqrt(2), of two
+    assert found["energy_per_pattern_error"].sel(alpha=1.0, rung="coldest").item() == pytest.approx(spread)
+    for name in ("beta", "energy_per_pattern", "energy_per_pattern_error", "verdict", "is_trusted"):
+        cold = scans.over_seeds(scans.coldest(table))[name]
+        np.testing.assert_array_equal(cold, found[name].sel(rung="coldest"))
+
+
+def test_nothing_is_trusted_without_a_run(summary: Summary) -> None:
+    found = scans.over_seeds(table_of(summary, ALPHA | SEEDS, missing=((1, 0), (1, 1), (1, 2), (2, 0))))
+    assert found["is_trusted"].isel(rung=0).to_numpy().tolist() == [True, False, True]
+
+
+def drawn(figure: Figure) -> dict[str, list[tuple[float, float]]]:
+    """The means of the energy that a figure of curves shows, by label: where they are, and what."""
+    ax = figure.axes[0]
+    curves = [line.get_xydata() for line in ax.get_lines() if line.get_alpha() == 0.6]
+    labels = ax.get_legend_handles_labels()[1]
+    return {
+        label: [tuple(point) for point in curve.tolist() if np.isfinite(point).all()]
+        for label, curve in zip(labels, curves, strict=True)
+    }
+
+
+def test_curves_at_the_ends_of_tuned_ladders(summary: Summary) -> None:
+    """No map over beta; with one ladder for all seeds the same table gives one."""
+    found = plots.scans.figures(table_of(summary, ALPHA | SEEDS, ladders=TUNED))
+    assert list(found) == ["scan_curves"]
+    figure, _ = found["scan_curves"]
+    means = [(0.5, 1), (1.0, 4), (2.0, 7)]
+    assert drawn(figure) == {r"$\beta$ = 0.5": means, r"$\beta$ = 1.5": means}
+    assert "each seed has a ladder of its own" in figure.get_suptitle()
+    found = plots.scans.figures(table_of(summary, ALPHA | SEEDS))
+    assert list(found) == ["scan_maps", "scan_curves"]
+    assert "own" not in found["scan_curves"][0].get_suptitle()
+
+
+def test_curves_of_seeds_with_tuned_ladders(summary: Summary) -> None:
+    """In their own betas, only of seeds that have a run."""
+    axes = {"seed": [1, 2, 3, 4]}
+    found = plots.scans.figures(table_of(summary, axes, missing=((1,),), ladders=(*TUNED, (0.5, 1.5))))
+    assert list(found) == ["scan_curves"]
+    figure, caption = found["scan_curves"]
+    assert "inverse temperature" in caption
+    assert "no means" in figure.get_suptitle()
+    assert drawn(figure) == {
+        "seed = 1": [(beta, 0) for beta in TUNED[0]],
+        "seed = 3": [(beta, 2) for beta in TUNED[2]],
+        "seed = 4": [(0.5, 3), (1.5, 3)],
+    }
+
+
+def test_maps_at_the_coldest_rungs_of_tuned_ladders(summary: Summary) -> None:
+    axes = {"alpha": [0.5, 1.0], "label_noise": [0.0, 0.1]} | SEEDS
+    table = table_of(summary, axes, ladders=TUNED)
+    table["energy_per_pattern"][..., 0] = 50.0  # the one rung that has the same number in all ladders
+    figure, _ = plots.scans.figures(table)["scan_maps"]
+    columns = [mesh.get_array().ravel().tolist() for mesh in figure.axes[0].collections]
+    assert columns == [[1, 4], [7, 10]]
+    assert figure.get_suptitle() == "coldest rung"
+
+
+def test_rounded_betas_are_one_beta(summary: Summary) -> None:
+    """A mean over two seeds and one over three differ in the last digit."""
+    ladders = ((0.1, 0.7), (0.1, 0.7), (0.1, np.nextafter(0.7, 1)))
+    figure, _ = plots.scans.figures(table_of(summary, ALPHA | SEEDS, missing=((0, 2),), ladders=ladders))["scan_curves"]
+    assert list(drawn(figure)) == [r"$\beta$ = 0.1", r"$\beta$ = 0.7"]
+
+
 @pytest.mark.parametrize(
     ("axes", "expected"),
     [
@@ -119,6 +238,25 @@ def test_the_map_has_the_values_of_the_table(summary: Summary) -> None:
     columns = [mesh.get_array().ravel().tolist() for mesh in figure.axes[0].collections]
     assert columns == [[0, 1], [2, 3], [4, 5]]
     assert figure.get_suptitle() == "coldest rung"
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_maps_where_there_are_runs(summary: Summary) -> None:
+    """Of the third and fourth axis at the first point of both that has a run; a quantity without values is no error."""
+    axes = {
+        "alpha": [0.5, 1.0],
+        "label_noise": [0.0, 0.1],
+        "n_inputs": [101, 201],
+        "method": ["metropolis", "langevin"],
+    }
+    positions = product(range(2), repeat=4)
+    missing = tuple(at for at in positions if at[2:] == (0, 0) or at == (0, 0, 0, 1))
+    table = table_of(summary, axes, missing)
+    table["heat_capacity"][:] = np.nan
+    figure, _ = plots.scans.figures(table)["scan_maps"]
+    cells = [mesh.get_array().filled(np.nan).ravel() for mesh in figure.axes[0].collections]
+    np.testing.assert_array_equal(cells, [[np.nan, 5], [9, 13]])
+    assert figure.get_suptitle() == "n_inputs = 101, method = langevin, coldest rung"
 
 
 def test_a_single_point_is_no_scan(summary: Summary) -> None:

@@ -50,31 +50,57 @@ def table(
 def over_seeds(table: xr.Dataset) -> xr.Dataset:
     """The same without the axis of seeds: means over the seeds that are there, their errors from the spread.
 
-    Student's factor is in them. Of a single seed its own errors. The verdict is the worst one.
+    Student's factor is in them. Of a single seed its own errors. The verdict is the worst one. A rung which has not the
+    same beta in all seeds of a point is left out there, as if it were missing: see `has_common_ladders`, and `ends`.
     """
     if SEED not in table.dims:
         return table
-    axis = table["beta"].get_axis_num(SEED)
+    dims = table["beta"].dims
+    axis = dims.index(SEED)
     rest = table.isel({SEED: 0}, drop=True)
+    common = _is_common(table).transpose(*rest["beta"].dims).to_numpy()
     for name in (*table.data_vars, "beta"):
-        values = table[name].transpose(*table["beta"].dims).to_numpy()
+        values, left_out = table[name].transpose(*dims).to_numpy(), np.nan
         if name == "verdict":
-            merged = values.max(axis=axis)
+            merged, left_out = values.max(axis=axis), -1
         elif name == "is_trusted":
-            missing = table["verdict"].transpose(*table["beta"].dims).to_numpy() < 0
-            merged = (values | missing).all(axis=axis)
+            missing = table["verdict"].transpose(*dims).to_numpy() < 0
+            merged, left_out = (values | missing).all(axis=axis) & ~missing.all(axis=axis), False
         elif (of := name.removesuffix("_error")) != name and of in table:
-            merged = _errors(table[of].transpose(*table["beta"].dims).to_numpy(), values, axis)
+            merged = _errors(table[of].transpose(*dims).to_numpy(), values, axis)
         else:
             merged = mean_of_known(values, axis)
-        rest[name] = (rest["beta"].dims, merged)
+        rest[name] = (rest["beta"].dims, np.where(common, merged, left_out))
     return rest.set_coords("beta")
+
+
+def has_common_ladders(table: xr.Dataset) -> bool:
+    """Whether the ladders of all seeds of a point are the same; those that were tuned are not (`ladder.tune`)."""
+    return SEED not in table.dims or bool(_is_common(table).all())
 
 
 def coldest(table: xr.Dataset) -> xr.Dataset:
     """Of each run the coldest rung: without the dimension rung."""
-    last = (table["beta"].notnull().sum("rung") - 1).clip(min=0)
-    return table.isel(rung=last)
+    return table.isel(rung=_last(table))
+
+
+def ends(table: xr.Dataset) -> xr.Dataset:
+    """Of each run the hottest and the coldest rung, which tuned ladders have in common: with a coordinate `rung`."""
+    found = table.isel(rung=_last(table) * xr.DataArray([0, 1], dims="rung"))
+    return found.assign_coords(rung=["hottest", "coldest"])
+
+
+def _last(table: xr.Dataset) -> xr.DataArray:
+    return (table["beta"].notnull().sum("rung") - 1).clip(min=0)
+
+
+def _is_common(table: xr.Dataset) -> xr.DataArray:
+    """Whether a rung is there, with one beta, in all seeds that have a run; also if none has: without the seeds."""
+    beta = table["beta"]
+    known = beta.notnull()
+    runs = known.any("rung") if "rung" in beta.dims else known
+    is_close = xr.apply_ufunc(np.isclose, beta.min(SEED), beta.max(SEED))
+    return ~known.any(SEED) | ((known == runs).all(SEED) & is_close)
 
 
 def _errors(means: np.ndarray, errors: np.ndarray, axis: int) -> np.ndarray:

@@ -47,31 +47,51 @@ def figures(table: xr.Dataset) -> dict[str, tuple[Figure, str]]:
     """Pictures of `scans.table`: name -> figure and a caption of one sentence; means over seeds.
 
     Maps if there are two axes with several points, beta being the last of them; of more the others stay at their first
-    point, and beta at the coldest one. Curves if beta is the second axis, or there is one. Raises ConfigError where
-    no axis but that of seeds has several points.
+    point with a run, and beta at the coldest one. Curves if beta is the second axis, or there is one. Where seeds have
+    ladders of their own there is no map over beta: curves at the ends of the ladders, or in beta for some seeds. Raises
+    ConfigError where no axis but that of seeds has several points.
     """
-    found = scans.over_seeds(table)
+    found, apart = _over_seeds(table)
     axes = [dim for dim in found["beta"].dims if found.sizes[dim] > 1]
     if not axes:
         raise ConfigError("scan: got a single point, seeds apart, and one rung, expected an axis with several points")
     pictures: dict[str, tuple[Callable[..., Figure], str]] = {}
-    if len(axes) > 1:
+    if len(axes) > 1 and not apart:
         pictures["scan_maps"] = maps, f"Observables and verdicts over {_word(axes[0])} and {_word(axes[1])}."
-    if len(axes) == 1 or axes[1] == "rung":
+    if len(axes) == 1 or "rung" in axes:
         pictures["scan_curves"] = curves, f"Observables against {_word(axes[0])}, with one-sigma error bars."
     kept, where = _cut(found, axes)
-    return {name: (draw(kept, axes, where), caption) for name, (draw, caption) in pictures.items()}
+    words = [where] if where else []
+    words += ["coldest rung"] if "rung" not in found.dims and table.sizes["rung"] > 1 else []
+    words += [apart] if apart else []
+    return {name: (draw(kept, axes, ", ".join(words)), caption) for name, (draw, caption) in pictures.items()}
+
+
+def _over_seeds(table: xr.Dataset) -> tuple[xr.Dataset, str]:
+    """Means over seeds at rungs that they share, and why these are not all: one axis and rungs, or axes alone.
+
+    Of seeds with ladders of their own and no other axis there are no means: (rung, seed, ...).
+    """
+    points = [dim for dim in table["beta"].dims if dim not in (scans.SEED, "rung") and table.sizes[dim] > 1]
+    if len(points) > 1 or table.sizes["rung"] == 1:
+        return scans.over_seeds(scans.coldest(table)), ""
+    if scans.has_common_ladders(table):
+        return scans.over_seeds(table), ""
+    if points:
+        return scans.over_seeds(scans.ends(table)), "each seed has a ladder of its own: means at the ends alone"
+    has_run = (table["verdict"] >= 0).any([dim for dim in table["beta"].dims if dim != scans.SEED])
+    by_seed = table.isel({scans.SEED: has_run.to_numpy()}).transpose("rung", scans.SEED, ...)
+    return by_seed, "each seed has a ladder of its own: no means"
 
 
 def _cut(table: xr.Dataset, axes: list[str]) -> tuple[xr.Dataset, str]:
-    """The table along two axes and rungs at most, and where the other axes are."""
+    """The table along two axes and rungs at most, the others at the first point with a run, and where that is."""
     fixed = [dim for dim in table["beta"].dims if dim not in (*axes[:2], "rung")]
-    words = [f"{dim} = {_points(table, dim)[1][0]}" for dim in fixed if dim in axes]
-    table = table.isel(dict.fromkeys(fixed, 0))
-    if "rung" in axes[2:] or "rung" not in axes:
-        words += ["coldest rung"] if "rung" in axes else []
-        table = scans.coldest(table)
-    return table, ", ".join(words)
+    has_run = (table["verdict"] >= 0).any([dim for dim in table["beta"].dims if dim not in fixed])
+    has_run = has_run.transpose(*fixed).to_numpy()
+    point = dict(zip(fixed, np.unravel_index(has_run.argmax(), has_run.shape), strict=True))
+    words = [f"{dim} = {_points(table, dim)[1][at]}" for dim, at in point.items() if dim in axes]
+    return table.isel(point), ", ".join(words)
 
 
 @mpl.rc_context(STYLE)
@@ -82,7 +102,8 @@ def maps(table: xr.Dataset, axes: list[str], where: str) -> Figure:
     figure, drawn = _layout(len(names))
     for ax, name in zip(drawn, names, strict=True):
         values = table[name].transpose(x, y).to_numpy().astype(float)
-        style: dict[str, Any] = {"cmap": "viridis", "vmin": np.nanmin(values, initial=0), "vmax": np.nanmax(values)}
+        lowest = np.nanmin(values, initial=0)  # also of a quantity that none of these runs has
+        style: dict[str, Any] = {"cmap": "viridis", "vmin": lowest, "vmax": np.nanmax(values, initial=lowest)}
         if name in OVERLAPS:
             style["vmax"] = 1.0
         if name == "verdict":
@@ -100,7 +121,10 @@ def maps(table: xr.Dataset, axes: list[str], where: str) -> Figure:
 
 @mpl.rc_context(STYLE)
 def curves(table: xr.Dataset, axes: list[str], where: str) -> Figure:
-    """Each quantity with error bars against the first axis, at some betas."""
+    """Each quantity with error bars against the first axis, at some betas or of some seeds.
+
+    Open symbols: stuck or too short.
+    """
     x = axes[0]
     names = _quantities(table)
     figure, drawn = _layout(len(names))
@@ -119,16 +143,24 @@ def curves(table: xr.Dataset, axes: list[str], where: str) -> Figure:
 
 
 def _lines(table: xr.Dataset, axes: list[str]) -> Iterator[tuple[xr.Dataset, str | None, Any]]:
-    """The table along the first axis, for some rungs if they are the second one: with a label and a colour."""
+    """The table along the first axis, for some rungs or seeds, if that is the second one: with a label and a colour."""
     if len(axes) == 1:
         yield table, None, rung_colours(1)[0]
         return
-    shown = some_rungs(table.sizes["rung"], CURVES)
-    for rung, colour in zip(shown, rung_colours(len(shown)), strict=True):
-        line = table.isel(rung=rung)
-        beta = line["beta"].to_numpy()
-        is_same = np.nanmin(beta) == np.nanmax(beta)
-        yield line, beta_label(float(np.nanmin(beta))) if is_same else f"rung {rung}", colour
+    shown = some_rungs(table.sizes[axes[1]], CURVES)
+    for number, colour in zip(shown, rung_colours(len(shown)), strict=True):
+        line = table.isel({axes[1]: number})
+        yield line, _label(table, line, axes[1], number), colour
+
+
+def _label(table: xr.Dataset, line: xr.Dataset, axis: str, number: int) -> str:
+    """What sets `line`, the point `number` of an axis, apart from the others: of a rung its beta, if it has one."""
+    beta = line["beta"]
+    if axis != "rung":
+        return f"{axis} = {_points(table, axis)[1][number]}"
+    if np.isclose(beta.min(), beta.max()):
+        return beta_label(float(beta.min()))
+    return f"{line['rung'].item()} rung" if "rung" in line.coords else f"rung {number}"
 
 
 def _quantities(table: xr.Dataset) -> list[str]:
