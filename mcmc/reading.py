@@ -75,6 +75,19 @@ def read_patterns(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, np
             yield from zip(h5["data/inputs"], h5["data/labels"], strict=True)
 
 
+def read_fingerprints(path: str | os.PathLike[str]) -> dict[str, str]:
+    """SHA-256, in hexadecimal, of what the run in directory `path` has read besides its run file; from its checkpoint.
+
+    `fingerprint`: of the data file, "" for generated data; `reference`: of the constraint, of what came from a file or
+    another run, else "". Raises StorageError if there is no checkpoint or if it is damaged.
+    """
+    directory = RunDirectory(path)
+    checkpoint = directory.read_checkpoint(segments=False)
+    if checkpoint is None:
+        raise StorageError(f"{directory.path}: holds no checkpoint, which knows what was read")
+    return {name: str(checkpoint.attrs[name]) for name in ("fingerprint", "reference")}
+
+
 def read_status(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What status.json of the run in directory `path` says of state, times, hosts and ranks; empty without it."""
     with suppress(StorageError):

@@ -7,6 +7,7 @@ once in some hundred times. Seeds are fixed. A wrong beta and a wrong reference 
 from __future__ import annotations
 
 import importlib
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,7 @@ import mcmc
 from enumeration import all_states
 from mcmc.analysis import Results
 from mcmc.analysis.franz_parisi import potential
+from mcmc.errors import StorageError
 
 N = 15
 BETA = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
@@ -102,14 +104,90 @@ def test_runs_that_do_not_belong_together(runs: tuple[Results, list[Results]]) -
         (free, [], 1.0, "expected one without and some with it"),
         (constrained[0], constrained, 1.0, "expected one without and some with it"),
         (free, constrained, 1.1, "got beta = 1.1, expected one of 0, 0.25, "),
-        (free, [free], 1.0, "expected the constraint of"),
+        (free, [free], 1.0, "expected constraint and reference of"),
         (changed(free, "data", alpha=1.3), constrained, 1.0, "expected the seed, model and data of"),
-        (free, [constrained[0], changed(constrained[1], "constraint", copy=0)], 1.0, "expected the constraint of"),
+        (free, [constrained[0], changed(constrained[1], "constraint", copy=0)], 1.0, "expected constraint and reference of"),
         (free, [constrained[0], constrained[0]], 1.0, "got overlap 0.866667 once more"),
     ]
     for unrestricted, others, beta, message in wrong:
         with pytest.raises(ValueError, match=message):
             potential(unrestricted, others, beta)
+
+
+SHORT = {"sweeps": 300, "burn_in": 100, "measure_every": 2}
+
+
+def test_files_are_known_by_what_they_hold(tmp_path: Path) -> None:
+    """One at another path is the same, another one is not, though nothing else of the run files differs."""
+    rng = np.random.default_rng(1)
+    drawn = {"inputs": rng.choice([-1, 1], (18, N)), "labels": rng.choice([-1, 1], 18)}
+    np.savez(tmp_path / "a.npz", **drawn)
+    np.savez(tmp_path / "b.npz", inputs=drawn["inputs"], labels=-drawn["labels"])
+    shutil.copy(tmp_path / "a.npz", tmp_path / "copy.npz")
+
+    def run(name: str, tables: dict[str, object], directory: str) -> Results:
+        data = {"source": "file", "path": str(tmp_path / f"{name}.npz")}
+        return mcmc.run(BASE | tables | {"data": data, "schedule": SHORT}, tmp_path / directory, quiet=True)
+
+    free = run("a", {}, "free")
+    tables = at_overlap(4, {"reference": "magnetisation"})
+    same, other = (run(name, tables, f"at-overlap-{name}") for name in ("copy", "b"))
+    assert potential(free, [same], 1.0).instances.shape == (1, 1)
+    with pytest.raises(ValueError, match="expected the seed, model and data of"):
+        potential(free, [other], 1.0)
+    (same.path / "checkpoint.h5").unlink()
+    shutil.rmtree(same.path / "segments", ignore_errors=True)
+    (same.path / "checkpoint.prev.h5").unlink(missing_ok=True)
+    with pytest.raises(StorageError, match="holds no checkpoint, which knows what was read"):
+        potential(free, [same], 1.0)
+    with pytest.raises(ValueError, match="got one in memory"):
+        potential(free, [Results(same.dataset)], 1.0)
+
+
+def test_samples_are_known_by_what_they_are(runs: tuple[Results, list[Results]], tmp_path: Path) -> None:
+    """The run from which they come may be elsewhere, but if it has gone on they are others."""
+    free, constrained = runs
+    source = Path(shutil.copytree(free.path, tmp_path / "source"))
+    reference = {"reference": "run", "path": str(source), "copy": 1, "beta": 1.0}
+    tables = at_overlap(5, reference) | {"schedule": SHORT}
+    before = mcmc.run(tables, tmp_path / "before", quiet=True)
+    longer = BASE["schedule"] | {"sweeps": 6100}
+    mcmc.run(BASE | {"output": {"weights_every": 6000}, "schedule": longer}, source, quiet=True)
+    after = mcmc.run(tables, tmp_path / "after", quiet=True)
+    assert (group(before)["reference"].values != group(after)["reference"].values).any()
+    assert potential(free, [constrained[0], before], 1.0).overlap.size == 2
+    for others in ([constrained[0], after], [after, before]):
+        with pytest.raises(ValueError, match="expected constraint and reference of"):
+            potential(free, others, 1.0)
+
+
+def test_verdicts(runs: tuple[Results, list[Results]]) -> None:
+    """By overlap, in its order; of the worst rung up to beta, and none beyond. Frozen rungs are not trusted."""
+    free, constrained = runs
+    found = potential(free, constrained, 1.0)
+    assert len(found.verdicts) == len(DIFFER)
+    assert found.is_trusted.tolist() == [True] * len(DIFFER)
+
+    def frozen(results: Results, beta: float) -> Results:
+        """The first copy stands still on the rung, in its worst state there."""
+        dataset = results.dataset.copy(deep=True)
+        here = dataset["energy"][{"rung": BETA.index(beta), "copy": 0}]
+        here[...] = here.max()
+        return Results(dataset, results.path)
+
+    wrong = potential(free, [frozen(constrained[0], 0.75), *constrained[1:]], 1.0)
+    assert [name for name, _ in wrong.verdicts].index("stuck") == len(DIFFER) - 1  # the largest overlap
+    assert wrong.verdicts[-1][1]
+    assert wrong.is_trusted.tolist() == [True] * (len(DIFFER) - 1) + [False]
+    beyond = potential(free, [frozen(constrained[0], 1.5), *constrained[1:]], 1.0)
+    assert beyond.is_trusted.all()
+    unsafe = potential(frozen(free, 1.0), constrained, 1.0)
+    assert (unsafe.free_verdict[0], unsafe.verdicts) == ("stuck", found.verdicts)
+    assert not unsafe.is_trusted.any()
+    short = free.dataset.isel(sample=slice(0, 256))  # six rows after the burn-in
+    short_verdict = potential(Results(short, free.path), constrained, 1.0).free_verdict
+    assert short_verdict[0] == "not contradicted"
+    assert short_verdict[1][0].startswith("too short")
 
 
 @pytest.fixture

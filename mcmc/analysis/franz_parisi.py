@@ -19,6 +19,8 @@ import numpy as np
 from mcmc.analysis import statistics
 from mcmc.analysis.results import Results
 from mcmc.analysis.statistics import Estimate
+from mcmc.analysis.thermalisation import VERDICTS, Verdict, is_trusted
+from mcmc.reading import read_fingerprints
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,15 @@ class Potential:
     """Thermal standard errors of `instances`; those of one instance have that of ln Z(beta) in common."""
     log_z: np.ndarray
     """ln Z(beta) of each instance without the constraint: (instances,)."""
+    verdicts: tuple[Verdict, ...]
+    """By overlap, of the run there: the worst of its rungs from the first one to `beta`, along which ln Z is found."""
+    free_verdict: Verdict
+    """The same of the run without constraint, whose ln Z is part of every V."""
+
+    @property
+    def is_trusted(self) -> np.ndarray:
+        """Whether both runs of V(q) are neither stuck nor too short on these rungs: bool (overlaps,)."""
+        return np.array([is_trusted(each) for each in self.verdicts]) & is_trusted(self.free_verdict)
 
     @property
     def average(self) -> list[Estimate]:
@@ -46,22 +57,25 @@ def potential(free: Results, constrained: Sequence[Results], beta: float) -> Pot
     """V(q) at `beta`, a rung of every run, from ln Z of a run without constraint and of some at fixed overlaps.
 
     Of the copies of the first branch of `Results.free_energy`. Raises ValueError where the runs do not belong together:
-    other instances, other references (as the run files name them), no such rung, an overlap that is there twice.
+    other instances, other references, no such rung, an overlap that is there twice. Files and samples that were read
+    are compared by the digests in the checkpoints: StorageError if such a run has none.
     """
     if "constraint" in free.config or not constrained:
         raise ValueError("runs: got none without constraint, or no other, expected one without and some with it")
     expected = _task(free)
     reference = _reference(constrained[0])
     found: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+    verdicts: dict[float, Verdict] = {}
     for results in constrained:
         if _task(results) != expected:
             raise ValueError(f"{results.path}: expected the seed, model and data of {free.path}")
         if "constraint" not in results.config or _reference(results) != reference:
-            raise ValueError(f"{results.path}: expected the constraint of {constrained[0].path}, at another overlap")
+            raise ValueError(f"{results.path}: expected constraint and reference of {constrained[0].path}, another overlap")
         overlap = float(results.dataset["reference_overlap"][(0,) * results.dataset["reference_overlap"].ndim])
         if overlap in found:
             raise ValueError(f"{results.path}: got overlap {overlap:.6g} once more, expected another one")
         found[overlap] = _log_z(results, beta)
+        verdicts[overlap] = _verdict(results, beta)
     overlaps = np.array(sorted(found))
     at_overlap, errors = (np.stack([found[q][part] for q in overlaps], axis=1) for part in (0, 1))
     log_z, error = _log_z(free, beta)
@@ -73,25 +87,52 @@ def potential(free: Results, constrained: Sequence[Results], beta: float) -> Pot
         instances=(log_z[:, None] - at_overlap) / n,
         errors=np.hypot(error[:, None], errors) / n,
         log_z=log_z,
+        verdicts=tuple(verdicts[q] for q in overlaps),
+        free_verdict=_verdict(free, beta),
     )
 
 
 def _task(results: Results) -> dict[str, Any]:
-    """What makes the instances; a file may be reached by several paths."""
+    """What makes the instances; of a file what was in it, wherever it was."""
     data = {name: value for name, value in results.config["data"].items() if name != "path"}
+    if "path" in results.config["data"]:
+        data["read"] = _read(results, "fingerprint")
     return {"seed": results.config["seed"], "model": results.config["model"], "data": data}
 
 
 def _reference(results: Results) -> dict[str, Any]:
-    return {name: value for name, value in results.config.get("constraint", {}).items() if name != "overlap"}
+    """What makes the references; of those from a file or a run, which may have gone on meanwhile, what was read."""
+    constraint = results.config.get("constraint", {})
+    found = {name: value for name, value in constraint.items() if name not in ("overlap", "path")}
+    if "path" in constraint:
+        found["read"] = _read(results, "reference")
+    return found
+
+
+def _read(results: Results, what: str) -> str:
+    if results.path is None:
+        raise ValueError("runs: got one in memory, expected its directory: the checkpoint there knows what was read")
+    return read_fingerprints(results.path)[what]
 
 
 def _log_z(results: Results, beta: float) -> tuple[np.ndarray, np.ndarray]:
     """ln Z of each instance at a beta, and its thermal error: (instances,)."""
+    rung = _rung(results, beta)
+    branch = results.free_energy().branches[0]
+    return branch.log_z[:, rung], branch.log_z_error[:, rung]
+
+
+def _verdict(results: Results, beta: float) -> Verdict:
+    """The worst one of the rungs up to a beta; stuck and too short are worse than a mere lack of proof."""
+    rungs = results.summary().rungs[: _rung(results, beta) + 1]
+    worst = max(rungs, key=lambda rung: (not rung.is_trusted, VERDICTS.index(rung.verdict)))
+    return worst.verdict, worst.reasons
+
+
+def _rung(results: Results, beta: float) -> int:
     betas = results.dataset["beta"].to_numpy()
     rung = int(np.argmin(np.abs(betas - beta)))
     if not np.isclose(betas[rung], beta):
         listed = ", ".join(f"{each:.4g}" for each in betas)
         raise ValueError(f"{results.path}: got beta = {beta}, expected one of {listed}")
-    branch = results.free_energy().branches[0]
-    return branch.log_z[:, rung], branch.log_z_error[:, rung]
+    return rung
