@@ -106,7 +106,12 @@ def test_runs_that_do_not_belong_together(runs: tuple[Results, list[Results]]) -
         (free, constrained, 1.1, "got beta = 1.1, expected one of 0, 0.25, "),
         (free, [free], 1.0, "expected constraint and reference of"),
         (changed(free, "data", alpha=1.3), constrained, 1.0, "expected the seed, model and data of"),
-        (free, [constrained[0], changed(constrained[1], "constraint", copy=0)], 1.0, "expected constraint and reference of"),
+        (
+            free,
+            [constrained[0], changed(constrained[1], "constraint", copy=0)],
+            1.0,
+            "expected constraint and reference of",
+        ),
         (free, [constrained[0], constrained[0]], 1.0, "got overlap 0.866667 once more"),
     ]
     for unrestricted, others, beta, message in wrong:

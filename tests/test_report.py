@@ -208,7 +208,7 @@ def test_every_kind_of_run(case: str) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_reasons_are_told_once() -> None:
-    """The worst first, with the range of R-hat and of beta; in the summary they are one by one."""
+    """The worst first, with the range of R-hat and of beta."""
     data = synthetic(n_samples=400, beta=(0.25, 0.5, 0.75, 1.0, 1.25))
     for rung in (1, 2, 3):
         data["energy"][{"copy": 1, "rung": rung}] += 10.0 * rung
@@ -217,6 +217,7 @@ def test_reasons_are_told_once() -> None:
     first = Page(report.of_run(results)).texts["li"][0]
     expected = f": copies differ in energy (R-hat {found[0]:.2g} to {found[2]:.2g}); beta = 0.5 to 1"
     assert first == expected
+    assert f"\n  stuck{expected}\n" in results.summary().table()
     assert len(set(map("{:.2g}".format, found))) == 3  # else there would be nothing to put together
 
 

@@ -70,7 +70,9 @@ def potential(free: Results, constrained: Sequence[Results], beta: float) -> Pot
         if _task(results) != expected:
             raise ValueError(f"{results.path}: expected the seed, model and data of {free.path}")
         if "constraint" not in results.config or _reference(results) != reference:
-            raise ValueError(f"{results.path}: expected constraint and reference of {constrained[0].path}, another overlap")
+            raise ValueError(
+                f"{results.path}: expected constraint and reference of {constrained[0].path}, another overlap"
+            )
         overlap = float(results.dataset["reference_overlap"][(0,) * results.dataset["reference_overlap"].ndim])
         if overlap in found:
             raise ValueError(f"{results.path}: got overlap {overlap:.6g} once more, expected another one")

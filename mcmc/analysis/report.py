@@ -5,7 +5,6 @@ What a reader has to know first comes first: the verdict, its reasons, and when 
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +43,6 @@ _REFERENCES = {
     "run": "a sample of another run",
     "file": "weights from a file",
 }
-_R_HAT = re.compile(r" \(R-hat ([^)]*)\)")
 MEANING = {
     "stuck": "a test says that the run is not in equilibrium: what is stuck must not be believed.",
     "not contradicted": "nothing speaks against equilibrium, which is no proof: there is no second side that agrees.",
@@ -157,7 +155,7 @@ def _noise(data: Mapping[str, Any]) -> str:
 def _verdict(summary: Summary) -> Element:
     reasons = [
         element("li", element("strong", verdict), f": {reason}; {summary.where(betas)}")
-        for verdict, reason, betas in _reasons(summary)
+        for verdict, reason, betas in summary.reasons
     ]
     counts = Counter(rung.verdict for rung in summary.rungs)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
@@ -167,20 +165,6 @@ def _verdict(summary: Summary) -> Element:
         element("ul", *reasons) if reasons else None,
         class_=f"verdict {class_of(summary.verdict)}",
     )
-
-
-def _reasons(summary: Summary) -> Iterator[tuple[str, str, list[float]]]:
-    """Those of the summary, of the worst verdict first; what differs in R-hat alone is one reason, with a range."""
-    betas: dict[tuple[str, str], set[float]] = {}
-    sizes: dict[tuple[str, str], list[float]] = {}
-    for verdict, reason, where in summary.reasons:
-        found = _R_HAT.search(reason)
-        told = verdict, _R_HAT.sub("", reason)
-        betas.setdefault(told, set()).update(where)
-        sizes.setdefault(told, []).extend([float(found[1])] if found else [])
-    for (verdict, reason), where in sorted(betas.items(), key=lambda told: -VERDICTS.index(told[0][0])):
-        ends = dict.fromkeys(f"{end(found):.3g}" for end in (min, max) if (found := sizes[verdict, reason]))
-        yield verdict, reason + (f" (R-hat {' to '.join(ends)})" if ends else ""), sorted(where)
 
 
 def _doubts(summary: Summary) -> Iterator[Child]:
@@ -198,7 +182,7 @@ def _doubts(summary: Summary) -> Iterator[Child]:
         lines.append("One instance of the disorder: errors are thermal, and say nothing of other instances.")
     lines += [
         f"Not proven to be in equilibrium at {summary.where(betas)}: {reason}."
-        for verdict, reason, betas in _reasons(summary)
+        for verdict, reason, betas in summary.reasons
         if verdict == "not contradicted" and is_trusted((verdict, (reason,)))
     ]
     lines += [f"Free energy: {doubt}." for doubt in summary.free_energy.doubts]
@@ -218,7 +202,7 @@ def _free_energy(found: FreeEnergy) -> Iterator[Child]:
         "lnZ cannot be below the bound, −β E of the lowest state seen. The errors of several instances are those from "
         "sample to sample, which the ways share; what they differ by is judged by errors of its own.",
     )
-    yield from (element("p", f"{bound[0].upper()}{bound[1:]}.") for bound in found.bounds)
+    yield from (element("p", f"From both starts: {bound}.") for bound in found.bounds)
     for branch in found.branches:
         if len(found.branches) > 1:
             starts = {"random": "Copies from random starts", "teacher": "Copies from the teacher"}[branch.name]
@@ -397,5 +381,5 @@ def _row_of_task(task: Task, estimates: Sequence[str]) -> list[str]:
         compact(coldest.estimates[name].mean, coldest.estimates[name].error) if name in task.summary.columns() else ""
         for name in estimates
     ]
-    doubts = "; ".join(reason for verdict, reason, _ in _reasons(task.summary) if verdict == "stuck")
+    doubts = "; ".join(reason for verdict, reason, _ in task.summary.reasons if verdict == "stuck")
     return [task.summary.verdict, f"{trusted} of {len(task.summary.rungs)}", f"{coldest.beta:.4g}", *cells, doubts]

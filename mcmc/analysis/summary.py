@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from textwrap import fill
@@ -22,6 +23,7 @@ from mcmc.analysis.thermalisation import ALIGNED, VERDICTS, Setting
 if TYPE_CHECKING:
     import pandas as pd
 
+_R_HAT = re.compile(r" \(R-hat ([^)]*)\)")
 MAX_DECIMALS = 6  # in the table
 MAX_WIDTH = 120
 
@@ -124,12 +126,24 @@ class Summary:
 
     @property
     def reasons(self) -> list[tuple[str, str, list[float]]]:
-        """Verdict, reason and the betas of the rungs that have both; in the order of the ladder."""
+        """Verdict, reason and the betas of the rungs that have both, the worst verdict first.
+
+        What differs in R-hat alone is one reason, with the range of it.
+        """
         betas: dict[tuple[str, str], list[float]] = {}
+        sizes: dict[tuple[str, str], list[float]] = {}
         for rung in self.rungs:
             for reason in rung.reasons:
-                betas.setdefault((rung.verdict, reason), []).append(rung.beta)
-        return [(*told, where) for told, where in betas.items()]
+                found = _R_HAT.search(reason)
+                told = rung.verdict, _R_HAT.sub("", reason)
+                betas.setdefault(told, []).append(rung.beta)
+                sizes.setdefault(told, []).extend([float(found[1])] if found else [])
+        ranges = {told: dict.fromkeys(f"{end(some):.3g}" for end in (min, max)) for told, some in sizes.items() if some}
+        in_order = sorted(betas, key=lambda told: -VERDICTS.index(told[0]))
+        words = {told: f" (R-hat {' to '.join(ends)})" for told, ends in ranges.items()}
+        return [
+            (verdict, reason + words.get((verdict, reason), ""), betas[verdict, reason]) for verdict, reason in in_order
+        ]
 
     def where(self, betas: list[float]) -> str:
         """Some rungs in words, `beta = 0.5, 1 to 2`."""
