@@ -21,6 +21,7 @@ _MEASURED = 16
 """Kinds of tasks whose speed is measured; that of the others follows from the nearest one."""
 _BUDGET = 0.2
 """Seconds of each measurement."""
+_OF_PILOTS = "found by pilot runs before sweep 0; sizes and times here are those of their first ladder"
 _PLACES = 4
 """Along the way of an annealed task, at which it is measured."""
 
@@ -54,7 +55,7 @@ def of_run(asked: Config, size: int, directory: Path | None = None) -> str:
         moves = ", ".join(map(str, problem.tuning_sweeps))
         lines["beta"] += f" at first; tuned ({asked.ladder.tune}) at the end of sweeps {moves}"
     if asked.seeks_rungs:
-        lines["rungs"] = "found by pilot runs before sweep 0; the sizes here are those of their first ladder"
+        lines["rungs"] = _OF_PILOTS
     if problem.constraint is not None:
         lines["constraint"] = str(problem.constraint)
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
@@ -115,6 +116,8 @@ def of_scan(scan: Scan, size: int) -> str:
         "first sweeps, others may be slower or faster",
         "ranks": f"{size} in {len(groups)} groups: about {duration(elapsed)}",
     }
+    if any(task.seeks_rungs for task in map(scan.config, scan.tasks)):
+        lines["rungs"] = _OF_PILOTS
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
 
 

@@ -6,17 +6,22 @@ Reads the tasks of runs/scan-franz-parisi.toml in DIR, prints V(R) at beta = 1 b
 Two checks need no theory: exp(-n V) adds up to 1 over all overlaps, and it is the histogram of R in the run without
 constraint, as far as that comes. Theory is replica-symmetric for N -> infinity (replica.py), but for the number of
 states at each overlap, which is that of N. Inputs of +-1 make V alternate with the parity of the number of weights that
-differ, by something of order 1/N, which theory has not; table and curves are means over neighbouring overlaps.
+differ, by something of order 1/N, which theory has not; table and curves are means over neighbouring overlaps. The
+verdicts in the table are the worst of the runs at these overlaps. Open symbols: stuck or too short is one of those, or
+the run without constraint, whose ln Z all values of an alpha have in common.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import replica
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import entr, gammaln, logsumexp
 
@@ -24,6 +29,7 @@ import mcmc
 from mcmc.analysis import Results, plots
 from mcmc.analysis.franz_parisi import Potential, potential
 from mcmc.analysis.statistics import Estimate, average_over_instances, averages
+from mcmc.analysis.thermalisation import Verdict, is_trusted, worst
 
 BETA = 1.0
 CLOSE_UP = 2.33
@@ -77,8 +83,28 @@ def theory(free: Results) -> tuple[np.ndarray, np.ndarray]:
 
 def of_both_parities(found: Potential) -> tuple[np.ndarray, list[Estimate]]:
     """V averaged over neighbouring overlaps, an even and an odd number of weights that differ, and their middles."""
-    pairs = ((each[:, 1:] + each[:, :-1]) / 2 for each in (found.instances, found.errors))
+    pairs = [(each[:, 1:] + each[:, :-1]) / 2 for each in (found.instances, found.errors)]
     return (found.overlap[1:] + found.overlap[:-1]) / 2, averages(*pairs)
+
+
+def verdicts_of_both(found: Potential) -> list[Verdict]:
+    """The worse one of neighbouring overlaps."""
+    return [worst(pair) for pair in zip(found.verdicts[1:], found.verdicts[:-1], strict=True)]
+
+
+def in_a_word(verdict: Verdict) -> str:
+    name, _ = verdict
+    return name if name == "stuck" or is_trusted(verdict) else "too short"
+
+
+def draw(axes: Axes, x: np.ndarray, estimates: Sequence[Estimate], trusted: np.ndarray, **style: Any) -> None:
+    """Symbols with error bars, open where they are not to be trusted."""
+    means, errors = np.array([(each.mean, each.error) for each in estimates]).T
+    style |= {"ms": 4, "lw": 0.8, "ls": "none"}
+    label, face = style.pop("label"), style["color"]
+    axes.errorbar([], [], [], mfc=face, label=label, **style)
+    for which, fill in ((trusted, face), (~trusted, "white")):
+        axes.errorbar(x[which], means[which], errors[which], mfc=fill, **style)
 
 
 def picture(found: dict[float, tuple[Results, Potential]]) -> Figure:
@@ -87,18 +113,20 @@ def picture(found: dict[float, tuple[Results, Potential]]) -> Figure:
         figure = Figure(figsize=(8.6, 3.8))
         raw, averaged = figure.subplots(1, 2, sharex=True)
         free, here = found[CLOSE_UP]
-        means, errors = np.array([(each.mean, each.error) for each in here.average]).T
-        differ = np.rint(here.n_weights * (1 - here.overlap) / 2).astype(int)
-        for parity, name, face in ((0, "even", plots.ORANGE), (1, "odd", "white")):
-            points = (each[differ % 2 == parity] for each in (here.overlap, means, errors))
-            raw.errorbar(*points, fmt="o", color=plots.ORANGE, mfc=face, lw=0.8, ms=4, label=f"{name} number differ")
+        is_odd = np.rint(here.n_weights * (1 - here.overlap) / 2).astype(int) % 2 == 1
+        for which, name, marker, colour in ((~is_odd, "even", "o", plots.ORANGE), (is_odd, "odd", "s", plots.PURPLE)):
+            estimates = [each for each, belongs in zip(here.average, which, strict=True) if belongs]
+            style = {"marker": marker, "color": colour, "label": f"{name} number differ"}
+            draw(raw, here.overlap[which], estimates, here.is_trusted[which], **style)
         raw.plot(*histogram(free), "x", color="black", ms=4, mew=0.8, zorder=3, label=r"$-\ln P(R)/n$, no constraint")
         for (alpha, (free, each)), colour in zip(found.items(), (plots.BLUE, plots.ORANGE, plots.GREEN), strict=True):
             overlap, estimates = of_both_parities(each)
-            means, errors = np.array([(estimate.mean, estimate.error) for estimate in estimates]).T
-            averaged.errorbar(overlap, means, errors, fmt="o", color=colour, ms=4, label=rf"$\alpha = {alpha:g}$")
+            trusted = each.is_trusted[1:] & each.is_trusted[:-1]
+            draw(averaged, overlap, estimates, trusted, marker="o", color=colour, label=rf"$\alpha = {alpha:g}$")
             averaged.plot(*theory(free), color=colour)
         averaged.plot([], [], "-", color=plots.GREY, label="replica symmetry")
+        if not all(each.is_trusted.all() for _, each in found.values()):
+            averaged.plot([], [], "o", color=plots.GREY, mfc="white", ms=4, label="stuck or too short")
         for axes, title in ((raw, rf"$\alpha = {CLOSE_UP:g}$"), (averaged, "mean of even and odd")):
             axes.set(xlabel="overlap with the teacher $R$", title=title, xlim=(0, 1), ylim=(0, None))
             axes.legend()
@@ -112,14 +140,16 @@ def main() -> None:
     directory = Path(sys.argv[1])
     found = read(directory)
     for alpha, (free, here) in found.items():
-        verdict, total = free.summary().verdict, total_probability(here)
-        print(f"alpha = {alpha:g}: {len(here.instances)} references; the run without constraint is {verdict}")
+        total, told = total_probability(here), in_a_word(here.free_verdict)
+        print(f"alpha = {alpha:g}: {len(here.instances)} references; the run without constraint: {told}")
         print(f"  sum of exp(-n V): {total.mean:.4f}, standard error {total.error:.4f}, expected 1")
-        print(f"  {'R':>7} {'V':>8} {'error':>8} {'thermal':>8} {'theory':>8}")
-        middles, averages = of_both_parities(here)
+        print(f"  {'R':>7} {'V':>8} {'error':>8} {'thermal':>8} {'theory':>8}  verdict")
+        middles, estimates = of_both_parities(here)
         expected = np.interp(middles, *theory(free))
-        for overlap, each, beside in zip(middles, averages, expected, strict=True):
-            print(f"  {overlap:7.4f} {each.mean:8.4f} {each.error:8.4f} {each.thermal_error:8.4f} {beside:8.4f}")
+        verdicts = map(in_a_word, verdicts_of_both(here))
+        for overlap, each, beside, verdict in zip(middles, estimates, expected, verdicts, strict=True):
+            numbers = f"{each.mean:8.4f} {each.error:8.4f} {each.thermal_error:8.4f} {beside:8.4f}"
+            print(f"  {overlap:7.4f} {numbers}  {verdict}")
     path = directory / "franz-parisi.png"
     picture(found).savefig(path)
     print(path)

@@ -192,6 +192,22 @@ def test_pilots_on_ranks(short: Path, any_launcher: Launcher, tmp_path: Path) ->
     assert_same_results(tmp_path / "run", short)
 
 
+def test_pilots_on_more_ranks_than_walkers(any_launcher: Launcher, tmp_path: Path) -> None:
+    """One of nine is idle: stopped in the first pilot, then finished by as many, and by one process from the start."""
+    ladder_of_8 = {"data.n_instances": 1, "ladder.n_copies": 1, "schedule": {"sweeps": 300, "burn_in": 200}}
+    for directory, ways in (("alone", [(1, ["10"])]), ("idle", [(9, ["--stop", "1e-9"]), (9, ["10"])])):
+        (tmp_path / directory).mkdir()
+        file = write_run_file(tmp_path / directory / "run.toml", SHORT | ladder_of_8)
+        for n_ranks, options in ways:
+            command = [*DRIVE, *options, str(file), str(tmp_path / directory)]
+            done = launchers.run(any_launcher if n_ranks > 1 else None, n_ranks, command)
+            assert done.returncode == 0, done.stdout + done.stderr
+            if "--stop" in options:
+                message = status(tmp_path / directory / "run")["message"]
+                assert message.startswith("pilot run 1: stopped by walltime at sweep ")
+    assert_same_results(tmp_path / "idle" / "run", tmp_path / "alone" / "run")
+
+
 KILLED = f"""
 import os, signal
 from mcmc import engine, pilot

@@ -19,7 +19,7 @@ import numpy as np
 from mcmc.analysis import statistics
 from mcmc.analysis.results import Results
 from mcmc.analysis.statistics import Estimate
-from mcmc.analysis.thermalisation import VERDICTS, Verdict, is_trusted
+from mcmc.analysis.thermalisation import Verdict, is_trusted, worst
 from mcmc.reading import read_fingerprints
 
 
@@ -125,10 +125,9 @@ def _log_z(results: Results, beta: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _verdict(results: Results, beta: float) -> Verdict:
-    """The worst one of the rungs up to a beta; stuck and too short are worse than a mere lack of proof."""
+    """The worst one of the rungs up to a beta."""
     rungs = results.summary().rungs[: _rung(results, beta) + 1]
-    worst = max(rungs, key=lambda rung: (not rung.is_trusted, VERDICTS.index(rung.verdict)))
-    return worst.verdict, worst.reasons
+    return worst((rung.verdict, rung.reasons) for rung in rungs)
 
 
 def _rung(results: Results, beta: float) -> int:

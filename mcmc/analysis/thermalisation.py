@@ -21,7 +21,7 @@ Overlaps are those of aligned units where order or signs of units mean nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -163,6 +163,11 @@ def is_trusted(verdict: Verdict) -> bool:
     """Whether nothing speaks against a rung, and its series are long enough to have shown it."""
     name, reasons = verdict
     return name != "stuck" and not any(reason.startswith(TOO_SHORT) for reason in reasons)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Of several; stuck and too short are worse than a mere lack of proof."""
+    return max(verdicts, key=lambda verdict: (not is_trusted(verdict), VERDICTS.index(verdict[0])))
 
 
 def verdicts(
