@@ -183,6 +183,18 @@ def test_blocking_checks_the_autocorrelation_time() -> None:
     assert not thermalisation.evidence({"energy": energy}, right, 1.0, setting(np.zeros(1, dtype=bool))).short
 
 
+@pytest.mark.parametrize(("off", "doubtful"), [(0.0, False), (0.8, True)])
+def test_copies_that_differ_by_chance_are_no_proof(off: float, doubtful: bool) -> None:
+    """By 0.8 standard deviations, and their errors are half of one each: neither stuck nor proven."""
+    energy = ar1(np.random.default_rng(2), 0.98, (1, 2, 2000))
+    energy = (energy - energy.mean(axis=-1, keepdims=True)) / energy.std(axis=-1, keepdims=True)
+    energy[0, 1] += off
+    sizes = np.array([60.0])
+    here = thermalisation.evidence({"energy": energy}, sizes, 1.0, setting(np.zeros(2, dtype=bool)))
+    assert here.against == ()
+    assert any("which may be chance" in reason for reason in here.short) == doubtful
+
+
 # --- round trips ---
 
 

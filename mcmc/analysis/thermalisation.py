@@ -42,7 +42,8 @@ LEVEL = 0.01
 TESTS = 10
 """Of a rung at most: drift of three series, spread over copies of three and over starts of two, two of Nishimori."""
 MAX_R_HAT = 1.1
-"""Copies closer than this differ by less than half a standard deviation, whether significantly or not."""
+"""Copies closer than this differ by less than half a standard deviation, whether significantly or not. Others are
+called stuck if they differ significantly, and too short if not: a few visits to rare, deep states look like that."""
 FAR_APART = 2.0
 """R-hat of the two starts beyond which they have not met, however few the effective samples are."""
 MIN_ESS = 50  # per rung, all instances and copies together
@@ -132,11 +133,14 @@ def evidence(series: dict[str, np.ndarray], sizes: np.ndarray, beta: float, sett
     against: list[str] = []
     agreements: list[str] = []
     short = list(_too_short(energy, sizes))
+    r_hat = float(statistics.gelman_rubin(energy).max())
     if energy.shape[-1] >= statistics.MIN_ROWS:
         against += _drifts(judged, setting.level)
         against += [reason for name, values in judged.items() for reason in _spread(name, values, series, setting)]
         if "overlap" in judged and _frozen_apart(judged["overlap"]).any():
             against.append("copies frozen in different states")
+        if not against and not short and r_hat > MAX_R_HAT:
+            short.append(f"copies differ in energy, which may be chance (R-hat {r_hat:.2g})")
         if not against and not short and _starts_agree(judged, setting.planted, setting.level):
             agreements.append(STARTS_AGREE)
         wrong, holds = _nishimori(judged, beta, setting)
@@ -146,7 +150,7 @@ def evidence(series: dict[str, np.ndarray], sizes: np.ndarray, beta: float, sett
     return Evidence(
         energy=energy.mean(axis=(-2, -1)),
         sizes=sizes,
-        r_hat=float(statistics.gelman_rubin(energy).max()),
+        r_hat=r_hat,
         variance=float(energy.var(axis=(-2, -1)).mean()),
         against=tuple(against),
         short=tuple(short),
