@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import importlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.axes import Axes
 from scipy.special import logsumexp
 
 import mcmc
 from enumeration import all_states
 from mcmc.analysis import Results
-from mcmc.analysis.franz_parisi import potential
+from mcmc.analysis.franz_parisi import Potential, potential
+from mcmc.analysis.thermalisation import TOO_SHORT
 from mcmc.errors import StorageError
 
 N = 15
@@ -201,6 +204,30 @@ def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("franz_parisi")
 
 
+def check_symbols(study: ModuleType, free: Results, found: Potential) -> None:
+    """Open where a run is not to be trusted; a mean of two overlaps where one of them is. A word for the table."""
+    frozen, short = ("stuck", ("frozen",)), ("not contradicted", (f"{TOO_SHORT}: few",))
+    unproven, good = ("not contradicted", ("one side",)), ("equilibrated", ("two sides",))
+    words = [study.in_a_word(each) for each in (frozen, short, unproven, good)]
+    assert words == ["stuck", "too short", "not contradicted", "equilibrated"]
+    trusted = replace(found, verdicts=(good,) * 6 + (unproven,), free_verdict=good)
+    doubted = replace(trusted, verdicts=(good, short, *trusted.verdicts[2:]))
+    assert study.verdicts_of_both(doubted) == [short, short, good, good, good, unproven]
+    figure = study.picture(
+        {1.8: (free, trusted), 2.33: (free, doubted), 2.9: (free, replace(trusted, free_verdict=frozen))}
+    )
+    raw, averaged = (open_symbols(axes) for axes in figure.axes)
+    assert raw == [doubted.overlap[1]]
+    means = (found.overlap[1:] + found.overlap[:-1]) / 2
+    np.testing.assert_allclose(averaged, [*means[:2], *means])
+
+
+def open_symbols(axes: Axes) -> list[float]:
+    """Where they are, in the order of drawing; those of the legend are nowhere."""
+    lines = [line for line in axes.lines if line.get_marker() in "os" and line.get_markerfacecolor() == "white"]
+    return [float(x) for line in lines for x in line.get_xdata()]
+
+
 def test_study(study: ModuleType, tmp_path: Path) -> None:
     """Of noiseless teachers: probabilities add up to 1, and are those of the run without constraint."""
     tables = BASE | {
@@ -222,6 +249,7 @@ def test_study(study: ModuleType, tmp_path: Path) -> None:
     error = N * np.mean(np.exp(-N * found.instances) * found.errors, axis=0).sum()  # at most, of ln Z in common
     assert abs(total.mean + below_zero - 1) < 4 * error
     assert error < 0.02 < below_zero
+    check_symbols(study, free, found)
     overlap, of_histogram = study.histogram(free)
     expected = dict(zip(found.overlap.round(9), found.instances.mean(axis=0), strict=True))
     seen = [(expected[q], value) for q, value in zip(overlap.round(9), of_histogram, strict=True) if q in expected]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,6 +142,17 @@ def test_another_run_is_refused(short: Path, tmp_path: Path, capsys: pytest.Capt
 def test_dry_run_of_unknown_rungs(short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["run", str(short.parent / "run.toml"), "-o", str(tmp_path / "out"), "--dry-run"]) == 0
     assert "found by pilot runs before sweep 0" in capsys.readouterr().out
+
+
+def test_dry_run_of_a_scan_of_unknown_rungs(short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Says so if one task has them, and nothing if none has."""
+    file, told = tmp_path / "scan.toml", []
+    for n_rungs in (["auto", 9], [8, 9]):
+        axes = tomli_w.dumps({"scan": {"ladder.beta.n": n_rungs}})
+        file.write_text((short.parent / "run.toml").read_text() + axes)
+        assert run_command(["scan", str(file), "-o", str(tmp_path / "out"), "--dry-run"]) == 0
+        told.append("found by pilot runs before sweep 0" in capsys.readouterr().out)
+    assert told == [True, False]
 
 
 def test_a_pilot_that_diverges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
