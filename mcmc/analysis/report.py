@@ -121,7 +121,7 @@ def _in_words(results: Results, summary: Summary) -> Iterator[str]:
     yield f"instances of the disorder: {summary.n_instances}, copies of each: {summary.n_copies}."
     constraint = results.config.get("constraint")
     if constraint:
-        reference = _REFERENCES.get(constraint["reference"], constraint["reference"])
+        reference = _REFERENCES[constraint["reference"]]
         yield f"The overlap with {reference} is fixed, to the possible value nearest to {constraint['overlap']:g}."
     yield (
         f"Sweeps: {schedule['sweeps']}, of which {schedule.get('burn_in', 0)} are burn-in; "

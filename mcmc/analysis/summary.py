@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from textwrap import fill
@@ -23,7 +22,6 @@ from mcmc.analysis.thermalisation import ALIGNED, VERDICTS, Setting
 if TYPE_CHECKING:
     import pandas as pd
 
-_R_HAT = re.compile(r" \(R-hat ([^)]*)\)")
 MAX_DECIMALS = 6  # in the table
 MAX_WIDTH = 120
 
@@ -114,10 +112,13 @@ class Summary:
     n_sweeps: int
     """Of the schedule; rows up to last_sweep are there."""
     complete: bool
-    notes: tuple[str, ...]
-    """What the free energies say: what is missing, what not to believe; a line each."""
     exchange: Exchange = field(compare=False)  # of arrays
     free_energy: FreeEnergy = field(compare=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the free energies say: what is missing, what not to believe; a line each."""
+        return self.free_energy.notes
 
     @property
     def verdict(self) -> str:
@@ -134,16 +135,12 @@ class Summary:
         sizes: dict[tuple[str, str], list[float]] = {}
         for rung in self.rungs:
             for reason in rung.reasons:
-                found = _R_HAT.search(reason)
-                told = rung.verdict, _R_HAT.sub("", reason)
+                found = thermalisation.R_HAT.search(reason)
+                told = rung.verdict, thermalisation.R_HAT.sub("", reason)
                 betas.setdefault(told, []).append(rung.beta)
                 sizes.setdefault(told, []).extend([float(found[1])] if found else [])
-        ranges = {told: dict.fromkeys(f"{end(some):.3g}" for end in (min, max)) for told, some in sizes.items() if some}
         in_order = sorted(betas, key=lambda told: -VERDICTS.index(told[0]))
-        words = {told: f" (R-hat {' to '.join(ends)})" for told, ends in ranges.items()}
-        return [
-            (verdict, reason + words.get((verdict, reason), ""), betas[verdict, reason]) for verdict, reason in in_order
-        ]
+        return [(told[0], told[1] + thermalisation.r_hat_in_words(sizes[told]), betas[told]) for told in in_order]
 
     def where(self, betas: list[float]) -> str:
         """Some rungs in words, `beta = 0.5, 1 to 2`."""
@@ -242,7 +239,6 @@ def summarise(results: Results) -> Summary:
         n_patterns=int(attrs["n_patterns"]),
         n_sweeps=int(results.config["schedule"]["sweeps"]),
         complete=bool(attrs["complete"]),
-        notes=results.free_energy().notes,
         exchange=exchange,
         free_energy=results.free_energy(),
     )

@@ -21,6 +21,7 @@ Overlaps are those of aligned units where order or signs of units mean nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -68,6 +69,8 @@ UNADJUSTED = ("langevin", "underdamped", "sgld")
 """Methods whose stationary law is the Gibbs measure only for small steps."""
 
 TOO_SHORT = "too short"
+R_HAT = re.compile(r" \(R-hat ([^ )]*)\)")
+"""The number in a reason, as `r_hat_in_words` writes it: reasons that differ in it alone are told once."""
 NO_SIDES = "no second side that it agrees with"
 STARTS_AGREE = "two starts agree"
 NISHIMORI_HOLDS = "Nishimori identities hold"
@@ -140,7 +143,7 @@ def evidence(series: dict[str, np.ndarray], sizes: np.ndarray, beta: float, sett
         if "overlap" in judged and _frozen_apart(judged["overlap"]).any():
             against.append("copies frozen in different states")
         if not against and not short and r_hat > MAX_R_HAT:
-            short.append(f"copies differ in energy, which may be chance (R-hat {r_hat:.2g})")
+            short.append(f"copies differ in energy, which may be chance{r_hat_in_words([r_hat])}")
         if not against and not short and _starts_agree(judged, setting.planted, setting.level):
             agreements.append(STARTS_AGREE)
         wrong, holds = _nishimori(judged, beta, setting)
@@ -224,6 +227,12 @@ def of_symmetric(series: dict[str, np.ndarray], name: str) -> str:
     return ALIGNED[name] if ALIGNED.get(name) in series else name
 
 
+def r_hat_in_words(values: Sequence[float]) -> str:
+    """The end of a reason, ` (R-hat 1.2 to 3.4)`; R_HAT finds that of a single one. Empty without values."""
+    ends = dict.fromkeys(f"{end(values):.2g}" for end in (min, max) if len(values))
+    return f" (R-hat {' to '.join(ends)})" if ends else ""
+
+
 def where(beta: np.ndarray, rungs: np.ndarray) -> str:
     """`beta = 0.5, 1 to 2`: of rungs (bool), three neighbours and more as a range."""
     numbers = np.flatnonzero(rungs)
@@ -274,7 +283,7 @@ def _spread(name: str, values: np.ndarray, series: dict[str, np.ndarray], settin
         apart = np.flatnonzero(r_hat > MAX_R_HAT)
         p = [statistics.probability_of_spread(chains[i]) for i in apart]
         if (p and min(p) < setting.level / len(values)) or (who == "starts" and (r_hat > FAR_APART).any()):
-            yield f"{who} differ in {of_symmetric(series, name)} (R-hat {np.nanmax(r_hat):.2g})"
+            yield f"{who} differ in {of_symmetric(series, name)}{r_hat_in_words([np.nanmax(r_hat)])}"
             return
 
 

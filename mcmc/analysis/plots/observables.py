@@ -15,6 +15,7 @@ from mcmc.analysis.plots.style import (
     are_trusted,
     beta_axis,
     errorbars_of,
+    panels,
     title,
 )
 from mcmc.analysis.results import Results
@@ -29,7 +30,7 @@ def overview(results: Results) -> Figure:
     if any(name in summary.rungs[0].estimates for name in ALIGNED.values()):  # the order of the units means nothing
         overlaps = [(ALIGNED[name], f"{legend}, units aligned", *style) for name, legend, *style in overlaps]
         overlaps.append(("specialisation", "specialisation", GREEN, "^"))
-    panels: list[tuple[str, list[tuple[str, str, str, str]]]] = [
+    wanted: list[tuple[str, list[tuple[str, str, str, str]]]] = [
         ("energy per pattern $E/P$", [("energy_per_pattern", "$E/P$", BLUE, "o")]),
         ("overlap", overlaps),
         (r"generalisation error $\epsilon_g$", [("generalisation_error", r"$\epsilon_g$", GREEN, "o")]),
@@ -37,12 +38,12 @@ def overview(results: Results) -> Figure:
     ]
     drawn = [
         (label, lines)
-        for label, curves in panels
+        for label, curves in wanted
         if (lines := [curve for curve in curves if curve[0] in summary.rungs[0].estimates])
     ]
     n_rows, n_columns = (1, 3) if len(drawn) == 3 else (len(drawn) // 2, 2)
-    figure = Figure(figsize=(1.0 + 4.0 * n_columns, 0.6 + 3.4 * n_rows))
-    for ax, (label, lines) in zip(figure.subplots(n_rows, n_columns).ravel(), drawn, strict=True):
+    figure, axes = panels(n_rows, n_columns)
+    for ax, (label, lines) in zip(axes.ravel(), drawn, strict=True):
         for name, legend, colour, marker in lines:
             errorbars_of(ax, summary, name, legend, colour, marker)
         beta_axis(ax, [rung.beta for rung in summary.rungs])
